@@ -1,0 +1,1 @@
+"""What is one trial? A recipe, a data set of differences, a staged trainer."""
