@@ -1,0 +1,1 @@
+"""What came out? The journal, the tables, the evaluation of the best model."""

@@ -1,0 +1,1 @@
+"""What runs next, and where? The command line, the tuner and the searcher."""

@@ -1,0 +1,1 @@
+"""What may vary? Define-by-run functions that turn an Optuna trial into a recipe."""

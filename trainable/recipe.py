@@ -1,0 +1,235 @@
+"""What a trial does: the ordered stages, plus what holds for all of them.
+
+A recipe is the whole of what a trial is given. It is a frozen value that validates itself on construction, and goes to
+and from plain dicts and YAML without loss.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
+"""Named groups of a DETR's parameters, from the picture to the output (`trainable.model.part_of` maps names to them)."""
+
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+
+
+class RecipeError(ValueError):
+    """A recipe breaks one or more rules. `faults` lists them all, one line each."""
+
+    def __init__(self, faults: list[str], source: str = "recipe"):
+        self.faults = faults
+        super().__init__(f"{source}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of epochs with its own trainable parts, learning rate, optimizer and schedule."""
+
+    name: str
+    """What a person calls it; does not change the training."""
+    trainable: tuple[str, ...]
+    """Parts that learn (a subset of `PARTS`); the others are frozen and run in eval mode."""
+    epochs: int
+    """Passes over the training pairs, at least 1."""
+    learning_rate: float
+    """Peak rate of AdamW, above 0."""
+    restart_cycles: int = 1
+    """Cycles of the cosine schedule with hard restarts, at least 1; 1 is a plain cosine."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages in order, and what holds for all of them."""
+
+    stages: tuple[Stage, ...]
+    batch_size: int = 2
+    """Pictures per forward pass, at least 1."""
+    accumulation_steps: int = 16
+    """Forward passes per optimizer step, at least 1; the effective batch is batch_size x accumulation_steps."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay, 0 or more."""
+    backbone_learning_rate_factor: float = 1.0
+    """The backbone's learning rate as a multiple of the stage's, above 0."""
+    warmup_share: float = 0.0
+    """Share of a stage's updates over which the rate rises from 0, in [0, 1)."""
+    max_grad_norm: float = 0.1
+    """Norm to which a step's gradient is clipped (DETR's own is 0.1); 0 turns clipping off."""
+    evaluations_per_epoch: int = 1
+    """Evaluations an epoch, at least 1, the last at its end; only that one counts for the search."""
+    patience: int | None = None
+    """Epochs without a lower val_loss after which a stage ends early; None never ends one early."""
+    dtype: str = "float32"
+    """Precision of the forward pass, one of `DTYPES`; `auto` is bfloat16 on a GPU that has it, else float32."""
+    seed: int = 0
+    """Of weights, order and augmentation, 0 or more."""
+
+    def __post_init__(self) -> None:
+        if faults := _faults(self):
+            raise RecipeError(faults)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict of lists, numbers and strings; `Recipe.from_dict` takes it back unchanged."""
+        plain = dataclasses.asdict(self)
+        plain["stages"] = [{**stage, "trainable": list(stage["trainable"])} for stage in plain["stages"]]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], source: str = "recipe") -> "Recipe":
+        """The recipe that a plain dict describes.
+
+        Args:
+            plain: as from `to_dict`; fields with a default may be left out.
+            source: what error messages call it, such as a file's path.
+
+        Raises:
+            RecipeError: naming every fault: unknown or missing fields, wrong types, values out of range.
+        """
+        faults = _shape_faults(plain)
+        if faults:
+            raise RecipeError(faults, source)
+        stages = tuple(Stage(**{**stage, "trainable": tuple(stage["trainable"])}) for stage in plain["stages"])
+        try:
+            return cls(**{**plain, "stages": stages})
+        except RecipeError as error:
+            raise RecipeError(error.faults, source) from None
+
+    def to_yaml(self) -> str:
+        """YAML with the fields in the order of this class."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> "Recipe":
+        """Reads a recipe file.
+
+        Raises:
+            RecipeError: the file cannot be read, is not YAML, or breaks a rule; the message names the file.
+        """
+        try:
+            plain = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RecipeError([f"cannot be read as YAML: {error}"], str(path)) from None
+        if not isinstance(plain, Mapping):
+            raise RecipeError([f"must be a mapping of fields, got {type(plain).__name__}"], str(path))
+        return cls.from_dict(plain, str(path))
+
+
+REFERENCE = Recipe(
+    stages=(
+        Stage("head", ("class_head",), epochs=20, learning_rate=1e-4, restart_cycles=5),
+        Stage("everything", PARTS, epochs=20, learning_rate=5e-5, restart_cycles=5),
+        Stage("everything, lower", PARTS, epochs=80, learning_rate=1e-5, restart_cycles=5),
+    )
+)
+"""The technical report's recipe: 120 epochs, batch 2 x accumulation 16, cosine with restarts."""
+
+
+def reference(max_epochs: int, head_epochs: int | None = None) -> Recipe:
+    """`REFERENCE` with its epochs scaled to a budget.
+
+    Args:
+        max_epochs: epochs of the scaled recipe, at least 3 (one a stage).
+        head_epochs: most epochs of the head-only stage; what it cuts goes to the last stage.
+
+    Raises:
+        ValueError: `max_epochs` is below 3.
+    """
+    if max_epochs < len(REFERENCE.stages):
+        raise ValueError(f"the reference has {len(REFERENCE.stages)} stages, so max_epochs must be at least that")
+    head, middle, _ = (max(1, round(stage.epochs * max_epochs / REFERENCE.epochs)) for stage in REFERENCE.stages)
+    head = min(head, head_epochs or head)
+    epochs = (head, middle, max_epochs - head - middle)
+    stages = [dataclasses.replace(s, epochs=n) for s, n in zip(REFERENCE.stages, epochs, strict=True)]
+    return dataclasses.replace(REFERENCE, stages=tuple(stages))
+
+
+def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's dict as columns of a table: `stages.0.learning_rate`, ..., lists of parts joined by `+`."""
+    flat: dict[str, Any] = {}
+    for index, stage in enumerate(recipe["stages"]):
+        for name, value in stage.items():
+            flat[f"stages.{index}.{name}"] = "+".join(value) if name == "trainable" else value
+    return flat | {name: value for name, value in recipe.items() if name != "stages"}
+
+
+def _faults(recipe: Recipe) -> list[str]:
+    faults = [] if recipe.stages else ["stages: at least one is needed, got none"]
+    for index, stage in enumerate(recipe.stages):
+        where = f"stages[{index}]"
+        unknown = [part for part in stage.trainable if part not in PARTS]
+        if unknown or not stage.trainable or len(set(stage.trainable)) < len(stage.trainable):
+            faults.append(f"{where}.trainable: one or more of {', '.join(PARTS)}, each once, got {stage.trainable}")
+        faults += _number_faults(where, stage, _STAGE_RULES)
+    faults += _number_faults("", recipe, _RECIPE_RULES)
+    if recipe.dtype not in DTYPES:
+        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {recipe.dtype!r}")
+    return faults
+
+
+_STAGE_RULES = {
+    "epochs": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "learning_rate": (float, lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
+    "restart_cycles": (int, lambda v: v >= 1, "a whole number, at least 1"),
+}
+_RECIPE_RULES = {
+    "batch_size": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "accumulation_steps": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "weight_decay": (float, lambda v: v >= 0, "a number, 0 or more"),
+    "backbone_learning_rate_factor": (float, lambda v: v > 0, "a number above 0"),
+    "warmup_share": (float, lambda v: 0 <= v < 1, "a number in [0, 1)"),
+    "max_grad_norm": (float, lambda v: v >= 0, "a number, 0 or more"),
+    "evaluations_per_epoch": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "patience": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
+    "seed": (int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
+}
+
+
+def _number_faults(where: str, owner: Stage | Recipe, rules: dict[str, tuple]) -> list[str]:
+    faults = []
+    for name, (kind, holds, rule) in rules.items():
+        value = getattr(owner, name)
+        if value is None and name == "patience":
+            continue
+        right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not right_type or not math.isfinite(value) or not holds(value):
+            faults.append(f"{where}.{name}: {rule}, got {value!r}".lstrip("."))
+    return faults
+
+
+def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
+    faults = _field_faults("", plain, Recipe)
+    stages = plain.get("stages")
+    if "stages" in plain and not isinstance(stages, list | tuple):
+        return [*faults, f"stages: a list, got {stages!r}"]
+    for index, stage in enumerate(stages or ()):
+        if not isinstance(stage, Mapping):
+            faults.append(f"stages[{index}]: a mapping of fields, got {stage!r}")
+            continue
+        faults += _field_faults(f"stages[{index}].", stage, Stage)
+        parts = stage.get("trainable", ())
+        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+            faults.append(f"stages[{index}].trainable: a list of parts, got {parts!r}")
+        if not isinstance(stage.get("name", ""), str):
+            faults.append(f"stages[{index}].name: a text, got {stage['name']!r}")
+    return faults
+
+
+def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[Recipe]) -> list[str]:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown = [f"{where}{name}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields]
+    missing = [
+        f"{where}{name}: is missing"
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in plain
+    ]
+    return unknown + missing
