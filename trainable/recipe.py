@@ -6,6 +6,7 @@ and from plain dicts and YAML without loss.
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,15 @@ PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
 """Named groups of a DETR's parameters, from the picture to the output (`trainable.model.part_of` maps names to them)."""
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also reads `1e-4` as a number, as people write it (YAML 1.1 wants `1.0e-4`)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 class RecipeError(ValueError):
@@ -116,41 +126,12 @@ class Recipe:
             RecipeError: the file cannot be read, is not YAML, or breaks a rule; the message names the file.
         """
         try:
-            plain = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            plain = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RecipeError([f"cannot be read as YAML: {error}"], str(path)) from None
         if not isinstance(plain, Mapping):
             raise RecipeError([f"must be a mapping of fields, got {type(plain).__name__}"], str(path))
         return cls.from_dict(plain, str(path))
-
-
-REFERENCE = Recipe(
-    stages=(
-        Stage("head", ("class_head",), epochs=20, learning_rate=1e-4, restart_cycles=5),
-        Stage("everything", PARTS, epochs=20, learning_rate=5e-5, restart_cycles=5),
-        Stage("everything, lower", PARTS, epochs=80, learning_rate=1e-5, restart_cycles=5),
-    )
-)
-"""The technical report's recipe: 120 epochs, batch 2 x accumulation 16, cosine with restarts."""
-
-
-def reference(max_epochs: int, head_epochs: int | None = None) -> Recipe:
-    """`REFERENCE` with its epochs scaled to a budget.
-
-    Args:
-        max_epochs: epochs of the scaled recipe, at least 3 (one a stage).
-        head_epochs: most epochs of the head-only stage; what it cuts goes to the last stage.
-
-    Raises:
-        ValueError: `max_epochs` is below 3.
-    """
-    if max_epochs < len(REFERENCE.stages):
-        raise ValueError(f"the reference has {len(REFERENCE.stages)} stages, so max_epochs must be at least that")
-    head, middle, _ = (max(1, round(stage.epochs * max_epochs / REFERENCE.epochs)) for stage in REFERENCE.stages)
-    head = min(head, head_epochs or head)
-    epochs = (head, middle, max_epochs - head - middle)
-    stages = [dataclasses.replace(s, epochs=n) for s, n in zip(REFERENCE.stages, epochs, strict=True)]
-    return dataclasses.replace(REFERENCE, stages=tuple(stages))
 
 
 def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,3 +214,32 @@ def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[
         if field.default is dataclasses.MISSING and name not in plain
     ]
     return unknown + missing
+
+
+REFERENCE = Recipe(
+    stages=(
+        Stage("heads", ("box_head", "class_head"), epochs=20, learning_rate=1e-4, restart_cycles=5),
+        Stage("everything", PARTS, epochs=20, learning_rate=5e-5, restart_cycles=5),
+        Stage("everything, lower", PARTS, epochs=80, learning_rate=1e-5, restart_cycles=5),
+    )
+)
+"""The technical report's recipe: 120 epochs, batch 2 x accumulation 16, cosine with restarts."""
+
+
+def reference(max_epochs: int, head_epochs: int | None = None) -> Recipe:
+    """`REFERENCE` with its epochs scaled to a budget.
+
+    Args:
+        max_epochs: epochs of the scaled recipe, at least 3 (one a stage).
+        head_epochs: most epochs of the head-only stage; what it cuts goes to the last stage.
+
+    Raises:
+        ValueError: `max_epochs` is below 3.
+    """
+    if max_epochs < len(REFERENCE.stages):
+        raise ValueError(f"the reference has {len(REFERENCE.stages)} stages, so max_epochs must be at least that")
+    head, middle, _ = (max(1, round(stage.epochs * max_epochs / REFERENCE.epochs)) for stage in REFERENCE.stages)
+    head = min(head, head_epochs or head)
+    epochs = (head, middle, max_epochs - head - middle)
+    stages = [dataclasses.replace(s, epochs=n) for s, n in zip(REFERENCE.stages, epochs, strict=True)]
+    return dataclasses.replace(REFERENCE, stages=tuple(stages))
