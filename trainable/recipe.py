@@ -15,7 +15,10 @@ from typing import Any
 import yaml
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
-"""Named groups of a DETR's parameters, from the picture to the output (`trainable.model.part_of` maps names to them)."""
+"""Named groups of a DETR's parameters, from the picture to the output; `trainable.model` maps names to them."""
+
+UPDATES_PER_CYCLE = 4
+"""Least optimizer steps of a restart cycle: over fewer, a cosine with restarts aliases into rates that rise."""
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -132,6 +135,22 @@ class Recipe:
         if not isinstance(plain, Mapping):
             raise RecipeError([f"must be a mapping of fields, got {type(plain).__name__}"], str(path))
         return cls.from_dict(plain, str(path))
+
+
+def updates_per_epoch(recipe: Recipe, pictures: int) -> int:
+    """Optimizer steps of one pass over `pictures` pictures; the last one may take fewer of them."""
+    return math.ceil(math.ceil(pictures / recipe.batch_size) / recipe.accumulation_steps)
+
+
+def cap_restart_cycles(recipe: Recipe, pictures: int) -> Recipe:
+    """The recipe with no more restart cycles than one for every `UPDATES_PER_CYCLE` optimizer steps of their stage."""
+    updates = updates_per_epoch(recipe, pictures)
+
+    def capped(stage: Stage) -> Stage:
+        most = max(1, stage.epochs * updates // UPDATES_PER_CYCLE)
+        return dataclasses.replace(stage, restart_cycles=min(stage.restart_cycles, most))
+
+    return dataclasses.replace(recipe, stages=tuple(capped(stage) for stage in recipe.stages))
 
 
 def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:

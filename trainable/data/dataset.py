@@ -1,0 +1,117 @@
+"""Pairs as the model takes them: differences, resized and normalised by the image processor, padded to one size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import DetrImageProcessorPil
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.image_utils import get_image_size_for_max_height_width
+
+from trainable.data.difference import difference, open_picture
+from trainable.data.pairs import Pair
+
+
+class MovedObjectDataset(Dataset):
+    """One item a pair: what changed between its pictures, and the boxes of what moved.
+
+    Args:
+        pairs: checked pairs, as `read_pairs` gives them.
+        processor: resizes and normalises; nothing else here does. It is called without padding and without annotations,
+            since its padding would rewrite boxes, which are normalised to the picture, into the padded frame.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil):
+        self.pairs = pairs
+        self.processor = processor
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Item `index`.
+
+        Returns:
+            `pixel_values`, float32 [3, height, width] after resizing, and `labels`, a dict of `class_labels` (int64
+            [n]), `boxes` (float32 [n, 4], cxcywh normalised to the picture), `image_id` (int64 [1], the index),
+            `orig_size` and `size` (int64 [2], height and width before and after resizing).
+
+        Raises:
+            PictureError: a picture can no longer be read; the message names the file.
+            ValueError: the pictures of the pair now differ in size; the message names both files.
+        """
+        pair = self.pairs[index]
+        before, after = open_picture(pair.before), open_picture(pair.after)
+        if before.size != after.size:
+            raise ValueError(f"{pair.before} is {before.size} (width, height), {pair.after} is {after.size}")
+        inputs = self.processor(images=difference(before, after), do_pad=False, return_tensors="pt")
+        pixel_values = inputs["pixel_values"][0]
+        boxes_cxcywh_normalised = torch.tensor(pair.labels.boxes_cxcywh_normalised, dtype=torch.float32)
+        labels = {
+            "class_labels": torch.tensor(pair.labels.class_ids, dtype=torch.int64),
+            "boxes": boxes_cxcywh_normalised.reshape(-1, 4),  # [n, 4] also where n is 0
+            "image_id": torch.tensor([index]),
+            "orig_size": torch.tensor([before.height, before.width]),
+            "size": torch.tensor(pixel_values.shape[-2:]),
+        }
+        return {"pixel_values": pixel_values, "labels": labels}
+
+
+@dataclass(frozen=True)
+class PairCollator:
+    """Makes a batch of items of different size, all padded to the one size of the data set.
+
+    The size is fixed, not the batch's largest: DETR's outputs move a little with the amount of padding, and a picture's
+    loss must not depend on what it is batched with.
+    """
+
+    height: int
+    """Pixels of every picture of every batch, at least that of the largest; see `padded_size`."""
+    width: int
+    """As `height`."""
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Pads n items with zeros at the bottom and on the right, and leaves their labels alone.
+
+        Returns:
+            `pixel_values` (float32 [n, 3, height, width]), `pixel_mask` (int64 [n, height, width], 1 on real pixels, 0
+            on padding) and `labels`, the list of the items' label dicts.
+
+        Raises:
+            ValueError: a picture is larger than the fixed size.
+        """
+        pixel_values = torch.zeros(len(items), 3, self.height, self.width)
+        pixel_mask = torch.zeros(len(items), self.height, self.width, dtype=torch.int64)
+        for index, item in enumerate(items):
+            height, width = item["pixel_values"].shape[-2:]
+            if height > self.height or width > self.width:
+                fixed = f"{self.height}x{self.width}"
+                raise ValueError(f"a picture of {height}x{width} (height x width) does not fit the batch's {fixed}")
+            pixel_values[index, :, :height, :width] = item["pixel_values"]
+            pixel_mask[index, :height, :width] = 1
+        return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "labels": [item["labels"] for item in items]}
+
+
+def padded_size(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> tuple[int, int]:
+    """Largest height and largest width that the processor gives any of the pairs, without reading a picture.
+
+    Args:
+        pairs: all pairs of the data set, train and val together; at least one.
+        processor: the one that the data set is given.
+    """
+    resized = [_resized(height, width, processor) for width, height in {pair.size for pair in pairs}]
+    return max(height for height, _ in resized), max(width for _, width in resized)
+
+
+def _resized(height: int, width: int, processor: DetrImageProcessorPil) -> tuple[int, int]:
+    """Height and width after the processor's resizing, by the branches of `DetrImageProcessorPil.resize`."""
+    size: Any = processor.size  # a SizeDict, though annotated as the dict it is made from
+    if not processor.do_resize:
+        return height, width
+    if size.shortest_edge and size.longest_edge:
+        return get_size_with_aspect_ratio((height, width), size.shortest_edge, size.longest_edge)
+    if size.max_height and size.max_width:
+        return get_image_size_for_max_height_width((height, width), size.max_height, size.max_width)
+    return size.height, size.width

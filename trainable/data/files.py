@@ -1,0 +1,47 @@
+"""Which files of a data set belong together: by their path below their folder, without suffix, which is their id."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainable.data.faults import Fault
+from trainable.data.layout import Layout
+
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Every label file and picture of a data set by id. More than one of a kind for one id is a fault, told later."""
+
+    labels: Mapping[str, list[Path]]
+    before: Mapping[str, list[Path]]
+    after: Mapping[str, list[Path]]
+
+    @classmethod
+    def found(cls, layout: Layout) -> "PairFiles":
+        """Looks through the three folders; a `classes.txt` at the top of the labels is no label file."""
+        labels = _files_by_id(layout.labels, (".txt",))
+        labels.pop("classes", None)
+        before, after = (_files_by_id(folder, PICTURE_SUFFIXES) for folder in (layout.before, layout.after))
+        return cls(labels, before, after)
+
+    def pictures_without_label(self) -> list[Fault]:
+        """A fault for every id that has a picture and no label file."""
+        advice = "add its label file; an empty one if nothing moved"
+        return [
+            Fault("picture without a label file", str((self.before.get(id_) or self.after[id_])[0]), None, id_, advice)
+            for id_ in sorted((self.before.keys() | self.after.keys()) - self.labels.keys())
+        ]
+
+
+def _files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Files below the folder, hidden ones left out: some systems put a `._name.png` beside every `name.png`."""
+    found = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            found[relative.with_suffix("").as_posix()].append(path)
+    return dict(found)

@@ -1,0 +1,75 @@
+"""Whether the files of one pair can be used: the pictures are decoded, the labels parsed."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from trainable.data.annotations import Labels, read_labels
+from trainable.data.difference import PictureError, open_picture, stored_size
+from trainable.data.faults import Fault
+from trainable.data.files import PairFiles
+
+
+def check_files(
+    id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int
+) -> tuple[tuple[int, int], Labels, list[Fault]]:
+    """Checks the label file and both pictures of one pair.
+
+    Args:
+        id_: of a pair that has a label file.
+        files: where the files of the data set are.
+        number_of_classes: as `read_labels` takes it.
+        pixel_limit: most pixels of a picture; larger ones are not decoded. To be called under `own_pixel_limit`.
+
+    Returns:
+        Width and height of the pictures in pixels after EXIF orientation (0, 0 where there is none), the labels, and
+        all faults of the three files. The first two are of use only where there are no faults.
+    """
+    label = files.labels[id_][0]
+    labels, faults = read_labels(label, number_of_classes)
+    faults += _more_than_one("label files", files.labels[id_])
+    sizes = []
+    for side, pictures in (("before", files.before.get(id_, [])), ("after", files.after.get(id_, []))):
+        faults += _more_than_one("pictures", pictures)
+        if not pictures:
+            advice = f"add the {side} picture, or remove the label file"
+            faults.append(Fault(f"missing {side}", str(label), None, f"no {side} picture for {id_}", advice))
+        elif isinstance(size := _picture_size(pictures[0], pixel_limit), Fault):
+            faults.append(size)
+        else:
+            sizes.append(size)
+    if len(set(sizes)) == 2:
+        met = " and ".join(f"{width}x{height}" for width, height in sizes)
+        faults.append(Fault("sizes differ", str(files.after[id_][0]), None, met, "take before and after at one size"))
+    return sizes[0] if sizes else (0, 0), labels, faults
+
+
+@contextlib.contextmanager
+def own_pixel_limit() -> Iterator[None]:
+    """Turns Pillow's limit off: it warns or raises on opening a large picture, before its size can be named."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _more_than_one(what: str, paths: list[Path]) -> list[Fault]:
+    met = ", ".join(path.name for path in paths)
+    return [Fault(f"two {what} for one id", str(paths[1]), None, met, "keep one of them")] if len(paths) > 1 else []
+
+
+def _picture_size(path: Path, pixel_limit: int) -> tuple[int, int] | Fault:
+    """Width and height after EXIF orientation of a picture that decodes as a whole; else its fault."""
+    try:
+        width, height = stored_size(path)
+        if width * height > pixel_limit:
+            advice = f"at most {pixel_limit} pixels are read; make it smaller"
+            return Fault("picture over the pixel limit", str(path), None, f"{width}x{height} pixels", advice)
+        return open_picture(path).size
+    except PictureError as error:
+        advice = "save it again as 8-bit PNG or JPEG, or remove the pair"
+        return Fault("unreadable or truncated picture", str(path), None, str(error.__cause__), advice)

@@ -1,0 +1,147 @@
+"""A data set on disk: its pairs, all that is wrong with them, and which of them train and validate."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainable.data.annotations import Labels
+from trainable.data.faults import DataError, Fault
+from trainable.data.files import PairFiles
+from trainable.data.integrity import check_files, own_pixel_limit
+from trainable.data.layout import Layout, read_layout
+from trainable.data.split import split_ids
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A before picture, an after picture and the boxes of what moved between them."""
+
+    id: str
+    """Path of the label file relative to the label folder, without suffix, with forward slashes."""
+    before: Path
+    """Absolute, as is `after`: the workers of a search have working directories of their own."""
+    after: Path
+    size: tuple[int, int]
+    """Width and height of both pictures in pixels, after EXIF orientation."""
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class PairData:
+    """A checked and split data set."""
+
+    location: str
+    """Absolute path of the folder or `data.yaml`."""
+    names: tuple[str, ...]
+    """Class names by class id."""
+    train: tuple[Pair, ...]
+    val: tuple[Pair, ...]
+    fingerprint: str
+    """SHA-256, in hex, over names, split, ids and the contents of all files; the same wherever the data set lies."""
+    left_out: tuple[Fault, ...]
+    """Why pairs were left out; empty unless bad pairs were to be skipped."""
+
+
+def read_pairs(
+    location: Path,
+    *,
+    skip_bad: bool = False,
+    subset: int | None = None,
+    group_by: str | None = None,
+    pixel_limit: int = 50_000_000,
+) -> PairData:
+    """Reads a data set: finds its pairs, splits them, and checks every picture and label of them.
+
+    A picture without a label file is a fault: nobody can tell a forgotten label from a pair in which nothing moved, and
+    an empty label file says the latter. Where the user lists the ids of train and val, only those are looked at.
+
+    Args:
+        location: a folder or a `data.yaml`, see `read_layout`.
+        skip_bad: leave faulty pairs out instead of refusing the data set. The split is drawn before, so that a pair
+            that is repaired later moves no other.
+        subset: use, and check, only the first so many pairs of each side.
+        group_by: keeps scenes on one side, see `split_ids`.
+        pixel_limit: most pixels of a picture; larger ones are not decoded.
+
+    Raises:
+        DataError: with all faults together. With `skip_bad` only where no usable data set is left.
+        ValueError: `subset` is below 1.
+    """
+    if subset is not None and subset < 1:
+        raise ValueError(f"subset must be at least 1, got {subset}")
+    layout = read_layout(Path(location))
+    files = PairFiles.found(layout)
+    if not files.labels:
+        advice = "put a label file there for every pair, an empty one if nothing moved"
+        raise DataError([Fault("no pairs at all", str(layout.labels), None, "no .txt file", advice)])
+    split = split_ids(files.labels, layout, group_by)
+    train_ids, val_ids = split.train[:subset], split.val[:subset]
+    checks = _check_all([*train_ids, *val_ids], files, layout.names, pixel_limit)
+
+    pair_faults = [*split.id_faults, *(fault for check in checks for fault in check.faults)]
+    if layout.lists is None:
+        pair_faults += files.pictures_without_label()
+    sides = {"train": checks[: len(train_ids)], "val": checks[len(train_ids) :]}
+    if skip_bad:
+        sides = {name: [check for check in side if check.pair] for name, side in sides.items()}
+    names = layout.names or _derived_names(checks)
+    faults = list(split.faults) or _faults_as_a_whole(layout, sides, names)
+    if faults or (pair_faults and not skip_bad):
+        raise DataError([*faults, *pair_faults])
+    train, val = (tuple(check.pair for check in side if check.pair) for side in sides.values())
+    return PairData(str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults))
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What came of checking one pair: the pair and a digest of its three files, or else its faults."""
+
+    id: str
+    faults: list[Fault]
+    pair: Pair | None = None
+    digest: str = ""
+
+
+def _check_all(ids: Sequence[str], files: PairFiles, names: Sequence[str] | None, pixel_limit: int) -> list[_Check]:
+    number_of_classes = None if names is None else len(names)
+    # Threads, since decoding runs outside Python's lock, and is most of the work where pictures are large.
+    with own_pixel_limit(), ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda id_: _check_pair(id_, files, number_of_classes, pixel_limit), ids))
+
+
+def _check_pair(id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int) -> _Check:
+    size, labels, faults = check_files(id_, files, number_of_classes, pixel_limit)
+    if faults:
+        return _Check(id_, faults)
+    before, after = files.before[id_][0].absolute(), files.after[id_][0].absolute()
+    return _Check(id_, [], Pair(id_, before, after, size, labels), _digest(before, after, files.labels[id_][0]))
+
+
+def _digest(*paths: Path) -> str:
+    digests = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    return hashlib.sha256(digests).hexdigest()
+
+
+def _derived_names(checks: Sequence[_Check]) -> tuple[str, ...]:
+    class_ids = [class_id for check in checks if check.pair for class_id in check.pair.labels.class_ids]
+    return tuple(str(class_id) for class_id in range(max(class_ids, default=-1) + 1))
+
+
+def _faults_as_a_whole(layout: Layout, sides: Mapping[str, Sequence[_Check]], names: Sequence[str]) -> list[Fault]:
+    faults = []
+    for index, (side, checks) in enumerate(sides.items()):
+        if not checks:
+            file = layout.lists[index].file if layout.lists else str(layout.labels)
+            faults.append(Fault("empty split", file, None, f"{side} has no pairs", "train and val need a pair each"))
+    if not names and not any(check.faults for checks in sides.values() for check in checks):
+        advice = "list the names in classes.txt, or label what moved"
+        faults.append(Fault("no names", str(layout.labels), None, "neither names nor a box in any label file", advice))
+    return faults
+
+
+def _fingerprint(names: Sequence[str], sides: Mapping[str, Sequence[_Check]]) -> str:
+    pairs = {side: [[check.id, check.digest] for check in checks] for side, checks in sides.items()}
+    return hashlib.sha256(json.dumps([list(names), pairs]).encode()).hexdigest()
