@@ -1,6 +1,6 @@
 """Pre-trains the sample checkpoint on moved geometric shapes made on the fly.
 
-    python trainable/sample/pretrain.py --samples 700000 --out trainable/sample/checkpoint
+python trainable/sample/pretrain.py --samples 700000 --out trainable/sample/checkpoint
 """
 
 import argparse
@@ -117,9 +117,7 @@ def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
         scores, classes = outputs.logits[0].softmax(-1)[:, :-1].max(-1)
         for score, class_id, box in zip(scores, classes, outputs.pred_boxes[0], strict=True):
             bbox = (_xywh(box) * scale).tolist()
-            found.append(
-                {"image_id": image_id, "category_id": int(class_id), "bbox": bbox, "score": float(score)}
-            )
+            found.append({"image_id": image_id, "category_id": int(class_id), "bbox": bbox, "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(truth)
         result = COCOeval_faster(coco, coco.loadRes(found), "bbox")

@@ -3,7 +3,7 @@
 Deliberately other shapes, classes and backgrounds than the sample data set (`data_set.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -80,7 +80,9 @@ def _shape(rng: np.random.Generator, background: Image.Image) -> Thing:
     return Thing(class_id, draw_sprite((width, height), _painter(rng, SHAPES[class_id], colour, stripe), scale=2))
 
 
-def _painter(rng: np.random.Generator, shape: str, colour: np.ndarray, stripe: np.ndarray):  # noqa: ANN202
+def _painter(
+    rng: np.random.Generator, shape: str, colour: np.ndarray, stripe: np.ndarray
+) -> Callable[[Image.Image], None]:
     period, phase = int(rng.integers(8, 30)), int(rng.integers(0, 30))
 
     def paint(image: Image.Image) -> None:

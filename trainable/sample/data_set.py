@@ -1,0 +1,137 @@
+"""The embedded data set: pairs of eight make-believe cameras, painted on first use and kept in the user's cache.
+
+Nothing is downloaded. Every pair is drawn from its own seed, so each machine paints the same pictures.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from PIL import Image
+
+from trainable.sample.places import CAMERAS, PICTURE_SIZE, empty_place
+from trainable.sample.scene import Box, Scene, photograph
+from trainable.sample.things import CLASS_NAMES, random_thing
+
+TRAINING_PAIRS = 96
+VALIDATION_PAIRS = 32
+SAMPLE_HASH = "6106d6db7792e21f6f91c3373a35bf08fec80348049583da1252f318db57bbb6"
+"""`content_hash` of the data set that this version paints."""
+VERSION = 1
+"""Names the folder in the cache; goes up whenever `SAMPLE_HASH` changes."""
+_SEED = 20
+_PAIR_IDS = tuple(
+    f"{CAMERAS[index % len(CAMERAS)]}_{index // len(CAMERAS):04d}" for index in range(TRAINING_PAIRS + VALIDATION_PAIRS)
+)
+
+
+def sample_data_set(cache: Path | None = None) -> Path:
+    """Folder of the sample data set (96 training and 32 validation pairs of 256 x 192), painted if not there yet.
+
+    It appears under its name only when whole, so an interrupted call leaves nothing behind that counts, and any
+    number of processes may call this at once.
+
+    Args:
+        cache: folder to keep it in; the user's cache folder by default, which follows `XDG_CACHE_HOME`.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+    """
+    cache = cache or platformdirs.user_cache_path("moved-object-search", appauthor=False)
+    folder = cache / f"sample-data-set-{VERSION}"
+    if _is_whole(folder):
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=cache) as workshop:
+            _paint_data_set(Path(workshop) / "made")
+            _put_in_place(Path(workshop), folder)
+    except OSError as error:
+        raise OSError(
+            f"{cache}: the sample data set cannot be written here ({error}); free the folder or set XDG_CACHE_HOME"
+        ) from error
+    return folder
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 of what a sample data set says: names, split, ids, labels and pixels, however its PNGs are packed."""
+    digest = hashlib.sha256()
+    for name in ("classes.txt", "train.txt", "val.txt"):
+        digest.update((folder / name).read_text(encoding="utf-8").encode())
+    for pair_id in sorted(path.stem for path in (folder / "labels").iterdir()):
+        digest.update(f"{pair_id}\n{(folder / 'labels' / f'{pair_id}.txt').read_text(encoding='utf-8')}".encode())
+        for side in ("before", "after"):
+            with Image.open(folder / side / f"{pair_id}.png") as picture:
+                digest.update(picture.convert("RGB").tobytes())
+    return digest.hexdigest()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there; cleaners of cache folders may have taken some away."""
+    names = [f"{side}/{pair}.png" for side in ("before", "after") for pair in _PAIR_IDS]
+    names += [f"labels/{pair}.txt" for pair in _PAIR_IDS] + ["classes.txt", "train.txt", "val.txt"]
+    return all((folder / name).is_file() for name in names)
+
+
+def _put_in_place(workshop: Path, folder: Path) -> None:
+    """Give the finished data set its name, unless another process was first with a whole one."""
+    try:
+        if folder.exists() and not _is_whole(folder):
+            folder.replace(workshop / "damaged")
+        (workshop / "made").replace(folder)
+    except OSError:
+        if not _is_whole(folder):
+            raise
+
+
+def _paint_data_set(folder: Path) -> None:
+    for name in ("before", "after", "labels"):
+        (folder / name).mkdir(parents=True)
+    places = {
+        camera: empty_place(camera, np.random.default_rng([_SEED, len(_PAIR_IDS) + number]))
+        for number, camera in enumerate(CAMERAS)
+    }
+    for index, pair_id in enumerate(_PAIR_IDS):
+        _paint_pair(folder, index, places[pair_id.rpartition("_")[0]])
+    _write_lines(folder / "classes.txt", CLASS_NAMES)
+    _write_lines(folder / "train.txt", _PAIR_IDS[:TRAINING_PAIRS])
+    _write_lines(folder / "val.txt", _PAIR_IDS[TRAINING_PAIRS:])
+
+
+def _paint_pair(folder: Path, index: int, place: Image.Image) -> None:
+    rng = np.random.default_rng([_SEED, index])
+    scene = _scene(rng, still=index % 13 == 5)
+    noise, shadow = int(rng.integers(20, 41)) / 10, (0.0, 0.3, 0.4, 0.5)[int(rng.integers(4))]
+    light_before = int(rng.integers(900, 1101)) / 1000
+    light_after = light_before * int(rng.integers(930, 1071)) / 1000
+    for side, things, light in (("before", scene.before, light_before), ("after", scene.after, light_after)):
+        picture = photograph(rng, place, things, light=light, noise=noise, shadow=shadow)
+        picture.save(folder / side / f"{_PAIR_IDS[index]}.png", compress_level=1)
+    labels = [_label(class_id, box) for class_id, box in scene.moved]
+    _write_lines(folder / "labels" / f"{_PAIR_IDS[index]}.txt", labels)
+
+
+def _scene(rng: np.random.Generator, *, still: bool) -> Scene:
+    """Up to three parked things and, unless `still`, one to three that moved, most of them from place to place."""
+    scene = Scene(PICTURE_SIZE)
+    for _ in range(0 if still else int(rng.integers(1, 4))):
+        chance = rng.random()
+        scene.move(rng, random_thing(rng), leaves=chance < 0.85, enters=not 0.7 <= chance < 0.85)
+    for _ in range(int(rng.integers(0, 4))):
+        scene.park(rng, random_thing(rng))
+    return scene
+
+
+def _label(class_id: int, box_xyxy_pixels: Box) -> str:
+    """One line of a label file: class, centre and size, normalised to the picture."""
+    left, top, right, bottom = box_xyxy_pixels
+    width, height = PICTURE_SIZE
+    x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
+    return f"{class_id} {x:.6f} {y:.6f} {(right - left) / width:.6f} {(bottom - top) / height:.6f}"
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
