@@ -1,0 +1,121 @@
+"""Precision, recall and F1 at every IoU threshold and score threshold, and the threshold to run a model at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from trainable.detection import Matches, precision_recall_f1
+
+IOU_THRESHOLDS = tuple(round(0.5 + i / 20, 2) for i in range(10))
+"""0.50, 0.55, ..., 0.95."""
+
+SCORE_THRESHOLDS = tuple(round(i / 100, 2) for i in range(101))
+"""0.00, 0.01, ..., 1.00."""
+
+ALL = "all"
+"""The `class` of the rows that sum over the classes. A class of that very name is written `all (class)`."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The score threshold to run a model at, and what it gives over all classes."""
+
+    iou_threshold: float
+    score_threshold: float
+    precision: float
+    recall: float
+    f1: float
+    tp: int
+    fp: int
+    fn: int
+
+
+def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
+    """Counts and ratios of every class, IoU threshold and score threshold.
+
+    Args:
+        matches: of all pictures, those without labels among them.
+        names: of the classes, by class id.
+
+    Returns:
+        A row for each class, IoU threshold and score threshold, in that order, the classes in the order of `names`
+        and `all` after them; columns `iou_threshold`, `score_threshold`, `class`, `tp`, `fp`, `fn`, `precision`,
+        `recall`, `f1`. A detection counts at score >= threshold; 0/0 is 0. Classes without labels and detections
+        have rows too.
+
+    Raises:
+        ValueError: a detection or label has a class id that `names` lacks.
+    """
+    highest = max(matches.class_ids.max(initial=-1), len(matches.labels_per_class) - 1)
+    if highest >= len(names):
+        raise ValueError(f"names: one for every class id is needed, got {len(names)} names and class id {highest}")
+    tp, fp, fn = (_with_sum(counts) for counts in _counts(matches, len(names)))
+    precision, recall, f1 = precision_recall_f1(tp, fp, fn)
+    classes = [f"{name} (class)" if name == ALL else name for name in names] + [ALL]
+    index = pd.MultiIndex.from_product(
+        [classes, matches.iou_thresholds, SCORE_THRESHOLDS], names=["class", "iou_threshold", "score_threshold"]
+    )
+    values = {"tp": tp, "fp": fp, "fn": fn, "precision": precision, "recall": recall, "f1": f1}
+    table = pd.DataFrame({name: value.ravel() for name, value in values.items()}, index=index).reset_index()
+    return table[["iou_threshold", "score_threshold", "class", *values]]
+
+
+def operating_point(
+    sweep: pd.DataFrame, iou: float = 0.5, min_precision: float | None = None, min_recall: float | None = None
+) -> OperatingPoint:
+    """The score threshold of the best F1 over all classes; of equals the highest, which shows least.
+
+    Args:
+        sweep: as from `sweep`.
+        iou: the IoU threshold at which a detection is right.
+        min_precision: least precision that the point must keep, if any.
+        min_recall: least recall that the point must keep, if any.
+
+    Raises:
+        ValueError: the sweep has no such IoU threshold, or no score threshold keeps what was asked.
+    """
+    rows = sweep[(sweep["class"] == ALL) & (sweep["iou_threshold"] == iou)]
+    if rows.empty:
+        raise ValueError(f"iou: one of {sorted(set(sweep['iou_threshold']))}, got {iou}")
+    kept = rows[(rows["precision"] >= (min_precision or 0)) & (rows["recall"] >= (min_recall or 0))]
+    if kept.empty:
+        raise ValueError(
+            f"no score threshold keeps precision >= {min_precision or 0} and recall >= {min_recall or 0} at IoU {iou}: "
+            f"the highest precision is {rows['precision'].max():.3f}, the highest recall {rows['recall'].max():.3f}; "
+            "ask for less"
+        )
+    best = kept.sort_values(["f1", "score_threshold"]).iloc[-1]
+    return OperatingPoint(
+        iou_threshold=iou,
+        score_threshold=float(best["score_threshold"]),
+        precision=float(best["precision"]),
+        recall=float(best["recall"]),
+        f1=float(best["f1"]),
+        tp=int(best["tp"]),
+        fp=int(best["fp"]),
+        fn=int(best["fn"]),
+    )
+
+
+def _counts(matches: Matches, class_count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, false positives and misses, each [classes, IoU thresholds, score thresholds]."""
+    thresholds_reached = np.searchsorted(SCORE_THRESHOLDS, matches.scores, side="right")  # 0 to len(SCORE_THRESHOLDS)
+    bins = matches.class_ids * (len(SCORE_THRESHOLDS) + 1) + thresholds_reached
+    detected = _at_each_threshold(bins, class_count)
+    tp = np.stack([_at_each_threshold(bins[right], class_count) for right in matches.is_true_positive.T], axis=1)
+    labels = np.bincount(np.arange(len(matches.labels_per_class)), matches.labels_per_class, class_count).astype(int)
+    return tp, detected[:, None] - tp, labels[:, None, None] - tp
+
+
+def _at_each_threshold(bins: np.ndarray, class_count: int) -> np.ndarray:
+    """[classes, score thresholds]: how many detections of each class reach each score threshold."""
+    width = len(SCORE_THRESHOLDS) + 1
+    reached_exactly = np.bincount(bins, minlength=class_count * width).reshape(class_count, width)
+    return reached_exactly[:, :0:-1].cumsum(axis=1)[:, ::-1]
+
+
+def _with_sum(counts: np.ndarray) -> np.ndarray:
+    """Appends the sum over the classes as one class more."""
+    return np.concatenate([counts, counts.sum(axis=0, keepdims=True)])

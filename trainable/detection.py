@@ -1,0 +1,264 @@
+"""Which detections are right: boxes matched to labels, and the precision, recall and F1 that follow.
+
+The rule is COCO's. Within one class of one picture, detections in falling order of score (ties: in order of query)
+each take the free label of highest IoU (ties: the last such label) at or above the IoU threshold. Whoever takes none
+is a false positive; a label that nobody takes is a miss. Pairs without labels count: every detection on them is a
+false positive.
+
+A detection's match depends only on detections of higher score. So matching once per IoU threshold is enough: what
+holds at a score threshold is read off the detections at or above it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_BLOCK = 1 << 16
+"""Detections compared with their labels at a time; bounds the memory of `match`."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a model found in one picture, one entry a query."""
+
+    boxes_xyxy_normalised: np.ndarray
+    """[n, 4], corners relative to the picture's width and height; may reach beyond [0, 1]."""
+    scores: np.ndarray
+    """[n], in [0, 1]."""
+    class_ids: np.ndarray
+    """[n], int64."""
+
+
+@dataclass(frozen=True)
+class Truths:
+    """The labels of one picture; none where nothing moved."""
+
+    boxes_xyxy_normalised: np.ndarray
+    """[m, 4], corners relative to the picture's width and height."""
+    class_ids: np.ndarray
+    """[m], int64."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """All detections of all pictures, flat, and which of them are right at which IoU threshold."""
+
+    iou_thresholds: tuple[float, ...]
+    pictures: np.ndarray
+    """[n], index of the detection's picture."""
+    class_ids: np.ndarray
+    """[n], int64."""
+    scores: np.ndarray
+    """[n], float64."""
+    is_true_positive: np.ndarray
+    """[n, IoU thresholds], bool."""
+    labels_per_class: np.ndarray
+    """[highest class id + 1], labels of each class in all pictures."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Precision, recall and F1 (`precision_recall_f1`), and the counts that they come from."""
+
+    precision: float
+    recall: float
+    f1: float
+    tp: int
+    fp: int
+    fn: int
+
+
+def detections_from_outputs(logits: Tensor, pred_boxes_cxcywh_normalised: Tensor) -> list[Detections]:
+    """Each query with its best real class, as Hugging Face's `post_process_object_detection`, without a threshold.
+
+    Computed in float32 on the CPU, whatever the outputs are.
+
+    Args:
+        logits: [batch, queries, classes + 1], the last one being no-object.
+        pred_boxes_cxcywh_normalised: [batch, queries, 4].
+
+    Returns:
+        One `Detections` a picture of the batch, in order.
+    """
+    probabilities = logits.detach().cpu().float().softmax(-1)
+    scores, class_ids = probabilities[..., :-1].max(-1)  # each [batch, queries]
+    boxes_xyxy_normalised = _corners(pred_boxes_cxcywh_normalised.detach().cpu().float())
+    return [
+        Detections(boxes.numpy(), score.numpy(), class_id.numpy())
+        for boxes, score, class_id in zip(boxes_xyxy_normalised, scores, class_ids, strict=True)
+    ]
+
+
+def truths_from_labels(labels: Mapping[str, Tensor]) -> Truths:
+    """The labels of one picture as the data set gives them.
+
+    Args:
+        labels: `boxes` [m, 4] as normalised centre, width and height, and `class_labels` [m].
+    """
+    boxes_cxcywh_normalised = torch.as_tensor(labels["boxes"]).detach().cpu().reshape(-1, 4)
+    class_ids = torch.as_tensor(labels["class_labels"]).detach().cpu().long()
+    return Truths(_corners(boxes_cxcywh_normalised).numpy(), class_ids.numpy())
+
+
+def match(detections: Sequence[Detections], truths: Sequence[Truths], iou_thresholds: Sequence[float]) -> Matches:
+    """Finds the true positives among all detections, once per IoU threshold, by the rule of this module.
+
+    Args:
+        detections: one entry a picture.
+        truths: the same pictures in the same order.
+        iou_thresholds: each above 0; at least one.
+
+    Raises:
+        ValueError: there are not as many detections as truths, or an IoU threshold is out of range.
+    """
+    if len(detections) != len(truths):
+        raise ValueError(f"one Truths a picture is needed: got {len(detections)} Detections, {len(truths)} Truths")
+    if not iou_thresholds or not all(0 < threshold <= 1 for threshold in iou_thresholds):
+        raise ValueError(f"iou_thresholds: one or more in (0, 1], got {tuple(iou_thresholds)}")
+    found, labelled = _flatten(detections), _flatten(truths)
+    scores = _joined([picture.scores for picture in detections], np.float64)
+    pairs = _pairs_in_order(found, labelled, scores, min(iou_thresholds))
+    is_true_positive = np.zeros((len(scores), len(iou_thresholds)), dtype=bool)
+    for index, threshold in enumerate(iou_thresholds):
+        is_true_positive[_matched(pairs.only(pairs.ious >= threshold)), index] = True
+    return Matches(
+        iou_thresholds=tuple(iou_thresholds),
+        pictures=found.pictures,
+        class_ids=found.class_ids,
+        scores=scores,
+        is_true_positive=is_true_positive,
+        labels_per_class=np.bincount(labelled.class_ids),
+    )
+
+
+def scores_at(matches: Matches, iou_threshold: float, score_threshold: float) -> Scores:
+    """Precision, recall and F1 of all classes together; a detection counts at score >= threshold.
+
+    Raises:
+        ValueError: `iou_threshold` is none of those that were matched.
+    """
+    if iou_threshold not in matches.iou_thresholds:
+        raise ValueError(f"iou_threshold: one of {matches.iou_thresholds} (those matched), got {iou_threshold}")
+    counted = matches.scores >= score_threshold
+    right = matches.is_true_positive[:, matches.iou_thresholds.index(iou_threshold)]
+    tp = int((counted & right).sum())
+    fp = int(counted.sum()) - tp
+    fn = int(matches.labels_per_class.sum()) - tp
+    precision, recall, f1 = (float(value) for value in precision_recall_f1(tp, fp, fn))
+    return Scores(precision, recall, f1, tp, fp, fn)
+
+
+def precision_recall_f1(
+    tp: np.ndarray | int, fp: np.ndarray | int, fn: np.ndarray | int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of counts of any one shape.
+
+    0/0 is 0: no detections have precision 0, no labels have recall 0, and without both F1 is 0. So nothing looks
+    good for having found nothing.
+    """
+    tp, fp, fn = np.asarray(tp), np.asarray(fp), np.asarray(fn)
+    return _ratio(tp, tp + fp), _ratio(tp, tp + fn), _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def _corners(boxes_cxcywh: Tensor) -> Tensor:
+    """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same unit."""
+    centre, size = boxes_cxcywh.split(2, dim=-1)
+    return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes of all pictures, flat."""
+
+    xyxy_normalised: np.ndarray
+    """[n, 4], float64."""
+    class_ids: np.ndarray
+    pictures: np.ndarray
+
+    def groups(self, class_count: int) -> np.ndarray:
+        """[n], one number for each class of each picture; only boxes of one group can match."""
+        return self.pictures * class_count + self.class_ids
+
+
+def _flatten(per_picture: Sequence[Detections] | Sequence[Truths]) -> _Boxes:
+    class_ids = [picture.class_ids for picture in per_picture]
+    return _Boxes(
+        xyxy_normalised=_joined([picture.boxes_xyxy_normalised for picture in per_picture], np.float64).reshape(-1, 4),
+        class_ids=_joined(class_ids, np.int64),
+        pictures=np.repeat(np.arange(len(class_ids)), [len(ids) for ids in class_ids]),
+    )
+
+
+def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Detections beside labels of their group, in the order in which the rule looks at them."""
+
+    detections: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    ious: np.ndarray
+
+    def only(self, keep: np.ndarray) -> "_Pairs":
+        """Those at `keep`, a mask or positions."""
+        return _Pairs(self.detections[keep], self.labels[keep], self.groups[keep], self.ious[keep])
+
+
+def _pairs_in_order(found: _Boxes, labelled: _Boxes, scores: np.ndarray, min_iou: float) -> _Pairs:
+    """All pairs of a detection and a label of its group that overlap by `min_iou` or more.
+
+    Ordered by group, then falling score, then query, then falling IoU, then last label first.
+    """
+    class_count = 1 + max(found.class_ids.max(initial=0), labelled.class_ids.max(initial=0))
+    groups, label_groups = found.groups(class_count), labelled.groups(class_count)
+    by_group = np.argsort(label_groups, kind="stable")
+    starts = np.searchsorted(label_groups[by_group], groups, side="left")
+    counts = np.searchsorted(label_groups[by_group], groups, side="right") - starts
+    blocks = []
+    for first in range(0, max(len(groups), 1), _BLOCK):
+        count = counts[first : first + _BLOCK]
+        detections = first + np.repeat(np.arange(len(count)), count)
+        nth_label = np.arange(len(detections)) - np.repeat(np.cumsum(count) - count, count)
+        labels = by_group[starts[detections] + nth_label]
+        ious = _iou(found.xyxy_normalised[detections], labelled.xyxy_normalised[labels])
+        overlaps = ious >= min_iou
+        blocks.append((detections[overlaps], labels[overlaps], ious[overlaps]))
+    detections, labels, ious = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    order = np.lexsort((-labels, -ious, detections, -scores[detections], groups[detections]))
+    return _Pairs(detections, labels, groups[detections], ious).only(order)
+
+
+def _iou(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union of [n, 4] with [n, 4], row by row; 0 where both are empty."""
+    sides = np.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - np.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])
+    intersection = sides.clip(0).prod(axis=1)
+    area, other_area = ((xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1) for xyxy in (boxes_xyxy, others_xyxy))
+    return _ratio(intersection, area + other_area - intersection)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
+
+
+def _matched(pairs: _Pairs) -> np.ndarray:
+    """Indices of the detections that take a label.
+
+    The first pair of a group is always a match. Each round takes it in all groups at once and drops the pairs that
+    want the same detection or label; there are at most as many rounds as labels in a group.
+    """
+    matched = [np.empty(0, np.int64)]
+    is_taken = np.zeros(pairs.detections.max(initial=-1) + 1, dtype=bool)
+    is_label_taken = np.zeros(pairs.labels.max(initial=-1) + 1, dtype=bool)
+    while len(pairs.detections):
+        is_first = np.diff(pairs.groups, prepend=-1) != 0
+        matched.append(pairs.detections[is_first])
+        is_taken[pairs.detections[is_first]] = True
+        is_label_taken[pairs.labels[is_first]] = True
+        pairs = pairs.only(~is_taken[pairs.detections] & ~is_label_taken[pairs.labels])
+    return np.concatenate(matched)
