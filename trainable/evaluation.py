@@ -1,0 +1,85 @@
+"""The validation set through a model: its loss as one batch, and what was detected."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import DetrForObjectDetection
+
+from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
+from trainable.loss import LossSums, forward
+
+EVALUATION_BATCH_SIZE = 8
+"""Pictures a forward pass. One constant for training and afterwards, so that both give the same bits."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a data set.
+
+    Attributes:
+        losses: `val_loss`, `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` of the set taken as one batch.
+        detections: one a picture, in the order of the set.
+        truths: one a picture, in the order of the set.
+    """
+
+    losses: dict[str, float]
+    detections: list[Detections]
+    truths: list[Truths]
+
+    def scores(self, iou_threshold: float = 0.5, score_threshold: float = 0.5) -> dict[str, float]:
+        """`precision`, `recall` and `f1` over all classes at one pair of thresholds."""
+        scores = scores_at(match(self.detections, self.truths, [iou_threshold]), iou_threshold, score_threshold)
+        return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
+
+
+def evaluate(
+    model: DetrForObjectDetection,
+    dataset: Dataset[dict[str, Any]],
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    dtype: torch.dtype = torch.float32,
+    workers: int = 0,
+) -> Evaluation:
+    """Evaluates in eval mode, without gradients, on the model's device; leaves the global random state alone.
+
+    Args:
+        model: put into eval mode.
+        dataset: items of `MovedObjectDataset`.
+        collator: pads to the one size of the data set (promise 2).
+        dtype: of the forward pass; the loss is computed in float32.
+        workers: processes that load pictures beside this one.
+
+    Raises:
+        FloatingPointError: the model's outputs are not finite.
+    """
+    # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
+    loader = DataLoader(
+        dataset, EVALUATION_BATCH_SIZE, collate_fn=collator, num_workers=workers, generator=torch.Generator()
+    )
+    model.eval()
+    sums, detections, truths = LossSums(model.config), [], []
+    with torch.no_grad(), autocast(model.device, dtype):
+        for batch in loader:
+            inputs = _to_device(batch, model.device)
+            result = forward(model, inputs)
+            sums.add(result.terms, inputs["labels"])
+            detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
+            truths += [truths_from_labels(label) for label in batch["labels"]]
+    return Evaluation(sums.losses(), detections, truths)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Runs the forward pass in `dtype`; float32 is no autocast at all."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    labels = [{name: value.to(device) for name, value in label.items()} for label in batch["labels"]]
+    return {
+        "pixel_values": batch["pixel_values"].to(device),
+        "pixel_mask": batch["pixel_mask"].to(device),
+        "labels": labels,
+    }

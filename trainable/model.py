@@ -1,0 +1,188 @@
+"""The model of a trial: loading a DETR for the names of a data set, and the parts it is frozen by."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    BaseImageProcessor,
+    DetrConfig,
+    DetrForObjectDetection,
+    PreTrainedConfig,
+    ResNetConfig,
+)
+
+PART_MODULES = {
+    "backbone": ("model.backbone",),
+    "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
+    "decoder": ("model.query_position_embeddings", "model.decoder"),
+    "box_head": ("bbox_predictor",),
+    "class_head": ("class_labels_classifier",),
+}
+"""The modules of `DetrForObjectDetection` that make up each part of `recipe.PARTS`."""
+
+_TIMM_DEPTHS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
+
+
+class ModelError(ValueError):
+    """The checkpoint that a user named cannot be used; the message says which rule it breaks."""
+
+
+def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> DetrForObjectDetection:
+    """Loads a DETR whose class head fits `names`.
+
+    Checkpoints that name a timm backbone (such as `facebook/detr-resnet-50`) are loaded without timm. The class head
+    is kept where the checkpoint's own names are `names`, else replaced by a new one drawn from `seed`.
+
+    Args:
+        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub.
+        names: class names of the data set, by class id.
+        seed: of the new class head's weights.
+
+    Raises:
+        ModelError: it is no DETR, cannot be read, or lacks weights other than the class head's.
+    """
+    plain = read_config(checkpoint)
+    config = _config_without_timm(plain)
+    key_mapping = _timm_key_mapping(config.backbone_config.depths) if _names_timm(plain) else None
+    own_names = tuple(config.id2label[index] for index in sorted(config.id2label))
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+    try:
+        model, loading = DetrForObjectDetection.from_pretrained(
+            checkpoint,
+            config=config,
+            key_mapping=key_mapping,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"model {checkpoint}: its weights cannot be read: {error}") from None
+    absent = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+    if lost := [key for key in absent if part_of(key) != "class_head"]:
+        shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
+        raise ModelError(f"model {checkpoint}: only the class head may be new, but {len(lost)} weights are: {shown}")
+    if own_names != tuple(names) or absent:
+        _new_class_head(model, seed)
+    return model
+
+
+def load_processor(checkpoint: str | Path) -> BaseImageProcessor:
+    """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
+
+    Raises:
+        ModelError: the checkpoint has none that can be read.
+    """
+    try:
+        return AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
+
+
+def read_config(checkpoint: str | Path) -> dict[str, Any]:
+    """The checkpoint's config as a plain dict.
+
+    Raises:
+        ModelError: there is none, or it is of another kind than `detr`.
+    """
+    try:
+        plain, _ = PreTrainedConfig.get_config_dict(checkpoint)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {checkpoint}: neither a folder with a config.json nor a checkpoint of the Hugging Face hub that "
+            f"is cached or can be fetched: {str(error).splitlines()[0]}"
+        ) from None
+    kind = plain.get("model_type")
+    if kind != "detr":
+        raise ModelError(
+            f"model {checkpoint}: only models of type 'detr' can be trained, this one is {kind!r}; its heads and its "
+            "loss differ"
+        )
+    return plain
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter or buffer belongs to.
+
+    Args:
+        name: dotted name in a `DetrForObjectDetection`.
+
+    Raises:
+        KeyError: it belongs to none.
+    """
+    for part, modules in PART_MODULES.items():
+        if any(name.startswith(f"{module}.") for module in modules):
+            return part
+    raise KeyError(f"{name} belongs to no part of a DETR")
+
+
+def freeze_all_but(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
+    """Lets only the parts `trainable` require gradients. Sets every parameter: built and loaded models differ."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) in trainable)
+
+
+def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
+    """Puts the parts `trainable` into train mode and the others into eval mode (no dropout, no batch statistics)."""
+    model.train()
+    for part, modules in PART_MODULES.items():
+        for module in modules:
+            model.get_submodule(module).train(part in trainable)
+
+
+def _names_timm(plain: dict[str, Any]) -> bool:
+    backbone = plain.get("backbone_config") or {}
+    return bool(plain.get("use_timm_backbone", not backbone)) or backbone.get("model_type") == "timm_backbone"
+
+
+def _config_without_timm(plain: dict[str, Any]) -> DetrConfig:
+    """The config with transformers' own ResNet in the place of timm's.
+
+    It is edited before it is parsed: parsing a config that names timm imports timm, and that imports torchvision.
+    """
+    if not _names_timm(plain):
+        return AutoConfig.for_model(**plain)
+    timm_config = plain.get("backbone_config") or {}
+    name = timm_config.get("backbone") or plain.get("backbone") or "resnet50"
+    if name not in _TIMM_DEPTHS or plain.get("dilation"):
+        raise ModelError(
+            f"its timm backbone is {name!r}{' with dilation' if plain.get('dilation') else ''}; of timm's, only "
+            f"{' and '.join(_TIMM_DEPTHS)} without dilation can be loaded"
+        )
+    dropped = ("backbone", "use_timm_backbone", "use_pretrained_backbone", "backbone_kwargs", "backbone_config")
+    kept = {key: value for key, value in plain.items() if key not in dropped}
+    backbone = ResNetConfig(depths=_TIMM_DEPTHS[name], out_features=["stage4"])
+    return DetrConfig.from_dict({**kept, "backbone_config": backbone.to_dict()})
+
+
+def _timm_key_mapping(depths: Sequence[int]) -> dict[str, str]:
+    """Patterns from timm's names of a bottleneck ResNet's weights to transformers' names."""
+    prefix = "backbone.conv_encoder.model."
+    pattern = re.escape(prefix)
+    mapping = {
+        rf"{pattern}conv1\.": f"{prefix}embedder.embedder.convolution.",
+        rf"{pattern}bn1\.": f"{prefix}embedder.embedder.normalization.",
+    }
+    for stage in range(len(depths)):
+        layer, target = rf"{pattern}layer{stage + 1}\.(\d+)\.", rf"{prefix}encoder.stages.{stage}.layers.\1."
+        for step in range(3):
+            mapping[rf"{layer}conv{step + 1}\."] = f"{target}layer.{step}.convolution."
+            mapping[rf"{layer}bn{step + 1}\."] = f"{target}layer.{step}.normalization."
+        mapping[rf"{layer}downsample\.0\."] = f"{target}shortcut.convolution."
+        mapping[rf"{layer}downsample\.1\."] = f"{target}shortcut.normalization."
+    return mapping
+
+
+def _new_class_head(model: DetrForObjectDetection, seed: int) -> None:
+    """Draws the class head anew, as transformers initialises linear layers."""
+    head = model.class_labels_classifier
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) * model.config.init_std)
+        nn.init.zeros_(head.bias)

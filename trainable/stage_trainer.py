@@ -1,0 +1,219 @@
+"""One stage of a recipe on a Hugging Face `Trainer`, with the traps that are silent for DETR closed."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    BaseImageProcessor,
+    DetrForObjectDetection,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
+from trainable.data.pairs import PairData
+from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, evaluate
+from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
+from trainable.model import freeze_all_but, part_of, set_modes
+from trainable.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """A data set as a trial feeds it to the model: both splits, padded to one size."""
+
+    train: MovedObjectDataset
+    val: MovedObjectDataset
+    collator: PairCollator
+
+    @classmethod
+    def of(cls, pairs: PairData, processor: BaseImageProcessor) -> "TrialData":
+        """The data set's pictures through `processor`, padded to the largest height and width of them all."""
+        height, width = padded_size((*pairs.train, *pairs.val), processor)
+        return cls(
+            MovedObjectDataset(pairs.train, processor),
+            MovedObjectDataset(pairs.val, processor),
+            PairCollator(height, width),
+        )
+
+
+class StageTrainer(Trainer):
+    """Trains the parts of one stage and leaves the others as they are, bit for bit.
+
+    Args:
+        model: where the stage starts.
+        recipe: the effective recipe (see `effective_recipe`).
+        stage: index of the stage in it.
+        data: both splits.
+        output_dir: where checkpoints go.
+        workers: processes that load pictures beside this one.
+        callbacks: report, save and end the stage.
+    """
+
+    # The loss of a batch is already its share of the optimizer step's: Trainer must not divide it again.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: DetrForObjectDetection,
+        recipe: Recipe,
+        stage: int,
+        data: TrialData,
+        output_dir: Path,
+        workers: int,
+        callbacks: list[TrainerCallback],
+    ):
+        self.recipe = recipe
+        self.stage = recipe.stages[stage]
+        self.dtype = torch_dtype(recipe.dtype)
+        self.step_totals = LossTotals(0.0, 1)
+        self.losses_of_epoch: list[float] = []
+        freeze_all_but(model, self.stage.trainable)
+        super().__init__(
+            model=model,
+            args=_training_arguments(recipe, stage, output_dir, workers),
+            train_dataset=data.train,
+            eval_dataset=data.val,
+            data_collator=data.collator,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
+        """The batches of one optimizer step; takes note of what their loss is to be divided by."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.step_totals = loss_totals([label for batch in batches for label in batch["labels"]], self.model.config)
+        return batches, None
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """The batch's share of the optimizer step's loss.
+
+        Raises:
+            FloatingPointError: it is not finite; the message says where.
+        """
+        set_modes(self.model, self.stage.trainable)
+        try:
+            with autocast(self.args.device, self.dtype):
+                result = forward(self.model, inputs)
+            batch = loss_totals(inputs["labels"], self.model.config)
+            loss = scaled_loss(result.terms, batch, self.step_totals, self.model.config)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the training loss is {loss.item()}")
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"stage '{self.stage.name}', update {self.state.global_step + 1} of {self.state.max_steps}, "
+                f"learning rate {self.current_learning_rate():.3g}: {error}"
+            ) from None
+        self.losses_of_epoch.append(loss.item())
+        return loss
+
+    def evaluate_data_set(self) -> Evaluation:
+        """Evaluates the validation set.
+
+        Raises:
+            FloatingPointError: its loss is not finite; the message says where.
+        """
+        workers = self.args.dataloader_num_workers
+        result = evaluate(self.model, self.eval_dataset, self.data_collator, self.dtype, workers)
+        loss = result.losses["val_loss"]
+        if not torch.isfinite(torch.tensor(loss)):
+            raise FloatingPointError(f"stage '{self.stage.name}', update {self.state.global_step}: val_loss is {loss}")
+        return result
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW over the stage's parts, the backbone at its own multiple of the rate."""
+        if self.optimizer is None:
+            rate = self.stage.learning_rate
+            self.optimizer = torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=True)
+        return self.optimizer
+
+    def current_learning_rate(self) -> float:
+        """The highest rate of any part at this moment."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves under the names that the model has in memory.
+
+        By default DETR is written under its old names, and Trainer reads a checkpoint without renaming and without
+        complaint: half of the weights would stay as they were (`strict=False` in transformers 5.23).
+        """
+        self.model.save_pretrained(output_dir or self.args.output_dir, save_original_format=False)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: Trainer would walk all parameters at every batch for a figure that nobody reads."""
+        return 0
+
+    def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        decaying = set(self.get_decay_parameter_names(self.model))
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((part_of(name) == "backbone", name in decaying), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": rate * self.recipe.backbone_learning_rate_factor if is_backbone else rate,
+                "weight_decay": self.recipe.weight_decay if decays else 0.0,
+            }
+            for (is_backbone, decays), parameters in groups.items()
+        ]
+
+
+def stage_seed(seed: int, stage: int) -> int:
+    """The seed of a stage's order of pictures.
+
+    Hashed: Trainer's sampler adds the epoch to the seed, so that neighbouring seeds would repeat each other's orders.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}".encode()).digest()[:4])
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """A recipe's `dtype` on this machine; `auto` is bfloat16 on a GPU that has it, else float32."""
+    if dtype == "auto":
+        has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+
+
+def _training_arguments(recipe: Recipe, stage: int, output_dir: Path, workers: int) -> TrainingArguments:
+    on_gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        num_train_epochs=recipe.stages[stage].epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
+        gradient_accumulation_steps=recipe.accumulation_steps,
+        learning_rate=recipe.stages[stage].learning_rate,
+        lr_scheduler_type="cosine_with_restarts",
+        lr_scheduler_kwargs={"num_cycles": recipe.stages[stage].restart_cycles},
+        warmup_steps=recipe.warmup_share,
+        max_grad_norm=recipe.max_grad_norm,
+        seed=stage_seed(recipe.seed, stage),
+        use_cpu=not on_gpu,
+        # Only for its gradient scaler; the forward pass runs under an autocast of our own.
+        fp16=on_gpu and torch_dtype(recipe.dtype) is torch.float16,
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=on_gpu,
+        remove_unused_columns=False,
+        # A callback asks for each evaluation and checkpoint.
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+    )

@@ -1,0 +1,91 @@
+"""Trains one recipe, without a search.
+
+python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out trained/
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from trainable.data.faults import DataError
+from trainable.data.pairs import PairData, read_pairs
+from trainable.recipe import Recipe, RecipeError
+from trainable.sample import EMBEDDED, checkpoint_of
+from trainable.sample.data_set import sample_data_set
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    recipe: Annotated[Path, typer.Option(help="Recipe file, such as a run's best/recipe.yaml")],
+    data: Annotated[Path | None, typer.Option(help="Folder or data.yaml", show_default="the sample")] = None,
+    model: Annotated[str, typer.Option(help="Checkpoint folder or hub name to start from")] = EMBEDDED,
+    out: Annotated[Path, typer.Option(help="The trial's folder; one that holds progress is gone on with")] = Path(
+        "trained"
+    ),
+    cpus: Annotated[int, typer.Option(help="Threads; as many as the search gave a trial give the same numbers")] = 1,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
+    subset: Annotated[int | None, typer.Option(help="Only the first N pairs of each split")] = None,
+    group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
+) -> None:
+    console = Console()
+    try:
+        asked = Recipe.from_yaml(recipe)
+        location = data or sample_data_set()
+        pairs = read_pairs(location, skip_bad=skip_bad, subset=subset, group_by=group_by)
+    except (RecipeError, DataError) as error:
+        _stop(error)
+    # One process trains on one GPU; Trainer would spread a batch over all that it sees.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, console)
+
+
+def _train(recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: int, console: Console) -> None:
+    import torch
+    import transformers
+
+    from trainable.model import ModelError, load_processor
+    from trainable.staged_trainer import train_recipe
+    from trainable.trial_folder import best_row
+
+    torch.set_num_threads(cpus)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}", style="dim")
+
+    def report(row: dict[str, Any]) -> None:
+        stage = f"{row['stage'] + 1}/{len(recipe.stages)} {recipe.stages[row['stage']].name}"
+        figures = f"{row['train_loss']:>10.4f}{row['val_loss']:>10.4f}{row['f1']:>8.3f}"
+        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}", highlight=False)
+
+    try:
+        processor = load_processor(checkpoint)
+        trial = train_recipe(
+            recipe, pairs, checkpoint, out, report, max(0, cpus - 1) if torch.cuda.is_available() else 0
+        )
+    except (ModelError, RecipeError) as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; the same command goes on from the last epoch in {out}")
+        raise typer.Exit(130) from None
+    shutil.copytree(trial.best_weights, out / "model", dirs_exist_ok=True)
+    processor.save_pretrained(out / "model")
+    best = best_row(trial.history)
+    console.print(
+        f"best val_loss {best['val_loss']:.4f}, F1 {best['f1']:.3f}, after epoch {best['epoch']}", highlight=False
+    )
+    console.print(f"model  {out / 'model'}", soft_wrap=True, highlight=False)
+
+
+def _stop(error: Exception) -> Any:
+    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,52 @@
+"""Ray Tune's face of a trial: from a config to a recipe, from epochs to reports."""
+
+import os
+import socket
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from ray import tune
+
+from trainable.data.pairs import PairData
+from trainable.recipe import Recipe
+from trainable.staged_trainer import train_recipe
+from trainable.trial_folder import Row, write_atomically
+
+
+def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int) -> None:
+    """Trains the recipe of `config` and reports every epoch to Ray Tune.
+
+    The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
+    neither a lost worker nor a lost driver needs Ray's own checkpoints. A failure is reported, not raised: Ray would
+    run a trial that raises again, and never tell the searcher why it failed.
+
+    Args:
+        config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
+            the trial has no recipe, or None.
+        pairs: the data set.
+        checkpoint: folder or hub name of the DETR to start from.
+        cpus: cores that the trial may use.
+    """
+    # Two trials that each take all cores run many times slower than with their own.
+    torch.set_num_threads(max(1, cpus))
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
+
+    def report(row: Row) -> None:
+        tune.report(row | origin)
+
+    if config["failure"]:
+        tune.report({"failure": config["failure"]} | origin)
+        return
+    folder = Path(config["folder"])
+    workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
+    try:
+        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers)
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "error.txt", traceback.format_exc())
+        tune.report({"failure": f"{type(error).__name__}: {error}"} | origin)
