@@ -63,7 +63,7 @@ def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any]) -> Forward
     """
     hidden = model.model(pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"])
     logits, boxes = _heads(model, hidden.last_hidden_state)
-    auxiliary = (None, None)
+    auxiliary: tuple[Tensor | None, Tensor | None] = (None, None)
     if model.config.auxiliary_loss:
         auxiliary = _heads(model, hidden.intermediate_hidden_states)
     if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):

@@ -10,9 +10,9 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    BaseImageProcessor,
     DetrConfig,
     DetrForObjectDetection,
+    DetrImageProcessorPil,
     PreTrainedConfig,
     ResNetConfig,
 )
@@ -73,7 +73,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     return model
 
 
-def load_processor(checkpoint: str | Path) -> BaseImageProcessor:
+def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
-    BaseImageProcessor,
     DetrForObjectDetection,
+    DetrImageProcessorPil,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -35,7 +35,7 @@ class TrialData:
     collator: PairCollator
 
     @classmethod
-    def of(cls, pairs: PairData, processor: BaseImageProcessor) -> "TrialData":
+    def of(cls, pairs: PairData, processor: DetrImageProcessorPil) -> "TrialData":
         """The data set's pictures through `processor`, padded to the largest height and width of them all."""
         height, width = padded_size((*pairs.train, *pairs.val), processor)
         return cls(
@@ -135,9 +135,8 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW over the stage's parts, the backbone at its own multiple of the rate."""
-        if self.optimizer is None:
-            rate = self.stage.learning_rate
-            self.optimizer = torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=True)
+        rate = self.stage.learning_rate
+        self.optimizer: Any = self.optimizer or torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=True)
         return self.optimizer
 
     def current_learning_rate(self) -> float:

@@ -1,6 +1,5 @@
 """A recipe from its first epoch to its last: stage after stage, each from the best weights of the one before."""
 
-import contextlib
 import dataclasses
 import gc
 import math
@@ -137,9 +136,7 @@ class _EpochCallback(TrainerCallback):
 def _release(trainer: StageTrainer) -> None:
     """Gives the stage's memory back before the next one, or the next trial, allocates its own."""
     trainer.accelerator.free_memory()
-    trainer.model = trainer.model_wrapped = trainer.optimizer = None
-    with contextlib.suppress(AttributeError):
-        trainer.callback_handler.model = trainer.callback_handler.optimizer = None
+    trainer.__dict__.clear()  # Trainer, callbacks and optimizer refer to each other.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -60,7 +60,8 @@ def pretrain(samples: int, batch: int, rate: float, seed: int, out: Path) -> Non
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
     stream = DataLoader(ShapeStream(seed), batch, num_workers=1, collate_fn=list, prefetch_factor=8)
-    started, running = time.time(), {}
+    started = time.time()
+    running: dict[str, float] = {}
     for step, items in zip(range(steps), stream, strict=False):
         if step == live_until:
             for norm in norms.values():

@@ -60,7 +60,7 @@ def shape_sample(rng: np.random.Generator, background: Image.Image) -> dict[str,
 
 def _background(rng: np.random.Generator) -> Image.Image:
     """Clouds of grey at three scales with a slight tint; mean brightness 70-180."""
-    grey = sum(smooth_noise(rng, PICTURE_SIZE, cells) / cells**0.5 for cells in (3, 9, 40))
+    grey = np.sum([smooth_noise(rng, PICTURE_SIZE, cells) / cells**0.5 for cells in (3, 9, 40)], axis=0)
     grey = (grey - grey.mean()) * rng.uniform(15, 60) + rng.uniform(70, 180)
     tint = rng.uniform(0.85, 1.15, 3)
     return Image.fromarray(np.clip(grey[:, :, None] * tint, 0, 255).astype(np.uint8))

@@ -1,0 +1,54 @@
+"""What follows a search while it goes on: the console, TensorBoard and the study's database."""
+
+from contextlib import ExitStack
+
+from results.tensorboard import TensorBoardLog, rebuild
+from rich.console import Console
+
+from results.journal import TrialRecord
+from search.options import Options
+from search.progress import Progress
+from search.study import SearchStudy
+from search.study_mirror import StudyMirror
+
+
+class Monitor:
+    """Brings everything that follows the search up to date at each `tick`.
+
+    Args:
+        options: say where the run folder is.
+        study: the search's memory.
+        concurrent: trials at a time.
+        console: where progress is shown.
+    """
+
+    def __init__(self, options: Options, study: SearchStudy, concurrent: int, console: Console):
+        self.study = study
+        self.progress = Progress(study, options.trials, concurrent, console)
+        self.mirror = StudyMirror(options.run / "optuna.db")
+        self._stack = ExitStack()
+        rebuild(options.run / "tensorboard", list(study.records.values()))
+        self.board = TensorBoardLog(options.run / "tensorboard")
+        self._seen = len(study.journal.events)
+
+    def __enter__(self) -> "Monitor":
+        self._stack.enter_context(self.progress)
+        self._stack.callback(self.board.close)
+        self._stack.callback(self.tick)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def tick(self) -> None:
+        """Takes in what has happened since the last call."""
+        events = self.study.journal.events
+        new, self._seen = events[self._seen :], len(events)
+        for event in new:
+            record: TrialRecord = self.study.records[event["trial"]]
+            if event["event"] == "reported":
+                self.board.reported(record, event["metrics"])
+            elif event["event"] == "ended":
+                self.board.ended(record)
+                self.mirror.sync(self.study.optuna)
+        self.progress.tick()

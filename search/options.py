@@ -1,0 +1,131 @@
+"""What a user asks of a search: the flags, their rules, and `search.yaml`, which keeps them."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.study import SAMPLERS
+from spaces.budget import default_grace
+
+MIN_EPOCHS = 3
+"""The reference has three stages of at least one epoch."""
+
+CHANGED_BY_RESUME = (
+    *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "address", "time_budget"),
+)  # fmt: skip
+"""Options that may be given beside --resume; they change where and how much is run, not what a trial gives."""
+
+
+class OptionsError(ValueError):
+    """Flags break one or more rules. `faults` lists them all, one line each."""
+
+    def __init__(self, faults: list[str]):
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `search/run.py`, with every default filled in but those that depend on the machine."""
+
+    space: str
+    """Name of a space, or `path/to/file.py:function`."""
+    data: str | None
+    """Folder or data.yaml; None is the sample data set."""
+    model: str
+    """Checkpoint folder or hub name."""
+    trials: int
+    max_epochs: int
+    """Most epochs that a trial may train."""
+    grace: int
+    """Epochs before a trial may be pruned."""
+    storage: str
+    """Folder of run folders."""
+    name: str
+    """The run folder is storage/name."""
+    reduction: float = 3.0
+    """One trial in so many goes on past a rung."""
+    sampler: str = "tpe"
+    max_concurrent: int | None = None
+    """Trials at a time; None is what the resources allow."""
+    gpus_per_trial: float | None = None
+    """None is 1 where there is a GPU, else 0."""
+    cpus_per_trial: int = 1
+    seed: int = 0
+    skip_bad: bool = False
+    subset: int | None = None
+    """Pairs of each split; None is all."""
+    group_by: str | None = None
+    address: str | None = None
+    """Of a running Ray cluster; None starts Ray here."""
+    time_budget: float | None = None
+    """Seconds after which the search stops."""
+
+    def __post_init__(self) -> None:
+        if faults := [fault for fault in self._faults() if fault]:
+            raise OptionsError(faults)
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return Path(self.storage) / self.name
+
+    def to_yaml(self) -> str:
+        """YAML with the options in the order of this class."""
+        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Options":
+        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out."""
+        fields = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in plain.items() if name in fields})
+
+    def _faults(self) -> list[str | None]:
+        grace_rule = f"--grace: a whole number of epochs from 1 to --max-epochs ({self.max_epochs}), got {self.grace}"
+        return [
+            _at_least("--trials", self.trials, 1),
+            _at_least("--max-epochs", self.max_epochs, MIN_EPOCHS),
+            None if 1 <= self.grace <= max(self.max_epochs, MIN_EPOCHS) else grace_rule,
+            None if self.reduction > 1 else f"--reduction: a number above 1, got {self.reduction:g}",
+            _at_least("--max-concurrent", self.max_concurrent, 1),
+            _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
+            _at_least("--gpus-per-trial", self.gpus_per_trial, 0),
+            _at_least("--subset", self.subset, 1),
+            None if 0 <= self.seed < 2**32 else f"--seed: a whole number from 0 to 2**32 - 1, got {self.seed}",
+            None if self.sampler in SAMPLERS else f"--sampler: one of {', '.join(SAMPLERS)}, got {self.sampler!r}",
+            None
+            if re.fullmatch(r"[\w.@+ -]+", self.name) and self.name not in (".", "..")
+            else f"--name: letters, digits, spaces and . _ - @ +, got {self.name!r}",
+            "--address: ray:// would run the search on the cluster's head, away from its files; log in to a node of "
+            "the cluster and use --address auto, or submit a job with `ray job submit`"
+            if (self.address or "").startswith("ray://")
+            else None,
+        ]
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a text such as `90s`, `30m` or `1.5h`.
+
+    Raises:
+        ValueError: it is none, or not above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds or not math.isfinite(seconds):
+        raise ValueError(f"a duration above 0 such as 90s, 30m or 1.5h, got {text!r}")
+    return seconds
+
+
+def grace_of(max_epochs: int, asked: int | None) -> int:
+    """The grace period: what was asked for, else the default, and never more than the budget."""
+    return asked if asked is not None else min(default_grace(max_epochs), max_epochs)
+
+
+def _at_least(flag: str, value: float | None, least: int) -> str | None:
+    return None if value is None or value >= least else f"{flag}: at least {least}, got {value:g}"

@@ -1,0 +1,143 @@
+"""What a person sees while a search runs."""
+
+import time
+from collections import Counter
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from results.journal import TrialRecord, best_trial
+from search.study import SearchStudy
+
+SECONDS_BETWEEN_LINES = 20.0
+"""Between two lines of progress where the output is no terminal."""
+
+STYLES = {"COMPLETED": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan"}
+
+
+class Progress:
+    """A live panel on a terminal; elsewhere a line for each trial that ended, and one every 20 seconds.
+
+    Args:
+        study: what to show.
+        trials: how many the search will have.
+        concurrent: how many run at a time.
+        console: where to show it.
+    """
+
+    def __init__(self, study: SearchStudy, trials: int, concurrent: int, console: Console):
+        self.study = study
+        self.trials = trials
+        self.concurrent = concurrent
+        self.console = console
+        self.started = time.monotonic()
+        self._epochs_before = _epochs(study)
+        self._told = {record.number for record in study.finished}
+        self._last_line = self.started
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tick()
+        self._live.stop()
+
+    def tick(self) -> None:
+        """Shows what has changed since the last call."""
+        for record in self.study.finished:
+            if record.number not in self._told:
+                self._told.add(record.number)
+                self.console.print(_ending(record), highlight=False)
+        if self.console.is_terminal:
+            self._live.refresh()
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.console.print(self._summary(), highlight=False)
+
+    def panel(self) -> RenderableType:
+        """The panel: how far the search is, what is best, what runs."""
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=40), self._summary())
+        return Group(bar, self._best(), self._running())
+
+    def _summary(self) -> Text:
+        counts = Counter(record.status for record in self.study.records.values())
+        text = Text(f"{len(self.study.finished)}/{self.trials} trials")
+        for status in ("COMPLETED", "PRUNED", "FAILED"):
+            text.append(f" · {counts[status]} {status.lower()}", STYLES[status] if counts[status] else "dim")
+        text.append(f" · {clock(time.monotonic() - self.started)} gone")
+        if (left := self.seconds_left()) is not None:
+            text.append(f" · about {clock(left)} left")
+        if not self.console.is_terminal and (best := best_trial(self.study.records.values())) and best.best:
+            text.append(f" · best val_loss {best.best['val_loss']:.4f} (trial {best.number})")
+        return text
+
+    def seconds_left(self) -> float | None:
+        """Estimated from the pace so far and the epochs of the trials that ended; None before the first has."""
+        epochs = [len(record.history) for record in self.study.finished if record.history]
+        done = _epochs(self.study) - self._epochs_before
+        if not epochs or not done:
+            return None
+        expected = sum(epochs) / len(epochs)
+        under_way = sum(min(len(record.history), expected) for record in self.study.unfinished)
+        left = max(self.trials - len(self.study.finished), 0) * expected - under_way
+        return max(left, 0) * (time.monotonic() - self.started) / done
+
+    def _best(self) -> Text:
+        best = best_trial(self.study.records.values())
+        if best is None or best.best is None:
+            return Text("no epoch has been evaluated yet", "dim")
+        text = Text("best so far  ").append(f"val_loss {best.best['val_loss']:.4f}", "bold green")
+        text.append(f"  f1 {best.best['f1']:.3f}  (trial {best.number}, epoch {best.best['epoch']})")
+        reference = self.study.records.get(0)
+        if reference and reference.best:
+            text.append(f"   reference  val_loss {reference.best['val_loss']:.4f}", "dim")
+        return text
+
+    def _running(self) -> Table:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for header in ("trial", "stage", "epoch", "val_loss", "f1"):
+            table.add_column(header, justify="left" if header == "stage" else "right")
+        for record in self.study.unfinished:
+            stages, last = record.recipe["stages"], record.history[-1] if record.history else None
+            stage = last["stage"] if last else 0
+            total = sum(stage["epochs"] for stage in stages)
+            table.add_row(
+                f"{record.number}{' (reference)' if record.reference else ''}",
+                f"{stage + 1}/{len(stages)} {stages[stage]['name']}",
+                f"{last['epoch'] if last else 0}/{total}",
+                f"{last['val_loss']:.4f}" if last else "starting",
+                f"{last['f1']:.3f}" if last else "",
+            )
+        return table
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it: 45 s, 3:07 min, 2:05 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def _ending(record: TrialRecord) -> Text:
+    text = Text(f"trial {record.number:>3} ").append(f"{record.status.lower():<9}", STYLES[record.status])
+    if record.best:
+        text.append(f" epoch {record.history[-1]['epoch']:>3}  val_loss {record.best['val_loss']:.4f}")
+        text.append(f"  f1 {record.best['f1']:.3f}")
+    if record.reference:
+        text.append("  the reference recipe", "dim")
+    if record.error:
+        text.append(f"  {record.error.splitlines()[0]}", "red")
+    return text
+
+
+def _epochs(study: SearchStudy) -> int:
+    return sum(len(record.history) for record in study.records.values())

@@ -1,0 +1,97 @@
+"""Optuna behind Ray Tune's `Searcher`: hands out trials, and tells the study the truth about how they ended."""
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from results.journal import TrialRecord
+from search.scheduler import FairASHA
+from search.study import SearchStudy
+from trainable.trial_folder import ROW_FIELDS
+
+DEATHS = 3
+"""Times that a trial's process may die, each time for good in Ray's eyes, before the trial has failed."""
+
+
+class StudySearcher(Searcher):
+    """First the trials that a broken search left unfinished, then new ones.
+
+    A trial that ASHA stopped is ended as PRUNED: Ray gives the same call for stopped and natural ends, so the trial
+    says of each report whether it is its `final` one.
+
+    Args:
+        study: the search's memory.
+        scheduler: told which live trial goes on with which replayed one.
+        folder: where each trial has its own folder.
+        deaths: how often the process of a trial died in the rounds before this one.
+    """
+
+    def __init__(self, study: SearchStudy, scheduler: FairASHA, folder: Path, deaths: dict[int, int] | None = None):
+        super().__init__(metric="val_loss", mode="min")
+        self.study = study
+        self.scheduler = scheduler
+        self.folder = folder
+        self.numbers: dict[str, int] = {}
+        self.deaths = dict(deaths or {})
+        self._failures: dict[int, str] = {}
+        self._waiting = self._still_to_do()
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The config of the next trial: its number, recipe and folder."""
+        record = self._waiting.pop(0) if self._waiting else self.study.ask()
+        self.numbers[trial_id] = record.number
+        self.scheduler.adopt(record.number, trial_id)
+        return {
+            "number": record.number,
+            "recipe": record.recipe,
+            "folder": str(self.folder / f"{record.number:04d}"),
+            "failure": record.error,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Takes in a report: an epoch, or why the trial failed."""
+        number = self.numbers[trial_id]
+        if failure := result.get("failure"):
+            self._failures[number] = failure
+        elif "epoch" in result:
+            fields = (*ROW_FIELDS, "node", "pid")
+            self.study.report(number, {name: result[name] for name in fields})
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Ends the trial; one whose process died without a cause of its own stays unfinished, to be run again."""
+        number = self.numbers[trial_id]
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        record = self.study.records[number]
+        if number in self._failures:
+            self.study.end(number, "FAILED", self._failures[number])
+        elif record.history and record.history[-1]["final"]:
+            self.study.end(number, "COMPLETED")
+        elif number in self.scheduler.stopped:
+            self.study.end(number, "PRUNED")
+        else:
+            self.deaths[number] = self.deaths.get(number, 0) + 1
+            if self.deaths[number] >= DEATHS:
+                self.study.end(number, "FAILED", f"its process died {DEATHS} times without a message")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the searcher's memory."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: a search is resumed from the journal."""
+        raise NotImplementedError("a search is resumed by --resume, which replays the journal")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray pickles the searcher into a file that is never read.
+        return {}
+
+    def _still_to_do(self) -> list[TrialRecord]:
+        """Unfinished trials; those whose last epoch the journal holds are ended, as the broken search was to do."""
+        for record in self.study.unfinished:
+            if record.history and record.history[-1]["final"]:
+                self.study.end(record.number, "COMPLETED")
+            elif record.number in self.scheduler.stopped:
+                self.study.end(record.number, "PRUNED")
+        return self.study.unfinished

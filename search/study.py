@@ -1,0 +1,189 @@
+"""The search's memory: an Optuna study and the scheduler's rungs, both rebuilt from the journal.
+
+What is asked, reported and ended is written to the journal first and applied second, by the same code that replays a
+journal when a search is resumed. So a resumed search stands where the broken one stood. (Why not Ray's own restore:
+it drops ASHA's rungs, and a killed driver can leave its state unreadable.)
+"""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FixedTrial, TrialState
+
+from results.journal import Event, Journal, JournalError, TrialRecord, trial_records
+from spaces.budget import shorten_heads
+from spaces.registry import Space
+from trainable.recipe import Recipe, cap_restart_cycles, reference
+
+SAMPLERS = ("tpe", "random")
+RANDOM_TRIALS = 6
+"""Trials that TPE draws at random before it models them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every recipe of a search is fitted to."""
+
+    max_epochs: int
+    """Epochs of a trial at most."""
+    grace: int
+    """Epochs before a trial may be pruned; head-only stages are never longer."""
+    pictures: int
+    """Pairs to train on; they limit the restart cycles."""
+    seed: int
+    """Of every trial's training, and of the sampler."""
+
+
+class SearchStudy:
+    """Trials as the search knows them.
+
+    Args:
+        space: where recipes come from.
+        budget: what they are fitted to.
+        journal: replayed at once; then written.
+        sampler: one of `SAMPLERS`.
+        on_replay: called with every replayed event, before it is applied; gives the scheduler its share.
+
+    Raises:
+        JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        budget: Budget,
+        journal: Journal,
+        sampler: str = "tpe",
+        on_replay: Callable[[Event], None] = lambda event: None,
+    ):
+        self.space = space
+        self.budget = budget
+        self.journal = journal
+        self.optuna = optuna.create_study(direction="minimize", sampler=_sampler(sampler, budget.seed))
+        self.records: dict[int, TrialRecord] = {}
+        self._trials: dict[int, optuna.Trial] = {}
+        self._reference = fit_recipe(reference(budget.max_epochs, budget.grace), budget)
+        for event in journal.events:
+            if event["event"] == "asked":
+                self._ask_again(event)
+            on_replay(event)
+            self._apply(event)
+
+    @property
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that were asked for and have not ended, in the order of their numbers."""
+        return [record for record in self.records.values() if record.status == "RUNNING"]
+
+    @property
+    def finished(self) -> list[TrialRecord]:
+        """Trials that have ended, in the order of their numbers."""
+        return [record for record in self.records.values() if record.status != "RUNNING"]
+
+    def ask(self) -> TrialRecord:
+        """A new trial; the first one is the reference. A space that raises gives a trial that has FAILED."""
+        trial = self._next_trial()
+        recipe, error = self._recipe(trial)
+        event = {
+            "event": "asked",
+            "trial": trial.number,
+            "parameters": trial.params,
+            "recipe": recipe.to_dict() if recipe else {},
+            "reference": trial.number == 0,
+        }
+        self._write(event)
+        if error:
+            self.end(trial.number, "FAILED", error)
+        return self.records[trial.number]
+
+    def report(self, number: int, metrics: dict[str, Any]) -> bool:
+        """Takes in an epoch's metrics; False, and nothing done, where the epoch is known already."""
+        history = self.records[number].history
+        if history and metrics["epoch"] <= history[-1]["epoch"]:
+            return False
+        self._write({"event": "reported", "trial": number, "metrics": metrics})
+        return True
+
+    def end(self, number: int, status: str, error: str | None = None) -> None:
+        """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
+        if self.records[number].status == "RUNNING":
+            self._write({"event": "ended", "trial": number, "status": status, "error": error})
+
+    def _write(self, event: Event) -> None:
+        event["time"] = time.time()
+        self.journal.append(event)
+        self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        number = event["trial"]
+        if event["event"] == "asked":
+            (self.records[number],) = trial_records([event])
+            return
+        record, trial = self.records[number], self._trials[number]
+        if event["event"] == "reported":
+            metrics = event["metrics"]
+            record.history.append(metrics)
+            record.reported.append(event["time"])
+            trial.report(metrics["val_loss"], metrics["epoch"])
+            return
+        record.status, record.error, record.ended = event["status"], event["error"], event["time"]
+        if record.status == "COMPLETED" and record.best:
+            self.optuna.tell(trial, record.best["val_loss"])
+        else:
+            self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
+
+    def _next_trial(self) -> optuna.Trial:
+        number = len(self._trials)
+        if number == 0 and (parameters := self._reference_parameters()):
+            self.optuna.enqueue_trial(parameters)
+        self._trials[number] = self.optuna.ask()
+        return self._trials[number]
+
+    def _reference_parameters(self) -> dict[str, Any] | None:
+        """The space's parameters for the reference, where they really give it at this budget."""
+        parameters = self.space.reference_parameters(self.budget.max_epochs)
+        if parameters is None:
+            return None
+        recipe = self.space.build(FixedTrial(parameters), self.budget.max_epochs)  # type: ignore[arg-type]
+        return parameters if fit_recipe(recipe, self.budget) == self._reference else None
+
+    def _recipe(self, trial: optuna.Trial) -> tuple[Recipe | None, str | None]:
+        """The trial's recipe, or why there is none."""
+        if trial.number == 0:
+            if self._reference_parameters():
+                self.space.build(trial, self.budget.max_epochs)
+            else:
+                trial.set_user_attr("recipe", self._reference.to_dict())
+            return self._reference, None
+        try:
+            return fit_recipe(self.space.build(trial, self.budget.max_epochs), self.budget), None
+        except Exception as error:  # A user's space may raise whatever it likes; the search goes on.
+            return None, f"space {self.space.name} raised {type(error).__name__}: {error}"
+
+    def _ask_again(self, event: Event) -> None:
+        trial = self._next_trial()
+        self._recipe(trial)
+        if (trial.number, trial.params) != (event["trial"], event["parameters"]):
+            raise JournalError(
+                f"{self.journal.path}: trial {event['trial']} was drawn with {event['parameters']}, but space "
+                f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"
+            )
+
+
+def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
+    """A space's recipe as this search trains it."""
+    seeded = dataclasses.replace(shorten_heads(recipe, budget.grace), seed=budget.seed)
+    return cap_restart_cycles(seeded, budget.pictures)
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    if name == "random":
+        return RandomSampler(seed=seed)
+    # `group` is marked experimental since Optuna 2.8; without it, conditional parameters are sampled independently.
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS)

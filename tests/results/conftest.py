@@ -1,0 +1,77 @@
+"""A small search as its journal tells it: the reference, one pruned, one that failed, one that still runs."""
+
+from typing import Any
+
+import pytest
+
+from results.journal import Event, TrialRecord, trial_records
+from trainable.recipe import Recipe, Stage, reference
+
+NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
+
+SHORT = Recipe((Stage("heads", ("box_head", "class_head"), epochs=4, learning_rate=0.1 + 0.2),), patience=2)
+
+
+def asked(trial: int, recipe: dict[str, Any], time: float) -> Event:
+    return {
+        "event": "asked",
+        "trial": trial,
+        "parameters": {"stages.0.learning_rate": 1e-4},
+        "recipe": recipe,
+        "reference": trial == 0,
+        "time": time,
+    }
+
+
+def reported(trial: int, epoch: int, val_loss: float, time: float, stage: int = 0, **more: Any) -> Event:
+    metrics = {
+        "epoch": epoch,
+        "stage": stage,
+        "train_loss": val_loss + 0.1,
+        "val_loss": val_loss,
+        "val_loss_ce": val_loss / 2,
+        "val_loss_bbox": val_loss / 8,
+        "val_loss_giou": val_loss / 4,
+        "learning_rate": 1e-4 / epoch,
+        "precision": 0.1 * epoch,
+        "recall": 0.2 * epoch,
+        "f1": 0.15 * epoch,
+        "seconds": 10.0 * epoch,
+        "final": False,
+        "within_epoch": [],
+        "node": "worker-1",
+        "pid": 4242,
+    }
+    return {"event": "reported", "trial": trial, "metrics": metrics | more, "time": time}
+
+
+def ended(trial: int, status: str, time: float, error: str | None = None) -> Event:
+    return {"event": "ended", "trial": trial, "status": status, "error": error, "time": time}
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    middle = {"epoch": 1.5, "stage": 1, "train_loss": 1.6, "val_loss": 0.1, "f1": 0.9, "seconds": 15.0}
+    return [
+        asked(0, reference(3).to_dict(), NOON),
+        asked(1, SHORT.to_dict(), NOON + 1),
+        reported(0, 1, 2.0, NOON + 10),
+        reported(1, 1, 5.0, NOON + 11),
+        reported(0, 2, 0.1 + 0.2, NOON + 20, stage=1, within_epoch=[middle]),
+        reported(1, 2, 4.5, NOON + 21),
+        ended(1, "PRUNED", NOON + 21.5),
+        asked(2, {}, NOON + 22),
+        ended(2, "FAILED", NOON + 22, "space mine raised ValueError: a | b\nand more"),
+        reported(0, 3, 1.0, NOON + 30, stage=2, final=True),
+        ended(0, "COMPLETED", NOON + 30.5),
+        asked(3, SHORT.to_dict(), NOON + 31),
+        reported(3, 1, 1.5, NOON + 41),
+        asked(4, SHORT.to_dict(), NOON + 42),
+        reported(4, 1, 0.01, NOON + 50),
+        ended(4, "FAILED", NOON + 51, "FloatingPointError: val_loss is nan"),
+    ]
+
+
+@pytest.fixture
+def records(events: list[Event]) -> list[TrialRecord]:
+    return trial_records(events)

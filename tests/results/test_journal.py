@@ -1,0 +1,109 @@
+"""The journal survives a crash at any byte, is written by one process, and tells the trials' story."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from results.journal import Event, Journal, JournalError, TrialRecord, best_trial, read_journal, trial_records
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def write(path: Path, events: list[Event]) -> bytes:
+    journal = Journal(path)
+    for event in events:
+        journal.append(event)
+    journal.close()
+    return path.read_bytes()
+
+
+def test_what_is_appended_is_read_back_by_others_at_once(path, events):
+    journal = Journal(path)
+    journal.append(events[0])
+    assert read_journal(path) == journal.events == [events[0]]
+
+
+def test_every_number_comes_back_bit_for_bit(path):
+    write(path, [{"event": "ended", "trial": 0, "time": 0.1 + 0.2, "small": 5e-324}])
+    assert read_journal(path) == [{"event": "ended", "trial": 0, "time": 0.1 + 0.2, "small": 5e-324}]
+
+
+def test_a_write_cut_at_any_byte_loses_only_its_own_event(path, events):
+    whole = write(path, events[:3])
+    ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        complete = events[: sum(end <= cut for end in ends)]
+        assert read_journal(path) == complete
+        assert write(path, [events[3]]) == b"".join(json.dumps(e).encode() + b"\n" for e in [*complete, events[3]])
+
+
+def test_reading_a_journal_leaves_a_half_written_line_to_its_writer(path, events):
+    write(path, events[:1])
+    with path.open("ab") as file:
+        file.write(b'{"event": "rep')
+    assert read_journal(path) == events[:1]
+    assert path.read_bytes().endswith(b'{"event": "rep')
+
+
+def test_a_damaged_line_in_the_middle_is_named(path, events):
+    lines = write(path, events[:3]).split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], b"\x00\x00", *lines[2:]]))
+    with pytest.raises(JournalError, match=r"journal\.jsonl, line 2: is not JSON"):
+        Journal(path)
+
+
+def test_a_second_writer_is_refused_until_the_first_has_closed(path, events):
+    first = Journal(path)
+    with pytest.raises(JournalError, match="another search is writing this run"):
+        Journal(path)
+    first.append(events[0])
+    first.close()
+    assert Journal(path).events == events[:1]
+
+
+def test_a_missing_journal_is_no_run_folder(path):
+    with pytest.raises(JournalError, match="this is no run folder"):
+        read_journal(path)
+
+
+def test_trials_are_told_in_the_order_of_their_numbers(records):
+    assert [(record.number, record.status) for record in records] == [
+        (0, "COMPLETED"),
+        (1, "PRUNED"),
+        (2, "FAILED"),
+        (3, "RUNNING"),
+        (4, "FAILED"),
+    ]
+    assert [record.reference for record in records] == [True, False, False, False, False]
+    assert [metrics["epoch"] for metrics in records[0].history] == [1, 2, 3]
+    assert [time - records[0].asked for time in records[0].reported] == [10, 20, 30]
+    assert records[2].error and records[2].error.startswith("space mine raised")
+    assert records[3].ended is None
+
+
+def test_an_epochs_own_loss_counts_as_best_and_not_one_within_it(records):
+    assert records[0].best and records[0].best["val_loss"] == 0.1 + 0.2
+    assert records[2].best is None
+
+
+def test_the_best_trial_did_not_fail_however_low_its_loss(records):
+    assert best_trial(records) is records[0]
+    assert best_trial(records[2:]) is records[3], "one that still runs counts"
+    assert best_trial(record for record in records if record.status == "FAILED") is None
+
+
+def test_of_equal_losses_the_earliest_trial_and_epoch_are_best():
+    trials = [TrialRecord(number, {}, {}, False, 0.0) for number in range(2)]
+    for record in trials:
+        record.history = [{"epoch": epoch, "val_loss": 1.0} for epoch in (1, 2)]
+    best = best_trial(trials)
+    assert best is trials[0] and best.best == {"epoch": 1, "val_loss": 1.0}
+
+
+def test_no_events_are_no_trials():
+    assert trial_records([]) == []

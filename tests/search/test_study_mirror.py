@@ -1,0 +1,144 @@
+"""The mirror holds what the study holds, whoever reads it and whatever became of the file."""
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.study_mirror import StudyMirror
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "my search").mkdir()
+    return tmp_path / "my search" / "optuna.db"
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    """Trials 0 to 3 ended as COMPLETE, PRUNED, FAIL and not at all."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for ending in ({"values": 0.1 + 0.2}, {"state": TrialState.PRUNED}, {"state": TrialState.FAIL}, None):
+        trial = study.ask()
+        trial.suggest_float("learning_rate", 1e-6, 1e-3, log=True)
+        trial.suggest_categorical("parts", ["heads", "everything"])
+        trial.set_user_attr("recipe", {"batch_size": 2})
+        trial.report(2 / 3, 1)
+        if ending:
+            study.tell(trial, **ending)
+    return study
+
+
+def load(path: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+
+
+def mirrored(path: Path) -> dict[int, optuna.trial.FrozenTrial]:
+    return {trial.user_attrs["trial"]: trial for trial in load(path).trials}
+
+
+def complete_one(study: optuna.Study) -> None:
+    study.tell(study.ask(), 1.0)
+
+
+def test_the_file_opens_as_a_study_named_after_the_run(path, study):
+    assert StudyMirror(path).sync(study)
+    assert load(path).study_name == "my search"
+    assert load(path).best_value == 0.1 + 0.2
+    assert load(path).direction == study.direction
+
+
+def test_finished_trials_are_mirrored_as_they_are(path, study):
+    StudyMirror(path).sync(study)
+    copies = mirrored(path)
+    assert sorted(copies) == [0, 1, 2]
+    for number, copied in copies.items():
+        original = study.trials[number]
+        for field in ("state", "values", "params", "distributions", "intermediate_values"):
+            assert getattr(copied, field) == getattr(original, field)
+        assert (copied.datetime_start, copied.datetime_complete) == (
+            original.datetime_start,
+            original.datetime_complete,
+        )
+        assert copied.user_attrs == {"recipe": {"batch_size": 2}, "trial": number}
+
+
+def test_the_study_itself_is_left_as_it_was(path, study):
+    StudyMirror(path).sync(study)
+    assert "trial" not in study.trials[0].user_attrs
+
+
+def test_each_sync_adds_only_what_is_new_in_the_order_of_endings(path, study):
+    mirror = StudyMirror(path)
+    mirror.sync(study)
+    complete_one(study)
+    assert mirror.sync(study) and mirror.sync(study)
+    study.tell(3, 0.5)
+    mirror.sync(study)
+    assert [trial.user_attrs["trial"] for trial in load(path).trials] == [0, 1, 2, 4, 3]
+
+
+def test_a_search_without_finished_trials_has_a_file_already(path):
+    StudyMirror(path).sync(optuna.create_study())
+    assert load(path).trials == []
+
+
+def test_a_resumed_search_adds_to_the_file_that_it_finds(path, study):
+    StudyMirror(path).sync(study)
+    complete_one(study)
+    StudyMirror(path).sync(study)
+    assert sorted(mirrored(path)) == [0, 1, 2, 4]
+
+
+def test_a_run_folder_that_moved_keeps_one_study(path, study):
+    StudyMirror(path).sync(study)
+    moved = path.parent.rename(path.parent.with_name("moved")) / path.name
+    complete_one(study)
+    StudyMirror(moved).sync(study)
+    assert optuna.get_all_study_names(f"sqlite:///{moved}") == ["my search"]
+    assert len(load(moved).trials) == 4
+
+
+@pytest.mark.parametrize("opened_before", [True, False])
+def test_a_reader_that_holds_the_file_costs_nothing_but_time(path, study, opened_before):
+    mirror = StudyMirror(path)
+    mirror.sync(study)
+    complete_one(study)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM trials").fetchone()
+    mirror = mirror if opened_before else StudyMirror(path)
+    assert not mirror.sync(study)
+    assert len(reader.execute("SELECT * FROM trials").fetchall()) == 3
+    reader.close()
+    assert mirror.sync(study)
+    assert sorted(mirrored(path)) == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("damage", ["no database", "half of it", "empty", "gone"])
+def test_a_damaged_file_is_made_anew_when_a_search_is_resumed(path, study, damage):
+    StudyMirror(path).sync(study)
+    whole = path.read_bytes()
+    contents = {"no database": b"no database" * 100, "half of it": whole[: len(whole) // 2], "empty": b"", "gone": None}
+    path.unlink()
+    if (content := contents[damage]) is not None:
+        path.write_bytes(content)
+    assert StudyMirror(path).sync(study)
+    assert sorted(mirrored(path)) == [0, 1, 2]
+
+
+def test_a_file_deleted_under_a_running_search_is_made_anew(path, study):
+    mirror = StudyMirror(path)
+    mirror.sync(study)
+    path.unlink()
+    assert mirror.sync(study)
+    assert sorted(mirrored(path)) == [0, 1, 2]
+
+
+def test_nothing_is_printed(path, study, capfd):
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    StudyMirror(path).sync(study)
+    assert capfd.readouterr() == ("", "")
