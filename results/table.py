@@ -184,11 +184,20 @@ def _json(table: pd.DataFrame) -> bytes:
 
 def _md(table: pd.DataFrame) -> bytes:
     names = [name for name in READING_COLUMNS if name in table.columns]
-    rows = [names, ["---"] * len(names)]
-    rows += [[_cell(value) for value in row] for row in zip(*(_plain(table[name]) for name in names), strict=True)]
+    cells = _cells(table[names]).map(lambda cell: cell.replace("|", r"\|"))
+    rows = [names, ["---"] * len(names), *cells.to_numpy().tolist()]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     note = "Numbers are rounded for reading; `results.csv` has them in full, with every field of the recipes."
     return ("\n".join([*lines, "", note]) + "\n").encode()
+
+
+def _html(table: pd.DataFrame) -> bytes:
+    with pd.option_context("display.max_colwidth", None):
+        return _PAGE.format(table=_cells(table).to_html(index=False, border=0)).encode()
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: [_cell(value) for value in _plain(table[name])] for name in table.columns})
 
 
 def _cell(value: Any) -> str:
@@ -197,13 +206,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = "yes" if value is True else str(value).partition("\n")[0]
-    return text.replace("|", "\\|")
-
-
-def _html(table: pd.DataFrame) -> bytes:
-    body = table.to_html(index=False, na_rep="", border=0, float_format="{:.4g}".format)
-    return _PAGE.format(table=body).encode()
+    return "yes" if value is True else str(value).partition("\n")[0]
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {

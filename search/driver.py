@@ -1,6 +1,7 @@
 """A search from its flags to its results, in the order in which things can go wrong: cheap checks first."""
 
 import logging
+import signal
 import time
 from contextlib import closing
 from pathlib import Path
@@ -107,6 +108,8 @@ def _search(
             resources = connect(options)
     except ClusterError as error:
         raise InputError(str(error)) from None
+    # A batch system's or a cloud's polite end is to us what Ctrl-C is; Ray's own handler would end us without a word.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def time_left() -> float | None:
         return None if options.time_budget is None else options.time_budget - (time.monotonic() - started)

@@ -53,12 +53,12 @@ class Progress:
         for record in self.study.finished:
             if record.number not in self._told:
                 self._told.add(record.number)
-                self.console.print(_ending(record), highlight=False)
+                self.console.print(_ending(record), highlight=False, soft_wrap=True)
         if self.console.is_terminal:
             self._live.refresh()
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.console.print(self._summary(), highlight=False)
+            self.console.print(self._summary(), highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
         """The panel: how far the search is, what is best, what runs."""

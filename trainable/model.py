@@ -48,7 +48,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
         ModelError: it is no DETR, cannot be read, or lacks weights other than the class head's.
     """
     plain = read_config(checkpoint)
-    config = _config_without_timm(plain)
+    config = _config_without_timm(plain, checkpoint)
     key_mapping = _timm_key_mapping(config.backbone_config.depths) if _names_timm(plain) else None
     own_names = tuple(config.id2label[index] for index in sorted(config.id2label))
     config.id2label = dict(enumerate(names))
@@ -141,7 +141,7 @@ def _names_timm(plain: dict[str, Any]) -> bool:
     return bool(plain.get("use_timm_backbone", not backbone)) or backbone.get("model_type") == "timm_backbone"
 
 
-def _config_without_timm(plain: dict[str, Any]) -> DetrConfig:
+def _config_without_timm(plain: dict[str, Any], checkpoint: str | Path) -> DetrConfig:
     """The config with transformers' own ResNet in the place of timm's.
 
     It is edited before it is parsed: parsing a config that names timm imports timm, and that imports torchvision.
@@ -151,8 +151,9 @@ def _config_without_timm(plain: dict[str, Any]) -> DetrConfig:
     timm_config = plain.get("backbone_config") or {}
     name = timm_config.get("backbone") or plain.get("backbone") or "resnet50"
     if name not in _TIMM_DEPTHS or plain.get("dilation"):
+        dilation = " with dilation" if plain.get("dilation") else ""
         raise ModelError(
-            f"its timm backbone is {name!r}{' with dilation' if plain.get('dilation') else ''}; of timm's, only "
+            f"model {checkpoint}: its timm backbone is {name!r}{dilation}; of timm's, only "
             f"{' and '.join(_TIMM_DEPTHS)} without dilation can be loaded"
         )
     dropped = ("backbone", "use_timm_backbone", "use_pretrained_backbone", "backbone_kwargs", "backbone_config")

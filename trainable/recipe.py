@@ -27,9 +27,14 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that also reads `1e-4` as a number, as people write it (YAML 1.1 wants `1.0e-4`)."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes a text such as `1e-4`, which `_Loader` would read as a number."""
+
+
+for _yaml_class in (_Loader, _Dumper):
+    _yaml_class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 class RecipeError(ValueError):
@@ -83,7 +88,8 @@ class Recipe:
     """Of weights, order and augmentation, 0 or more."""
 
     def __post_init__(self) -> None:
-        if faults := _faults(self):
+        stages = [vars(stage) for stage in self.stages]
+        if faults := _value_faults({**vars(self), "stages": stages}):
             raise RecipeError(faults)
 
     @property
@@ -108,18 +114,14 @@ class Recipe:
         Raises:
             RecipeError: naming every fault: unknown or missing fields, wrong types, values out of range.
         """
-        faults = _shape_faults(plain)
-        if faults:
+        if faults := _shape_faults(plain) + _value_faults(plain):
             raise RecipeError(faults, source)
         stages = tuple(Stage(**{**stage, "trainable": tuple(stage["trainable"])}) for stage in plain["stages"])
-        try:
-            return cls(**{**plain, "stages": stages})
-        except RecipeError as error:
-            raise RecipeError(error.faults, source) from None
+        return cls(**{**plain, "stages": stages})
 
     def to_yaml(self) -> str:
         """YAML with the fields in the order of this class."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
@@ -143,11 +145,13 @@ def updates_per_epoch(recipe: Recipe, pictures: int) -> int:
 
 
 def cap_restart_cycles(recipe: Recipe, pictures: int) -> Recipe:
-    """The recipe with no more restart cycles than one for every `UPDATES_PER_CYCLE` optimizer steps of their stage."""
+    """The recipe with at most one restart cycle for every `UPDATES_PER_CYCLE` optimizer steps after the warm-up."""
     updates = updates_per_epoch(recipe, pictures)
 
     def capped(stage: Stage) -> Stage:
-        most = max(1, stage.epochs * updates // UPDATES_PER_CYCLE)
+        total = stage.epochs * updates
+        after_warmup = total - math.ceil(total * recipe.warmup_share)
+        most = max(1, after_warmup // UPDATES_PER_CYCLE)
         return dataclasses.replace(stage, restart_cycles=min(stage.restart_cycles, most))
 
     return dataclasses.replace(recipe, stages=tuple(capped(stage) for stage in recipe.stages))
@@ -162,18 +166,30 @@ def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return flat | {name: value for name, value in recipe.items() if name != "stages"}
 
 
-def _faults(recipe: Recipe) -> list[str]:
-    faults = [] if recipe.stages else ["stages: at least one is needed, got none"]
-    for index, stage in enumerate(recipe.stages):
-        where = f"stages[{index}]"
-        unknown = [part for part in stage.trainable if part not in PARTS]
-        if unknown or not stage.trainable or len(set(stage.trainable)) < len(stage.trainable):
-            faults.append(f"{where}.trainable: one or more of {', '.join(PARTS)}, each once, got {stage.trainable}")
-        faults += _number_faults(where, stage, _STAGE_RULES)
-    faults += _number_faults("", recipe, _RECIPE_RULES)
-    if recipe.dtype not in DTYPES:
-        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {recipe.dtype!r}")
+def _value_faults(plain: Mapping[str, Any]) -> list[str]:
+    """Values out of range; what is missing or misshapen is left to `_shape_faults`."""
+    stages = plain.get("stages", ())
+    faults = []
+    if isinstance(stages, list | tuple):
+        faults = [] if stages or "stages" not in plain else ["stages: at least one is needed, got none"]
+        for index, stage in enumerate(stages):
+            if isinstance(stage, Mapping):
+                faults += _trainable_faults(f"stages[{index}].", stage)
+                faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
+    faults += _number_faults("", plain, _RECIPE_RULES)
+    if plain.get("dtype", "auto") not in DTYPES:
+        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {plain['dtype']!r}")
     return faults
+
+
+def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
+    if "trainable" not in stage:
+        return []
+    parts = stage["trainable"]
+    is_list = isinstance(parts, list | tuple) and bool(parts)
+    if is_list and all(part in PARTS and parts.count(part) == 1 for part in parts):
+        return []
+    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {parts!r}"]
 
 
 _STAGE_RULES = {
@@ -194,15 +210,15 @@ _RECIPE_RULES = {
 }
 
 
-def _number_faults(where: str, owner: Stage | Recipe, rules: dict[str, tuple]) -> list[str]:
+def _number_faults(where: str, plain: Mapping[str, Any], rules: dict[str, tuple]) -> list[str]:
     faults = []
     for name, (kind, holds, rule) in rules.items():
-        value = getattr(owner, name)
-        if value is None and name == "patience":
+        if name not in plain or (plain[name] is None and name == "patience"):
             continue
+        value = plain[name]
         right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
         if not right_type or not math.isfinite(value) or not holds(value):
-            faults.append(f"{where}.{name}: {rule}, got {value!r}".lstrip("."))
+            faults.append(f"{where}{name}: {rule}, got {value!r}")
     return faults
 
 
@@ -216,9 +232,6 @@ def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
             faults.append(f"stages[{index}]: a mapping of fields, got {stage!r}")
             continue
         faults += _field_faults(f"stages[{index}].", stage, Stage)
-        parts = stage.get("trainable", ())
-        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-            faults.append(f"stages[{index}].trainable: a list of parts, got {parts!r}")
         if not isinstance(stage.get("name", ""), str):
             faults.append(f"stages[{index}].name: a text, got {stage['name']!r}")
     return faults

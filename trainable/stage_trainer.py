@@ -1,6 +1,8 @@
 """One stage of a recipe on a Hugging Face `Trainer`, with the traps that are silent for DETR closed."""
 
+import contextlib
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,18 +107,13 @@ class StageTrainer(Trainer):
             FloatingPointError: it is not finite; the message says where.
         """
         set_modes(self.model, self.stage.trainable)
-        try:
+        with self._located(self.state.global_step + 1):
             with autocast(self.args.device, self.dtype):
                 result = forward(self.model, inputs)
             batch = loss_totals(inputs["labels"], self.model.config)
             loss = scaled_loss(result.terms, batch, self.step_totals, self.model.config)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the training loss is {loss.item()}")
-        except FloatingPointError as error:
-            raise FloatingPointError(
-                f"stage '{self.stage.name}', update {self.state.global_step + 1} of {self.state.max_steps}, "
-                f"learning rate {self.current_learning_rate():.3g}: {error}"
-            ) from None
         self.losses_of_epoch.append(loss.item())
         return loss
 
@@ -127,10 +124,11 @@ class StageTrainer(Trainer):
             FloatingPointError: its loss is not finite; the message says where.
         """
         workers = self.args.dataloader_num_workers
-        result = evaluate(self.model, self.eval_dataset, self.data_collator, self.dtype, workers)
-        loss = result.losses["val_loss"]
-        if not torch.isfinite(torch.tensor(loss)):
-            raise FloatingPointError(f"stage '{self.stage.name}', update {self.state.global_step}: val_loss is {loss}")
+        with self._located(self.state.global_step):
+            result = evaluate(self.model, self.eval_dataset, self.data_collator, self.dtype, workers)
+            loss = result.losses["val_loss"]
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"val_loss is {loss}")
         return result
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -154,6 +152,17 @@ class StageTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: Trainer would walk all parameters at every batch for a figure that nobody reads."""
         return 0
+
+    @contextlib.contextmanager
+    def _located(self, update: int) -> Iterator[None]:
+        """Says at which stage, update and learning rate a number stopped being finite."""
+        try:
+            yield
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"stage '{self.stage.name}', update {update} of {self.state.max_steps}, "
+                f"learning rate {self.current_learning_rate():.3g}: {error}"
+            ) from None
 
     def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         decaying = set(self.get_decay_parameter_names(self.model))

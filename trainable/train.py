@@ -28,9 +28,11 @@ def main(
     out: Annotated[Path, typer.Option(help="The trial's folder; one that holds progress is gone on with")] = Path(
         "trained"
     ),
-    cpus: Annotated[int, typer.Option(help="Threads; as many as the search gave a trial give the same numbers")] = 1,
+    cpus: Annotated[
+        int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")
+    ] = 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
-    subset: Annotated[int | None, typer.Option(help="Only the first N pairs of each split")] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")] = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
 ) -> None:
     console = Console()

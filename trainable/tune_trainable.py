@@ -1,5 +1,6 @@
 """Ray Tune's face of a trial: from a config to a recipe, from epochs to reports."""
 
+import gc
 import os
 import socket
 import traceback
@@ -14,6 +15,9 @@ from trainable.data.pairs import PairData
 from trainable.recipe import Recipe
 from trainable.staged_trainer import train_recipe
 from trainable.trial_folder import Row, write_atomically
+
+# Trainer collects garbage at every stage; without this it walks all that the libraries made on import, 0.4 s each time.
+gc.freeze()
 
 
 def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int) -> None:

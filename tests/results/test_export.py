@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import results.export
 from results.journal import Event
-from results.table import trial_table
+from results.table import tables_agree, trial_table
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_broken_run_is_exported_from_its_journal_alone(run, records):
     result = export(run)
     paths = [run / f"results.{suffix}" for suffix in ("csv", "parquet", "json", "md")]
     assert (result.exit_code, result.stdout.split()) == (0, [str(path) for path in paths])
-    pd.testing.assert_frame_equal(pd.read_parquet(paths[1]), trial_table(records), check_dtype=False)
+    assert tables_agree(pd.read_parquet(paths[1]), trial_table(records)) == []
 
 
 def test_formats_and_folder_can_be_chosen(run, tmp_path):

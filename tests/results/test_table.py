@@ -8,15 +8,7 @@ import pandas as pd
 import pytest
 
 from results.journal import TrialRecord
-from results.table import (
-    IGNORED,
-    history_table,
-    ranked,
-    tables_agree,
-    trial_table,
-    write_table,
-    write_tables,
-)  # fmt: skip
+from results.table import IGNORED, history_table, ranked, tables_agree, trial_table, write_table, write_tables
 from trainable.recipe import Recipe, flatten
 
 FIXED = [
@@ -119,9 +111,10 @@ def test_markdown_rounds_for_reading_and_keeps_its_cells_apart(tmp_path, records
 
 
 def test_html_shows_a_users_text_as_text(tmp_path, records):
-    records[4].error = "<script>alert(1)</script> & more"
+    records[4].error = "<script>alert(1)</script> & more" + 100 * "!"
     page = write_table(trial_table(records), tmp_path / "results.html").read_text()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page and "<script" not in page
+    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" + 100 * "!" + "</td>" in page
+    assert not any(unwanted in page for unwanted in ("<script", "None", "NA", "NaN"))
     assert "color-scheme: light dark" in page and "http" not in page
 
 

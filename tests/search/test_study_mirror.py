@@ -56,12 +56,11 @@ def test_finished_trials_are_mirrored_as_they_are(path, study):
     assert sorted(copies) == [0, 1, 2]
     for number, copied in copies.items():
         original = study.trials[number]
-        for field in ("state", "values", "params", "distributions", "intermediate_values"):
+        for field in (
+            *("state", "values", "params", "distributions", "intermediate_values"),
+            *("datetime_start", "datetime_complete"),
+        ):
             assert getattr(copied, field) == getattr(original, field)
-        assert (copied.datetime_start, copied.datetime_complete) == (
-            original.datetime_start,
-            original.datetime_complete,
-        )
         assert copied.user_attrs == {"recipe": {"batch_size": 2}, "trial": number}
 
 
@@ -117,14 +116,12 @@ def test_a_reader_that_holds_the_file_costs_nothing_but_time(path, study, opened
     assert sorted(mirrored(path)) == [0, 1, 2, 4]
 
 
-@pytest.mark.parametrize("damage", ["no database", "half of it", "empty", "gone"])
+@pytest.mark.parametrize("damage", ["no database", "half of it", "empty"])
 def test_a_damaged_file_is_made_anew_when_a_search_is_resumed(path, study, damage):
     StudyMirror(path).sync(study)
     whole = path.read_bytes()
-    contents = {"no database": b"no database" * 100, "half of it": whole[: len(whole) // 2], "empty": b"", "gone": None}
-    path.unlink()
-    if (content := contents[damage]) is not None:
-        path.write_bytes(content)
+    contents = {"no database": b"no database" * 100, "half of it": whole[: len(whole) // 2], "empty": b""}
+    path.write_bytes(contents[damage])
     assert StudyMirror(path).sync(study)
     assert sorted(mirrored(path)) == [0, 1, 2]
 

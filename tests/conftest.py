@@ -1,0 +1,122 @@
+"""What all tests share: no network, one thread, a tiny checkpoint and a tiny data set."""
+
+import os
+
+# Before anything imports what reads them.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainable.data.pairs import PairData, read_pairs
+
+NAMES = ("person", "car")
+TRAIN, VAL = 8, 4
+
+MakeCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
+    """Saves an untrained DETR of 15,000 weights and its image processor; the same arguments give the same folder."""
+    import torch
+    from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
+
+    import trainable.staged_trainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    # Trainer collects garbage several times a run; what the imports left behind need not be walked each time.
+    gc.collect()
+    gc.freeze()
+    made: dict[str, Path] = {}
+
+    def make(names: tuple[str, ...] = ("square", "circle"), dropout: float = 0.1, **config: Any) -> Path:
+        key = repr((names, dropout, config))
+        if key in made:
+            return made[key]
+        backbone = ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 8, 16], depths=[1, 1, 1], layer_type="basic", out_features=["stage3"]
+        )
+        heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        layers = {"encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+        torch.manual_seed(0)
+        model = DetrForObjectDetection(
+            DetrConfig(
+                backbone_config=backbone,
+                d_model=16,
+                num_queries=6,
+                dropout=dropout,
+                attention_dropout=dropout,
+                id2label=dict(enumerate(names)),
+                label2id={name: index for index, name in enumerate(names)},
+                **heads,
+                **layers,
+                **config,
+            )
+        )
+        folder = made[key] = tmp_path_factory.mktemp("checkpoint")
+        model.save_pretrained(folder)
+        DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64}).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
+    """A tiny DETR with dropout, whose classes are not those of the data set."""
+    return make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and four validation pairs, landscape and portrait, so that padding matters.
+
+    Bright rectangles moved on noise; in the second pair of each side nothing moved.
+    """
+    folder = tmp_path_factory.mktemp("pairs")
+    random = np.random.default_rng(0)
+    sides = {"train": [f"t{index}" for index in range(TRAIN)], "val": [f"v{index}" for index in range(VAL)]}
+    for side, ids in sides.items():
+        (folder / f"{side}.txt").write_text("\n".join(ids))
+        for index, id_ in enumerate(ids):
+            size = (48, 64) if index % 3 == 2 else (64, 48)
+            _write_pair(folder, id_, size, 0 if index == 1 else 1 + index % 2, random)
+    (folder / "classes.txt").write_text("\n".join(NAMES))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_data(data_folder: Path) -> PairData:
+    """The pairs of `data_folder`, checked and split."""
+    return read_pairs(data_folder)
+
+
+def _write_pair(folder: Path, id_: str, size: tuple[int, int], objects: int, random: np.random.Generator) -> None:
+    width, height = size
+    before = random.integers(60, 90, (height, width, 3)).astype(np.uint8)
+    after = before.copy()
+    lines = []
+    for _ in range(objects):
+        w, h = (int(n) for n in random.integers(10, 20, 2))
+        left, top = int(random.integers(0, width - w)), int(random.integers(0, height - h))
+        class_id = int(random.integers(0, len(NAMES)))
+        after[top : top + h, left : left + w, class_id] = 250
+        lines.append(f"{class_id} {(left + w / 2) / width} {(top + h / 2) / height} {w / width} {h / height}")
+    for side, pixels in (("before", before), ("after", after)):
+        (folder / side).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / side / f"{id_}.png")
+    (folder / "labels").mkdir(exist_ok=True)
+    (folder / "labels" / f"{id_}.txt").write_text("\n".join(lines))
