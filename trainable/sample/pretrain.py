@@ -49,20 +49,29 @@ def build_model() -> DetrForObjectDetection:
     return model
 
 
-def pretrain(samples: int, batch: int, rate: float, seed: int, out: Path) -> None:
-    """Trains one cycle of `samples` samples and saves model and processor into `out` on the way and at the end."""
+def pretrain(cycle: int, stop_after: int, batch: int, rate: float, seed: int, out: Path) -> None:
+    """Trains on `stop_after` samples and saves model and processor into `out` on the way and at the end.
+
+    Args:
+        cycle: samples of the rate's whole cycle, of which the run may be only the beginning.
+        stop_after: samples to train on, at most `cycle`.
+        batch: samples a step.
+        rate: peak learning rate.
+        seed: of weights and stream.
+        out: where model and processor are saved.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     model = build_model()
     norms = _thaw_batch_norm(model)
     model.train()
-    steps, live_until = samples // batch, int(0.8 * samples // batch)
+    steps, live_until = cycle // batch, int(0.8 * cycle // batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
     stream = DataLoader(ShapeStream(seed), batch, num_workers=1, collate_fn=list, prefetch_factor=8)
     started = time.time()
     running: dict[str, float] = {}
-    for step, items in zip(range(steps), stream, strict=False):
+    for step, items in zip(range(stop_after // batch), stream, strict=False):
         if step == live_until:
             for norm in norms.values():
                 norm.eval()
@@ -81,7 +90,7 @@ def pretrain(samples: int, batch: int, rate: float, seed: int, out: Path) -> Non
         if (step + 1) % 5000 == 0:
             save(model, norms, out)
     save(model, norms, out)
-    print(f"{steps * batch} samples in {time.time() - started:.0f} s, {evaluate(out)}")
+    print(f"{stop_after // batch * batch} samples in {time.time() - started:.0f} s, {evaluate(out)}")
 
 
 def save(model: DetrForObjectDetection, norms: dict[str, nn.BatchNorm2d], out: Path) -> None:
@@ -172,10 +181,11 @@ def _place_queries_on_a_grid(model: DetrForObjectDetection) -> None:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--samples", type=int, default=700_000)
+    arguments.add_argument("--cycle", type=int, default=420_000)
+    arguments.add_argument("--stop-after", type=int, default=160_000)
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--rate", type=float, default=5e-4)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, required=True)
     given = arguments.parse_args()
-    pretrain(given.samples, given.batch, given.rate, given.seed, given.out)
+    pretrain(given.cycle, given.stop_after, given.batch, given.rate, given.seed, given.out)
