@@ -55,6 +55,8 @@ class Matches:
     """[n], float64."""
     is_true_positive: np.ndarray
     """[n, IoU thresholds], bool."""
+    labels: np.ndarray
+    """[n, IoU thresholds], the label taken, counted through all pictures; -1 for none."""
     labels_per_class: np.ndarray
     """[highest class id + 1], labels of each class in all pictures."""
 
@@ -121,15 +123,17 @@ def match(detections: Sequence[Detections], truths: Sequence[Truths], iou_thresh
     found, labelled = _flatten(detections), _flatten(truths)
     scores = _joined([picture.scores for picture in detections], np.float64)
     pairs = _pairs_in_order(found, labelled, scores, min(iou_thresholds))
-    is_true_positive = np.zeros((len(scores), len(iou_thresholds)), dtype=bool)
+    labels = np.full((len(scores), len(iou_thresholds)), -1)
     for index, threshold in enumerate(iou_thresholds):
-        is_true_positive[_matched(pairs.only(pairs.ious >= threshold)), index] = True
+        taken = _matched(pairs.only(pairs.ious >= threshold))
+        labels[taken.detections, index] = taken.labels
     return Matches(
         iou_thresholds=tuple(iou_thresholds),
         pictures=found.pictures,
         class_ids=found.class_ids,
         scores=scores,
-        is_true_positive=is_true_positive,
+        is_true_positive=labels >= 0,
+        labels=labels,
         labels_per_class=np.bincount(labelled.class_ids),
     )
 
@@ -161,6 +165,21 @@ def precision_recall_f1(
     """
     tp, fp, fn = np.asarray(tp), np.asarray(fp), np.asarray(fn)
     return _ratio(tp, tp + fp), _ratio(tp, tp + fn), _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def iou(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes in one unit; 0 where both are empty.
+
+    Args:
+        boxes_xyxy: [..., 4].
+        others_xyxy: [..., 4], of a shape that broadcasts: [n, 1, 4] with [m, 4] gives [n, m].
+    """
+    sides = np.minimum(boxes_xyxy[..., 2:], others_xyxy[..., 2:]) - np.maximum(
+        boxes_xyxy[..., :2], others_xyxy[..., :2]
+    )
+    intersection = sides.clip(0).prod(axis=-1)
+    area, other_area = ((xyxy[..., 2:] - xyxy[..., :2]).prod(axis=-1) for xyxy in (boxes_xyxy, others_xyxy))
+    return _ratio(intersection, area + other_area - intersection)
 
 
 def _corners(boxes_cxcywh: Tensor) -> Tensor:
@@ -226,7 +245,7 @@ def _pairs_in_order(found: _Boxes, labelled: _Boxes, scores: np.ndarray, min_iou
         detections = first + np.repeat(np.arange(len(count)), count)
         nth_label = np.arange(len(detections)) - np.repeat(np.cumsum(count) - count, count)
         labels = by_group[starts[detections] + nth_label]
-        ious = _iou(found.xyxy_normalised[detections], labelled.xyxy_normalised[labels])
+        ious = iou(found.xyxy_normalised[detections], labelled.xyxy_normalised[labels])
         overlaps = ious >= min_iou
         blocks.append((detections[overlaps], labels[overlaps], ious[overlaps]))
     detections, labels, ious = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
@@ -234,31 +253,24 @@ def _pairs_in_order(found: _Boxes, labelled: _Boxes, scores: np.ndarray, min_iou
     return _Pairs(detections, labels, groups[detections], ious).only(order)
 
 
-def _iou(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
-    """Intersection over union of [n, 4] with [n, 4], row by row; 0 where both are empty."""
-    sides = np.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - np.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])
-    intersection = sides.clip(0).prod(axis=1)
-    area, other_area = ((xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1) for xyxy in (boxes_xyxy, others_xyxy))
-    return _ratio(intersection, area + other_area - intersection)
-
-
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
 
 
-def _matched(pairs: _Pairs) -> np.ndarray:
-    """Indices of the detections that take a label.
+def _matched(pairs: _Pairs) -> _Pairs:
+    """Those in which the detection takes the label.
 
     The first pair of a group is always a match. Each round takes it in all groups at once and drops the pairs that
     want the same detection or label; there are at most as many rounds as labels in a group.
     """
-    matched = [np.empty(0, np.int64)]
+    matched = []
+    left = np.arange(len(pairs.detections))
     is_taken = np.zeros(pairs.detections.max(initial=-1) + 1, dtype=bool)
     is_label_taken = np.zeros(pairs.labels.max(initial=-1) + 1, dtype=bool)
-    while len(pairs.detections):
-        is_first = np.diff(pairs.groups, prepend=-1) != 0
-        matched.append(pairs.detections[is_first])
-        is_taken[pairs.detections[is_first]] = True
-        is_label_taken[pairs.labels[is_first]] = True
-        pairs = pairs.only(~is_taken[pairs.detections] & ~is_label_taken[pairs.labels])
-    return np.concatenate(matched)
+    while len(left):
+        first = left[np.diff(pairs.groups[left], prepend=-1) != 0]
+        matched.append(first)
+        is_taken[pairs.detections[first]] = True
+        is_label_taken[pairs.labels[first]] = True
+        left = left[~is_taken[pairs.detections[left]] & ~is_label_taken[pairs.labels[left]]]
+    return pairs.only(_joined(matched, np.int64))

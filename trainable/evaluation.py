@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
-from trainable.loss import LossSums, forward
+from trainable.loss import LossSums, forward, picture_losses
 
 EVALUATION_BATCH_SIZE = 8
 """Pictures a forward pass. One constant for training and afterwards, so that both give the same bits."""
@@ -24,11 +24,13 @@ class Evaluation:
         losses: `val_loss`, `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` of the set taken as one batch.
         detections: one a picture, in the order of the set.
         truths: one a picture, in the order of the set.
+        picture_losses: the loss of each picture alone, in the order of the set; empty unless asked for.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
     truths: list[Truths]
+    picture_losses: list[float] = field(default_factory=list)
 
     def scores(self, iou_threshold: float = 0.5, score_threshold: float = 0.5) -> dict[str, float]:
         """`precision`, `recall` and `f1` over all classes at one pair of thresholds."""
@@ -42,6 +44,7 @@ def evaluate(
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
     dtype: torch.dtype = torch.float32,
     workers: int = 0,
+    per_picture: bool = False,
 ) -> Evaluation:
     """Evaluates in eval mode, without gradients, on the model's device; leaves the global random state alone.
 
@@ -51,6 +54,7 @@ def evaluate(
         collator: pads to the one size of the data set (promise 2).
         dtype: of the forward pass; the loss is computed in float32.
         workers: processes that load pictures beside this one.
+        per_picture: whether to compute `picture_losses` too; changes nothing else.
 
     Raises:
         FloatingPointError: the model's outputs are not finite.
@@ -60,7 +64,7 @@ def evaluate(
         dataset, EVALUATION_BATCH_SIZE, collate_fn=collator, num_workers=workers, generator=torch.Generator()
     )
     model.eval()
-    sums, detections, truths = LossSums(model.config), [], []
+    sums, detections, truths, losses = LossSums(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in loader:
             inputs = _to_device(batch, model.device)
@@ -68,7 +72,9 @@ def evaluate(
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
             truths += [truths_from_labels(label) for label in batch["labels"]]
-    return Evaluation(sums.losses(), detections, truths)
+            if per_picture:
+                losses += picture_losses(model, result, inputs["labels"])
+    return Evaluation(sums.losses(), detections, truths, losses)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:

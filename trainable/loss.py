@@ -128,6 +128,30 @@ class LossSums:
         return {"val_loss": loss, "val_loss_ce": ce, "val_loss_bbox": bbox, "val_loss_giou": giou}
 
 
+def picture_losses(
+    model: DetrForObjectDetection, result: Forward, labels: Sequence[Mapping[str, Tensor]]
+) -> list[float]:
+    """The loss of each picture of a batch alone: what `val_loss` would be if it were the whole set.
+
+    Args:
+        model: gave `result`.
+        result: the batch's.
+        labels: one mapping a picture, as `forward` takes them.
+    """
+    losses = []
+    for index, label in enumerate(labels):
+        logits, boxes = (values[index : index + 1] for values in (result.logits, result.boxes_cxcywh_normalised))
+        # Where the model has auxiliary losses, a stack of one layer, the last, stands for "no others".
+        with torch.autocast(logits.device.type, enabled=False):
+            _, terms, _ = model.loss_function(
+                logits, [label], logits.device, boxes, model.config, logits[None], boxes[None]
+            )
+        sums = LossSums(model.config)
+        sums.add(terms, [label])
+        losses.append(sums.losses()["val_loss"])
+    return losses
+
+
 def _heads(model: DetrForObjectDetection, states: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [..., queries, classes + 1] and boxes [..., queries, 4] of decoder states [..., queries, d_model]."""
     return model.class_labels_classifier(states).float(), model.bbox_predictor(states).sigmoid().float()

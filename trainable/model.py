@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -62,7 +63,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
             output_loading_info=True,
             dtype=torch.float32,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {checkpoint}: its weights cannot be read: {error}") from None
     absent = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
     if lost := [key for key in absent if part_of(key) != "class_head"]:
@@ -70,15 +71,16 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
         raise ModelError(f"model {checkpoint}: only the class head may be new, but {len(lost)} weights are: {shown}")
     if own_names != tuple(names) or absent:
         _new_class_head(model, seed)
-    return model
+    return _without_memory_of_names(model)
 
 
 def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
 
     Raises:
-        ModelError: the checkpoint has none that can be read.
+        ModelError: the checkpoint is no DETR, or has none that can be read.
     """
+    read_config(checkpoint)
     try:
         return AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
     except (OSError, ValueError) as error:
@@ -105,6 +107,16 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
             "loss differ"
         )
     return plain
+
+
+def class_names(checkpoint: str | Path) -> tuple[str, ...]:
+    """What the checkpoint's class head tells apart, by class id.
+
+    Raises:
+        ModelError: as `read_config`.
+    """
+    id2label = _config_without_timm(read_config(checkpoint), checkpoint).id2label
+    return tuple(id2label[index] for index in sorted(id2label))
 
 
 def part_of(name: str) -> str:
@@ -178,6 +190,17 @@ def _timm_key_mapping(depths: Sequence[int]) -> dict[str, str]:
         mapping[rf"{layer}downsample\.0\."] = f"{target}shortcut.convolution."
         mapping[rf"{layer}downsample\.1\."] = f"{target}shortcut.normalization."
     return mapping
+
+
+def _without_memory_of_names(model: DetrForObjectDetection) -> DetrForObjectDetection:
+    """A copy that is saved under the same names wherever it comes from.
+
+    A model is saved under the names that it was loaded from (transformers 5.23). Where they were timm's, they no longer
+    go with its config, and the saved model could not be loaded; and a resumed trial would not write the same bytes.
+    """
+    copy = DetrForObjectDetection(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
 
 
 def _new_class_head(model: DetrForObjectDetection, seed: int) -> None:

@@ -3,6 +3,7 @@
 python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out trained/
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -67,11 +68,14 @@ def _train(recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: in
 
     try:
         processor = load_processor(checkpoint)
+        _check_same_inputs(out, pairs, checkpoint)
         trial = train_recipe(
             recipe, pairs, checkpoint, out, report, max(0, cpus - 1) if torch.cuda.is_available() else 0
         )
     except (ModelError, RecipeError) as error:
         _stop(error)
+    except FloatingPointError as error:
+        _stop(error, code=3)
     except KeyboardInterrupt:
         console.print(f"interrupted; the same command goes on from the last epoch in {out}")
         raise typer.Exit(130) from None
@@ -84,9 +88,24 @@ def _train(recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: in
     console.print(f"model  {out / 'model'}", soft_wrap=True, highlight=False)
 
 
-def _stop(error: Exception) -> Any:
+def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
+    """Refuses to go on with a folder's progress on other data or from another model.
+
+    Raises:
+        RecipeError: `out` was begun with others.
+    """
+    inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
+    before = json.loads(kept.read_text()) if kept.exists() else inputs
+    if changed := [name for name in inputs if inputs[name] != before[name]]:
+        faults = [f"its progress is that of another --{name}; choose another --out" for name in changed]
+        raise RecipeError(faults, str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(inputs))
+
+
+def _stop(error: Exception, code: int = 2) -> Any:
     Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

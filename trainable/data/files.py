@@ -22,9 +22,9 @@ class PairFiles:
     @classmethod
     def found(cls, layout: Layout) -> "PairFiles":
         """Looks through the three folders; a `classes.txt` at the top of the labels is no label file."""
-        labels = _files_by_id(layout.labels, (".txt",))
+        labels = files_by_id(layout.labels, (".txt",))
         labels.pop("classes", None)
-        before, after = (_files_by_id(folder, PICTURE_SUFFIXES) for folder in (layout.before, layout.after))
+        before, after = (files_by_id(folder, PICTURE_SUFFIXES) for folder in (layout.before, layout.after))
         return cls(labels, before, after)
 
     def pictures_without_label(self) -> list[Fault]:
@@ -36,8 +36,15 @@ class PairFiles:
         ]
 
 
-def _files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Files below the folder, hidden ones left out: some systems put a `._name.png` beside every `name.png`."""
+def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Files below the folder, by their path in it without suffix.
+
+    Hidden ones are left out: some systems put a `._name.png` beside every `name.png`.
+
+    Args:
+        folder: looked through with all its folders.
+        suffixes: in small letters, with the dot; those of the files may be in capitals.
+    """
     found = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

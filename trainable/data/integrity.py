@@ -1,7 +1,7 @@
 """Whether the files of one pair can be used: the pictures are decoded, the labels parsed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +10,9 @@ from trainable.data.annotations import Labels, read_labels
 from trainable.data.difference import PictureError, open_picture, stored_size
 from trainable.data.faults import Fault
 from trainable.data.files import PairFiles
+
+PIXEL_LIMIT = 50_000_000
+"""Most pixels of a picture, unless something else is asked for: more would be decoded to 150 MB and over."""
 
 
 def check_files(
@@ -30,20 +33,35 @@ def check_files(
     label = files.labels[id_][0]
     labels, faults = read_labels(label, number_of_classes)
     faults += _more_than_one("label files", files.labels[id_])
-    sizes = []
+    chosen = []
     for side, pictures in (("before", files.before.get(id_, [])), ("after", files.after.get(id_, []))):
         faults += _more_than_one("pictures", pictures)
         if not pictures:
             advice = f"add the {side} picture, or remove the label file"
             faults.append(Fault(f"missing {side}", str(label), None, f"no {side} picture for {id_}", advice))
-        elif isinstance(size := _picture_size(pictures[0], pixel_limit), Fault):
-            faults.append(size)
         else:
-            sizes.append(size)
+            chosen.append(pictures[0])
+    size, picture_faults = check_pictures(chosen, pixel_limit)
+    return size, labels, faults + picture_faults
+
+
+def check_pictures(pictures: Sequence[Path], pixel_limit: int = PIXEL_LIMIT) -> tuple[tuple[int, int], list[Fault]]:
+    """Checks that the pictures of one pair, those of them that there are, can be read and are of one size.
+
+    Args:
+        pictures: before and after.
+        pixel_limit: as `check_files` takes it, and to be called as that.
+
+    Returns:
+        Width and height in pixels after EXIF orientation (0, 0 where there is none), and the faults.
+    """
+    found = [_picture_size(picture, pixel_limit) for picture in pictures]
+    faults = [size for size in found if isinstance(size, Fault)]
+    sizes = [size for size in found if not isinstance(size, Fault)]
     if len(set(sizes)) == 2:
         met = " and ".join(f"{width}x{height}" for width, height in sizes)
-        faults.append(Fault("sizes differ", str(files.after[id_][0]), None, met, "take before and after at one size"))
-    return sizes[0] if sizes else (0, 0), labels, faults
+        faults.append(Fault("sizes differ", str(pictures[1]), None, met, "take before and after at one size"))
+    return sizes[0] if sizes else (0, 0), faults
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainable.data.annotations import Labels
 from trainable.data.faults import DataError, Fault
 from trainable.data.files import PairFiles
-from trainable.data.integrity import check_files, own_pixel_limit
+from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
 from trainable.data.split import split_ids
 
@@ -51,7 +51,7 @@ def read_pairs(
     skip_bad: bool = False,
     subset: int | None = None,
     group_by: str | None = None,
-    pixel_limit: int = 50_000_000,
+    pixel_limit: int = PIXEL_LIMIT,
 ) -> PairData:
     """Reads a data set: finds its pairs, splits them, and checks every picture and label of them.
 

@@ -1,0 +1,70 @@
+"""Which package may import which, and what must stay light enough to answer a wrong flag at once."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    "search": {"spaces", "results", "trainable"},
+    "spaces": {"trainable"},
+    "results": {"trainable"},
+    "trainable": set(),
+}
+HEAVY = ("torch", "ray", "transformers")
+
+
+def modules_of(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def name_of(file):
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(file):
+    """Full names of all that a file imports, within functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are written in full"
+            yield node.module
+
+
+LIGHT = sorted(
+    {"search.run", "search.options"}
+    | {name_of(file) for file in modules_of("spaces")}
+    | {name_of(file) for file in modules_of("trainable/data")} - {"trainable.data.dataset"}
+)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_point_one_way_only(package):
+    files = modules_of(package)
+    assert files
+    for file in files:
+        packages = {name.split(".")[0] for name in imports_of(file)} & set(ALLOWED)
+        wrong = packages - ALLOWED[package] - {package}
+        assert not wrong, f"{name_of(file)} imports {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_nothing_imports_the_tests(package):
+    assert not [file for file in modules_of(package) for name in imports_of(file) if name.split(".")[0] == "tests"]
+
+
+def test_flags_data_and_spaces_are_read_without_torch_ray_and_transformers():
+    program = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,264 @@
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback
+
+from trainable.model import PART_MODULES, load_model, load_processor, part_of
+from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
+from trainable.stage_trainer import StageTrainer, TrialData, stage_seed, torch_dtype
+
+NAMES = ("person", "car")
+
+
+def one_stage(trainable=PARTS, epochs=1, learning_rate=1e-3, restart_cycles=1, **fields):
+    return Recipe((Stage("only", trainable, epochs, learning_rate, restart_cycles),), **fields)
+
+
+@pytest.fixture
+def make_trainer(pair_data, make_checkpoint, tmp_path):
+    """A trainer of the only stage of a recipe, on a fresh model."""
+
+    def make(recipe, callback=None, pairs=pair_data, kind=StageTrainer, **config):
+        checkpoint = make_checkpoint(**config)
+        data = TrialData.of(pairs, load_processor(checkpoint))
+        model = load_model(checkpoint, NAMES)
+        return kind(model, recipe, 0, data, tmp_path, 0, [callback] if callback else [])
+
+    return make
+
+
+class KeepsBatches:
+    """Keeps the batches of the current optimizer step."""
+
+    def get_batch_samples(self, *args):
+        self.batches, number = super().get_batch_samples(*args)
+        return self.batches, number
+
+
+class SpiedStageTrainer(KeepsBatches, StageTrainer):
+    pass
+
+
+class SpiedTrainer(KeepsBatches, Trainer):
+    pass
+
+
+class GradientErrors(TrainerCallback):
+    """At each step: how far the accumulated gradient is from that of transformers' own loss of the one large batch."""
+
+    def __init__(self):
+        self.errors = []
+        self.pictures = []
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        found = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        expected = torch.cat([gradient.flatten() for gradient in self.expected(model)])
+        self.errors.append(((found - expected).norm() / expected.norm()).item())
+
+    def expected(self, model):
+        batches = self.trainer.batches
+        labels = [label for batch in batches for label in batch["labels"]]
+        self.pictures.append(len(labels))
+        tensors = {name: torch.cat([batch[name] for batch in batches]) for name in ("pixel_values", "pixel_mask")}
+        return torch.autograd.grad(model(**tensors, labels=labels).loss, list(model.parameters()))
+
+
+@pytest.mark.parametrize("auxiliary_loss", [False, True], ids=["plain", "auxiliary"])
+@pytest.mark.parametrize(
+    ("pictures", "batch_size", "accumulation_steps", "steps"),
+    [(8, 2, 4, [8]), (8, 1, 8, [8]), (7, 2, 3, [6, 1]), (7, 2, 2, [4, 3]), (5, 4, 1, [4, 1])],
+)
+def test_an_accumulated_gradient_is_that_of_one_batch(
+    make_trainer, pair_data, pictures, batch_size, accumulation_steps, steps, auxiliary_loss
+):
+    recipe = one_stage(batch_size=batch_size, accumulation_steps=accumulation_steps, max_grad_norm=0.0)
+    pairs = dataclasses.replace(pair_data, train=pair_data.train[:pictures])
+    callback = GradientErrors()
+    callback.trainer = make_trainer(
+        recipe, callback, pairs, SpiedStageTrainer, dropout=0.0, auxiliary_loss=auxiliary_loss
+    )
+    callback.trainer.train()
+    assert callback.pictures == steps
+    assert max(callback.errors) < 1e-5
+
+
+def test_trainers_own_accumulation_would_be_off(make_trainer):
+    """What `StageTrainer` is for: were this exact, the test above could not fail."""
+    recipe = one_stage(batch_size=2, accumulation_steps=4, max_grad_norm=0.0)
+    ours = make_trainer(recipe, dropout=0.0)
+
+    callback = GradientErrors()
+    callback.trainer = SpiedTrainer(
+        ours.model, ours.args, ours.data_collator, ours.train_dataset, callbacks=[callback]
+    )  # fmt: skip
+    callback.trainer.train()
+    assert callback.pictures == [8]
+    assert min(callback.errors) > 0.01
+
+
+@pytest.mark.parametrize(
+    "trainable",
+    [
+        *(("class_head",), ("box_head", "class_head"), ("decoder", "box_head", "class_head")),
+        *(("encoder", "decoder", "box_head", "class_head"), PARTS, ("backbone",)),
+    ],
+    ids="+".join,
+)
+def test_frozen_parts_keep_every_bit_and_trained_ones_change(make_trainer, trainable):
+    trainer = make_trainer(one_stage(trainable, epochs=2, accumulation_steps=2, weight_decay=0.1))
+    before = {name: value.clone() for name, value in values_of(trainer.model)}
+    trainer.train()
+    changed = {name for name, value in values_of(trainer.model) if not torch.equal(value, before[name])}
+    assert {part_of(name) for name in changed} == set(trainable)
+    weights = {name for name, parameter in trainer.model.named_parameters() if part_of(name) in trainable}
+    for module in (module for part in trainable for module in PART_MODULES[part]):
+        assert any(name.startswith(module) for name in changed) == any(name.startswith(module) for name in weights)
+
+
+def values_of(model):
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+@pytest.mark.parametrize("trainable", [("class_head",), ("decoder", "class_head"), PARTS], ids="+".join)
+def test_frozen_modules_run_in_eval_mode_and_trained_ones_do_not(make_trainer, trainable):
+    trainer = make_trainer(one_stage(trainable, accumulation_steps=2))
+    modes = {part: set() for part in PARTS}
+
+    def remember(part):
+        return lambda module, *_: modes[part].add(module.training)
+
+    for part, modules in PART_MODULES.items():
+        for module in (module for name in modules for module in trainer.model.get_submodule(name).modules()):
+            module.register_forward_pre_hook(remember(part))
+    trainer.train()
+    assert modes == {part: {part in trainable} for part in PARTS}
+
+
+class Rates(TrainerCallback):
+    """The learning rates of each update, one a parameter group."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_pre_optimizer_step(self, args, state, control, optimizer, **kwargs):
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cycles", "warmup_share", "effective"),
+    [(3, 1, 0.0, 1), (3, 5, 0.0, 3), (2, 3, 0.0, 2), (1, 5, 0.0, 1), (3, 5, 0.25, 2), (2, 3, 0.25, 1)],
+)
+def test_rates_are_a_cosine_with_restarts_that_never_rises_within_a_cycle(
+    make_trainer, epochs, cycles, warmup_share, effective
+):
+    asked = one_stage(epochs=epochs, restart_cycles=cycles, accumulation_steps=1, warmup_share=warmup_share)
+    recipe = cap_restart_cycles(asked, 8)
+    callback = Rates()
+    trainer = make_trainer(recipe, callback)
+    trainer.train()
+    updates, found = epochs * 4, [max(rates) for rates in callback.rates]
+    warmup = math.ceil(warmup_share * updates)
+    assert recipe.stages[0].restart_cycles == effective
+    expected = [update / warmup for update in range(warmup)] + [
+        (1 + math.cos(math.pi * (effective * step / (updates - warmup) % 1))) / 2 for step in range(updates - warmup)
+    ]
+    assert found == pytest.approx([1e-3 * share for share in expected])
+    after = found[warmup:]
+    assert sum(later > earlier for earlier, later in itertools.pairwise(after)) == effective - 1
+
+
+def test_the_backbone_learns_at_its_own_multiple_of_the_rate(make_trainer):
+    callback = Rates()
+    trainer = make_trainer(one_stage(backbone_learning_rate_factor=0.1, weight_decay=0.01), callback)
+    trainer.train()
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    seen = set()
+    for group in trainer.optimizer.param_groups:
+        parts = {part_of(names[id(parameter)]) for parameter in group["params"]}
+        assert parts == {"backbone"} or "backbone" not in parts
+        assert group["initial_lr"] == pytest.approx(1e-4 if parts == {"backbone"} else 1e-3)
+        decays = {parameter.ndim > 1 for parameter in group["params"]}
+        assert decays == {group["weight_decay"] > 0}
+        seen |= {id(parameter) for parameter in group["params"]}
+    assert seen == set(names)
+
+
+class Order(TrainerCallback):
+    """The pictures of each update, by their index."""
+
+    def __init__(self):
+        self.pictures = []
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.pictures += [[label["image_id"].item() for label in batch["labels"]] for batch in self.trainer.batches]
+
+
+def test_pictures_come_in_another_order_in_each_epoch_and_for_each_seed(make_trainer):
+    orders = []
+    for seed in (0, 1):
+        callback = Order()
+        recipe = one_stage(epochs=2, batch_size=8, accumulation_steps=1, seed=seed)
+        callback.trainer = make_trainer(recipe, callback, kind=SpiedStageTrainer)
+        callback.trainer.train()
+        orders += callback.pictures
+    assert all(sorted(order) == list(range(8)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_the_seeds_of_stages_lie_far_apart():
+    seeds = [stage_seed(seed, stage) for seed in range(5) for stage in range(3)]
+    assert len(set(seeds)) == len(seeds)
+    # Trainer adds the epoch to the seed: seeds that lie close together would repeat each other's orders.
+    assert min(abs(a - b) for a in seeds for b in seeds if a != b) > 1000
+
+
+def test_a_saved_model_has_all_its_weights_under_the_names_in_memory(make_trainer, tmp_path):
+    from safetensors.torch import load_file
+
+    trainer = make_trainer(one_stage())
+    trainer.save_model(str(tmp_path / "saved"))
+    assert load_file(tmp_path / "saved" / "model.safetensors").keys() == trainer.model.state_dict().keys()
+
+
+def test_weights_that_are_not_finite_stop_the_stage_by_name(make_trainer):
+    trainer = make_trainer(one_stage(learning_rate=0.01, accumulation_steps=2))
+    with torch.no_grad():
+        trainer.model.class_labels_classifier.bias.fill_(torch.nan)
+    with pytest.raises(
+        FloatingPointError, match=r"stage 'only', update 1 of 2, learning rate 0\.01: the model's outputs are not fini"
+    ):
+        trainer.train()
+
+
+class Break(TrainerCallback):
+    """Makes the model's outputs infinite after the first update."""
+
+    def on_optimizer_step(self, args, state, control, model, **kwargs):
+        with torch.no_grad():
+            model.class_labels_classifier.bias.fill_(torch.inf)
+
+
+def test_weights_that_an_update_broke_stop_the_stage_at_the_next(make_trainer):
+    trainer = make_trainer(one_stage(accumulation_steps=2), Break())
+    with pytest.raises(FloatingPointError, match=r"stage 'only', update 2 of 2, learning rate 0\.0005: the model's"):
+        trainer.train()
+
+
+def test_weights_that_the_last_update_broke_are_met_by_the_evaluation(make_trainer):
+    trainer = make_trainer(one_stage(accumulation_steps=4), Break())
+    trainer.train()
+    with pytest.raises(FloatingPointError, match=r"stage 'only', update 1 of 1, learning rate .*: the model's outputs"):
+        trainer.evaluate_data_set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_dtype_is_what_it_says(dtype):
+    assert str(torch_dtype(dtype)) == f"torch.{dtype}"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto may be bfloat16 on a GPU")
+def test_auto_is_float32_without_a_gpu():
+    assert torch_dtype("auto") is torch.float32

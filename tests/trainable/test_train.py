@@ -1,0 +1,117 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trainable.evaluation import evaluate
+from trainable.model import load_model, load_processor
+from trainable.recipe import Recipe, Stage
+from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.train import app
+from trainable.trial_folder import TrialFolder, best_row
+
+RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
+SCRIPT = Path(__file__).parents[2] / "trainable" / "train.py"
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, data_folder, checkpoint):
+    """Runs the command with a recipe in `tmp_path/recipe.yaml`; more arguments override the usual ones."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "recipe.yaml").write_text("# how to train it again\n" + RECIPE.to_yaml())
+
+    def invoke(**changes):
+        options = {
+            "recipe": tmp_path / "recipe.yaml",
+            "data": data_folder,
+            "model": checkpoint,
+            "out": tmp_path / "out",
+        }
+        options |= changes
+        return CliRunner().invoke(app, [text for name, value in options.items() for text in (f"--{name}", str(value))])
+
+    return invoke
+
+
+def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_loss(run, tmp_path, pair_data):
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "1/1 heads" in result.output
+    best = best_row(TrialFolder(tmp_path / "out", RECIPE).history)
+    assert f"best val_loss {best['val_loss']:.4f}" in result.output
+    model_folder = tmp_path / "out" / "model"
+    data = TrialData.of(pair_data, load_processor(model_folder))
+    losses = evaluate(load_model(model_folder, pair_data.names), data.val, data.collator).losses
+    assert losses["val_loss"] == best["val_loss"]
+
+
+def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monkeypatch):
+    calls = 0
+    evaluate_data_set = StageTrainer.evaluate_data_set
+
+    def interrupted(trainer):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return evaluate_data_set(trainer)
+
+    monkeypatch.setattr(StageTrainer, "evaluate_data_set", interrupted)
+    first = run()
+    assert first.exit_code == 130
+    assert f"the same command goes on from the last epoch in {tmp_path / 'out'}" in first.output
+    second = run()
+    assert (second.exit_code, calls) == (0, 3), second.output
+    third = run()
+    assert (third.exit_code, calls) == (0, 3), third.output
+    assert third.output == second.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "nowhere"}, "nowhere"),
+        ({"model": "nowhere/at-all"}, "model nowhere/at-all: neither a folder"),
+        ({"recipe": "nowhere.yaml"}, "nowhere.yaml: 1 fault(s)"),
+        ({"subset": 0}, "--subset"),
+        ({"cpus": 0}, "--cpus"),
+    ],
+    ids=str,
+)
+def test_wrong_input_is_named_and_nothing_is_started(run, tmp_path, changes, message):
+    result = run(**changes)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_another_recipes_progress_is_refused(run, tmp_path):
+    assert run().exit_code == 0
+    (tmp_path / "recipe.yaml").write_text(dataclasses.replace(RECIPE, seed=1).to_yaml())
+    result = run()
+    assert result.exit_code == 2
+    assert "holds another recipe's progress; choose another folder" in result.output
+
+
+def test_as_a_script_a_bad_recipe_exits_2_and_names_file_and_rules(tmp_path):
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text(RECIPE.to_yaml().replace("epochs: 2", "epochs: 0").replace("batch_size: 2", "batch_size: two"))
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--recipe", recipe], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"{recipe}: 2 fault(s)" in done.stderr
+    assert "stages[0].epochs: a whole number, at least 1, got 0" in done.stderr
+    assert "batch_size: a whole number, at least 1, got 'two'" in done.stderr
+
+
+def test_progress_on_other_data_is_refused_with_the_flag_and_the_folder(run, tmp_path, data_folder):
+    assert run().exit_code == 0
+    refused = run(subset=2)
+    assert refused.exit_code == 2
+    assert f"{tmp_path / 'out'}" in refused.output
+    assert "its progress is that of another --data; choose another --out" in refused.output

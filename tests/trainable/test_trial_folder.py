@@ -1,0 +1,173 @@
+import dataclasses
+import json
+
+import pytest
+
+import trainable.trial_folder
+from trainable.recipe import PARTS, Recipe, RecipeError, Stage
+from trainable.trial_folder import TrialFolder, best_row, current_stage, stage_is_over, write_atomically
+
+RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
+PATIENT = dataclasses.replace(RECIPE, patience=2)
+
+
+def history_of(*stages):
+    """Rows of stages that are given as lists of `val_loss`."""
+    rows = [{"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
+    return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
+
+
+class FakeModel:
+    """Saves its name."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def save_pretrained(self, folder):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text(self.name)
+
+
+def committed(path, history, recipe=RECIPE):
+    """The folder of a trial with this history; the weights of an epoch are its number."""
+    trial = TrialFolder(path, recipe)
+    for row in history[len(trial.history) :]:
+        checkpoint = path / f"stage-{row['stage']}" / f"checkpoint-{row['epoch']}"
+        checkpoint.mkdir(parents=True)
+        trial.commit(row, checkpoint, FakeModel(str(row["epoch"])))
+    return trial
+
+
+def disk_is_full(path, text):
+    raise OSError(28, "No space left on device")
+
+
+def kept_weights(path):
+    return {int((folder / "model.safetensors").read_text()) for folder in (path / "weights").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "expected"),
+    [
+        (RECIPE, [], 0),
+        (RECIPE, [[3, 2]], 0),
+        (RECIPE, [[1, 2, 3]], 1),
+        (RECIPE, [[1, 2, 3], [1]], 1),
+        (RECIPE, [[1, 2, 3], [1, 1]], None),
+        (PATIENT, [[3, 4]], 0),
+        (PATIENT, [[4, 3, 4]], 1),
+        (PATIENT, [[1], [5, 4]], None),
+    ],
+    ids=str,
+)
+def test_the_next_stage_follows_from_the_history(recipe, stages, expected):
+    assert current_stage(history_of(*stages), recipe) == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "over"), [([3, 2, 1], False), ([3, 4, 2], False), ([3, 4, 5], True), ([3, 3, 3], True), ([3, 4], False)]
+)
+def test_patience_counts_epochs_without_a_lower_loss(losses, over):
+    recipe = dataclasses.replace(PATIENT, stages=(Stage("long", PARTS, 9, 1e-3),))
+    assert stage_is_over(history_of(losses), recipe, 0) == over
+    assert not stage_is_over(history_of(losses), dataclasses.replace(recipe, patience=None), 0)
+
+
+def test_patience_looks_at_its_own_stage_only():
+    assert not stage_is_over(history_of([1, 1, 1], [9]), dataclasses.replace(PATIENT, patience=1), 1)
+
+
+def test_the_best_row_is_the_earliest_of_the_lowest():
+    history = history_of([3, 2, 2], [4, 2])
+    assert best_row(history)["epoch"] == 2
+    assert best_row(history, stage=1)["epoch"] == 5
+
+
+def test_a_folder_read_again_knows_what_was_committed(tmp_path):
+    history = history_of([3, 2], [])
+    trial = committed(tmp_path, history)
+    again = TrialFolder(tmp_path, RECIPE)
+    assert again.history == trial.history == history
+    assert (again.stage, again.stage_checkpoint) == (0, tmp_path / "stage-0" / "checkpoint-2")
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == RECIPE
+
+
+def test_a_stage_starts_from_its_checkpoint_or_else_from_the_best_of_the_stage_before(tmp_path):
+    assert TrialFolder(tmp_path / "new", RECIPE).start_weights is None
+    history = history_of([3, 1, 2], [4, 5])
+    trial = committed(tmp_path / "trial", history[:2])
+    assert trial.start_weights == trial.stage_checkpoint == trial.path / "stage-0" / "checkpoint-2"
+    trial = committed(tmp_path / "trial", history[:3])
+    assert trial.stage_checkpoint is None
+    assert (trial.start_weights / "model.safetensors").read_text() == "2"
+    trial = committed(tmp_path / "trial", history[:4])
+    assert trial.start_weights == trial.stage_checkpoint == trial.path / "stage-1" / "checkpoint-4"
+    trial = committed(tmp_path / "trial", history)
+    assert (trial.stage, trial.stage_checkpoint) == (None, None)
+
+
+def test_only_the_last_checkpoint_and_the_best_weights_of_all_and_of_the_stage_are_kept(tmp_path):
+    history = history_of([3, 1, 2], [4, 3])
+    expected = [{1}, {2}, {2}, {2, 4}, {2, 5}]
+    for epochs, weights in enumerate(expected, start=1):
+        trial = committed(tmp_path, history[:epochs])
+        assert kept_weights(tmp_path) == weights
+        assert [folder.name for folder in tmp_path.glob("stage-*/checkpoint-*")] == [f"checkpoint-{epochs}"]
+    assert (trial.best_weights / "model.safetensors").read_text() == "2"
+
+
+def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, monkeypatch):
+    history = history_of([3, 2])
+    trial = committed(tmp_path, history[:1])
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(trainable.trial_folder, "write_atomically", disk_is_full)
+        trial.commit(history[1], tmp_path / "stage-0" / "checkpoint-9", FakeModel("unfinished"))
+    (tmp_path / "weights" / "epoch-0003.tmp").mkdir()
+    (tmp_path / "stage-0" / "checkpoint-9").mkdir()
+    (tmp_path / "progress.json.tmp").write_text("{")
+    again = TrialFolder(tmp_path, RECIPE)
+    assert again.history == history[:1]
+    assert again.stage_checkpoint == tmp_path / "stage-0" / "checkpoint-1"
+    committed(tmp_path, history)
+    assert kept_weights(tmp_path) == {2}
+    assert [folder.name for folder in tmp_path.glob("stage-*/*")] == ["checkpoint-2"]
+
+
+def test_another_recipes_progress_is_not_gone_on_with(tmp_path):
+    committed(tmp_path, history_of([3]))
+    other = dataclasses.replace(RECIPE, seed=1)
+    with pytest.raises(RecipeError, match=rf"{tmp_path}(.|\n)*holds another recipe's progress; choose another folder"):
+        TrialFolder(tmp_path, other)
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == RECIPE
+
+
+def test_a_recipe_without_progress_may_be_replaced(tmp_path):
+    TrialFolder(tmp_path, RECIPE)
+    TrialFolder(tmp_path, PATIENT)
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == PATIENT
+
+
+def test_dropping_the_checkpoint_leaves_the_result(tmp_path):
+    trial = committed(tmp_path, history_of([3, 2, 1], [2, 2]))
+    trial.drop_checkpoint()
+    assert not list(tmp_path.glob("stage-*"))
+    again = TrialFolder(tmp_path, RECIPE)
+    assert again.stage is None
+    assert (again.best_weights / "model.safetensors").read_text() == "3"
+
+
+def test_numbers_come_back_bit_for_bit(tmp_path):
+    row = history_of([0.1 + 0.2])[0] | {"learning_rate": 1e-5 / 3}
+    committed(tmp_path, [row])
+    assert TrialFolder(tmp_path, RECIPE).history == [row]
+
+
+def test_a_write_that_breaks_off_leaves_the_old_text(tmp_path):
+    path = tmp_path / "progress.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    write_atomically(path, json.dumps({"ä": 1}, ensure_ascii=False))
+    assert json.loads(path.read_text(encoding="utf-8")) == {"ä": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["progress.json"]

@@ -1,0 +1,63 @@
+import pytest
+
+import trainable.tune_trainable
+from trainable.recipe import Recipe, Stage
+from trainable.trial_folder import TrialFolder
+from trainable.tune_trainable import tune_trainable
+
+RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, pair_data, checkpoint):
+    """Runs trial 7 and returns what Ray Tune was told."""
+
+    def start(failure=None, checkpoint=checkpoint, stop_after=None):
+        reports = []
+
+        def report(metrics):
+            reports.append(metrics)
+            if len(reports) == stop_after:
+                raise SystemExit  # as Ray ends a trial that ASHA stopped
+
+        monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
+        config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
+        tune_trainable(config, pair_data, str(checkpoint), 1)
+        return reports
+
+    return start
+
+
+def test_every_epoch_is_reported_with_its_trial(run, tmp_path):
+    reports = run()
+    history = TrialFolder(tmp_path / "0007", RECIPE).history
+    assert [report["trial"] for report in reports] == [7, 7]
+    assert [{name: report[name] for name in row} for report, row in zip(reports, history, strict=True)] == history
+    assert [report["final"] for report in reports] == [False, True]
+
+
+def test_a_trial_that_is_started_again_reports_its_history_first(run):
+    unbroken = run()
+    assert [report["epoch"] for report in run()] == [1, 2]
+    assert run() == unbroken
+
+
+def test_a_stopped_trial_ends_without_a_failure(run, tmp_path):
+    with pytest.raises(SystemExit):
+        run(stop_after=1)
+    assert not (tmp_path / "0007" / "error.txt").exists()
+    assert [report["epoch"] for report in run()] == [1, 2]
+
+
+def test_a_trial_without_a_recipe_says_why(run, tmp_path):
+    (report,) = run(failure="RecipeError: no epochs")
+    assert (report["trial"], report["failure"]) == (7, "RecipeError: no epochs")
+    assert not (tmp_path / "0007").exists()
+
+
+def test_a_failing_trial_is_reported_and_keeps_its_traceback(run, tmp_path):
+    (report,) = run(checkpoint=tmp_path / "nowhere")
+    assert report["failure"].startswith(f"ModelError: model {tmp_path / 'nowhere'}: ")
+    assert report["trial"] == 7
+    error = (tmp_path / "0007" / "error.txt").read_text()
+    assert "Traceback" in error and "ModelError" in error
