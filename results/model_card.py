@@ -1,0 +1,229 @@
+"""The model card: `README.md` beside the best model, with the front matter that the Hugging Face hub reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from trainable.data.pairs import PairData
+from trainable.recipe import PARTS, Recipe
+from trainable.sample import CHECKPOINT
+from trainable.trial_folder import write_atomically
+
+METRICS = {
+    "mAP": "mAP, IoU 0.50 to 0.95",
+    "mAP50": "mAP at IoU 0.50",
+    "mAP75": "mAP at IoU 0.75",
+    "AR": "AR, at most 100 detections",
+}
+"""The keys of `metrics.json` that the card shows, and what it calls them."""
+
+TAGS = ("object-detection", "detr", "change-detection", "moved-objects", "before-after")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from.
+
+    Attributes:
+        run: the search's name.
+        trial: number of the trial in it.
+        epoch: whose weights these are.
+        checkpoint: what it was fine-tuned from, a folder or a name on the hub.
+    """
+
+    run: str
+    trial: int
+    epoch: float
+    checkpoint: str
+
+
+def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recipe, metrics: dict[str, Any]) -> None:
+    """Writes `README.md` into a model's folder.
+
+    Args:
+        model: folder of the saved model.
+        origin: where it comes from.
+        pairs: the data set that it was trained and validated on.
+        recipe: how it was trained.
+        metrics: contents of `metrics.json`, measured on the validation pairs.
+    """
+    sections = [
+        f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
+        f"# Moved objects: {', '.join(pairs.names)}\n",
+        "Finds what moved between a before and an after picture of a camera that stands still. The model is a DETR "
+        "whose input is the absolute difference of the two pictures. A difference shows a moved object twice, where it "
+        "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
+        _use(metrics["recommended"]["score_threshold"]),
+        _measured(pairs, metrics),
+        _data(pairs),
+        _training(origin, recipe),
+        _limits(pairs, metrics),
+    ]
+    write_atomically(model / "README.md", "\n".join(sections))
+
+
+def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> ModelCardData:
+    data_set = _cell(Path(pairs.location).stem)
+    point = metrics["recommended"]
+    at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
+    figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
+    figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
+    results = [
+        EvalResult(
+            task_type="object-detection",
+            dataset_type="before-after-pairs",
+            dataset_name=data_set,
+            dataset_split="validation",
+            metric_type=name,
+            metric_name=label,
+            metric_value=round(value, 4),
+        )
+        for name, (label, value) in figures.items()
+        if value is not None
+    ]
+    return ModelCardData(
+        license="apache-2.0" if _is_embedded(origin) else "unknown",
+        library_name="transformers",
+        pipeline_tag="object-detection",
+        tags=list(TAGS),
+        base_model=None if Path(origin.checkpoint).exists() else origin.checkpoint,
+        model_name=f"{origin.run}-{origin.trial:04d}",
+        eval_results=results,
+    )
+
+
+def _is_embedded(origin: Origin) -> bool:
+    return Path(origin.checkpoint) == CHECKPOINT
+
+
+def _use(score_threshold: float) -> str:
+    return f"""## Use
+
+The model's input is a difference, so make one first. Plain transformers and Pillow do:
+
+```python
+from PIL import Image, ImageChops
+from transformers import AutoImageProcessor, pipeline
+
+model = "path/to/this/folder"
+processor = AutoImageProcessor.from_pretrained(model, backend="pil")  # the resizing that it was trained with
+detector = pipeline("object-detection", model=model, image_processor=processor)
+
+before = Image.open("before.png").convert("RGB")
+after = Image.open("after.png").convert("RGB")
+print(detector(ImageChops.difference(before, after), threshold={score_threshold:g}))
+```
+
+The program that trained it also writes label files and pictures of what was found, for whole folders:
+
+```
+python results/predict.py --model path/to/this/folder before/ after/ --out predictions/
+```
+"""
+
+
+def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
+    point = metrics["recommended"]
+    intervals = point.get("interval") or {}
+    rows = [
+        *((label, _figure(metrics[name])) for name, label in METRICS.items()),
+        ("validation loss", f"{metrics['val_loss']:.4f}"),
+    ]
+    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    at_point = [(label, _figure(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
+    by_class = [
+        (_cell(name), *(_figure(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names
+    ]
+    return "\n".join(
+        [
+            "## How good it is\n",
+            f"On {metrics['pairs']} validation pairs with {metrics['boxes']} labelled boxes:\n",
+            _table(("", "all classes"), rows),
+            f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
+            "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
+            _table(("", "all classes"), at_point),
+            _table(("class", *METRICS), by_class),
+        ]
+    )
+
+
+def _data(pairs: PairData) -> str:
+    boxes = {side: sum(len(pair.labels.class_ids) for pair in getattr(pairs, side)) for side in ("train", "val")}
+    rows = [("training", len(pairs.train), boxes["train"]), ("validation", len(pairs.val), boxes["val"])]
+    return "\n".join(
+        [
+            "## Data\n",
+            f"`{Path(pairs.location).name}`, classes {', '.join(f'`{name}`' for name in pairs.names)}.\n",
+            _table(("", "pairs", "boxes"), rows),
+            f"Fingerprint of names, split and files (SHA-256): `{pairs.fingerprint}`.\n",
+        ]
+    )
+
+
+def _training(origin: Origin, recipe: Recipe) -> str:
+    base = "the program's embedded checkpoint" if _is_embedded(origin) else f"`{Path(origin.checkpoint).name}`"
+    if not Path(origin.checkpoint).exists():
+        base = f"`{origin.checkpoint}`"
+    rows = [
+        (
+            number,
+            _cell(stage.name),
+            "everything" if set(stage.trainable) == set(PARTS) else ", ".join(stage.trainable),
+            stage.epochs,
+            f"{stage.learning_rate:.3g}",
+            stage.restart_cycles,
+        )
+        for number, stage in enumerate(recipe.stages, start=1)
+    ]
+    return "\n".join(
+        [
+            "## Training\n",
+            f"Fine-tuned from {base}, in trial {origin.trial} of the search `{origin.run}`; weights of epoch "
+            f"{origin.epoch:g}, the one of the lowest validation loss.\n",
+            _table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
+            f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
+            f"{recipe.weight_decay:.3g}, backbone's rate x {recipe.backbone_learning_rate_factor:.3g}, warm-up "
+            f"{recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
+            f"{recipe.seed}.\n",
+        ]
+    )
+
+
+def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
+    unmeasured = [name for name in pairs.names if metrics["per_class"][name]["mAP"] is None]
+    lines = [
+        "The camera must stand still, and both pictures must be of one size. What else changes between them, such as "
+        "light, shadows, rain or leaves, is in the difference too.",
+        "A difference has no sign: the model cannot tell an object that came from one that left.",
+        f"It was chosen and measured on the same {metrics['pairs']} validation pairs, so these figures flatter it. "
+        "Measure it on pairs of its own before relying on it.",
+        "It knows the scenes, the distances and the classes of its training pairs, and no others.",
+        *(
+            [f"Without a label in the validation pairs, and so not measured: {', '.join(unmeasured)}."]
+            * bool(unmeasured)
+        ),
+        "The license depends on the checkpoint that it was fine-tuned from and on the data; set it in the first lines "
+        "of this file before sharing the model.",
+    ]
+    return "## Limits\n\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "" if not bounds else f" ({bounds[0]:.3f} to {bounds[1]:.3f})"
+
+
+def _cell(text: str) -> str:
+    """The text on one line of a table."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,167 @@
+"""What a model saw and missed, drawn on the after picture and on the difference, side by side."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from results.canvas import Mark, Panel, Pen, draw_sheet
+from results.operating_point import IOU_THRESHOLD
+from trainable.data.difference import difference, open_picture
+from trainable.data.pairs import Pair
+from trainable.detection import Detections, Truths, match
+from trainable.evaluation import Evaluation
+
+# Okabe and Ito's colours, which readers with any common colour blindness can tell apart; beside white they also differ
+# in brightness, and every kind has a line style of its own, so that a grey print can be read.
+LABEL = Pen("#ffffff", thickness=0.6)
+TRUE_POSITIVE = Pen("#56b4e9", dashes=(6, 5), thickness=1.2)
+FALSE_POSITIVE = Pen("#d55e00", dashes=(0, 3.2), thickness=1.2)
+MISS = Pen("#f0e442", dashes=(5, 4, 0, 4), thickness=1.2)
+PREDICTION = Pen("#56b4e9", thickness=1.2)
+
+_MOST_GAIN = 4.0
+"""Differences are shown at most so many times brighter; more would show a still pair's noise as if it were much."""
+
+
+def draw_overlay(
+    pair: Pair, detections: Detections, truths: Truths, names: Sequence[str], score_threshold: float
+) -> Image.Image:
+    """The labels of a pair and what was detected, each right, wrong or missed, by the rule of `trainable.detection`.
+
+    Args:
+        pair: whose pictures are drawn on.
+        detections: all of this pair.
+        truths: its labels.
+        names: class names, by class id.
+        score_threshold: detections below it are left out; what only they find is missed.
+
+    Raises:
+        PictureError: a picture can no longer be read.
+    """
+    found = _at_least(detections, score_threshold)
+    taken = match([found], [truths], [IOU_THRESHOLD]).labels[:, 0]
+    is_missed = ~np.isin(np.arange(len(truths.class_ids)), taken)
+    right, wrong = taken >= 0, taken < 0
+    marks = [
+        *(Mark(box, LABEL) for box in truths.boxes_xyxy_normalised[~is_missed]),
+        *(
+            Mark(box, MISS, f"missed {names[class_id]}")
+            for box, class_id in zip(truths.boxes_xyxy_normalised[is_missed], truths.class_ids[is_missed], strict=True)
+        ),
+        *_detection_marks(found, wrong, names, FALSE_POSITIVE),
+        *_detection_marks(found, right, names, TRUE_POSITIVE),
+    ]
+    legend = [
+        (LABEL, _counted(len(is_missed) - is_missed.sum(), "label found")),
+        (TRUE_POSITIVE, _counted(right.sum(), "true positive")),
+        (FALSE_POSITIVE, _counted(wrong.sum(), "false positive")),
+        (MISS, _counted(is_missed.sum(), "label missed")),
+    ]
+    note = f"score >= {score_threshold:.2f}, IoU >= {IOU_THRESHOLD}"
+    panels = _panels(open_picture(pair.before), open_picture(pair.after))
+    return draw_sheet(pair.id, note, panels, marks, legend)
+
+
+def draw_predictions(
+    before: Image.Image,
+    after: Image.Image,
+    title: str,
+    detections: Detections,
+    names: Sequence[str],
+    score_threshold: float,
+) -> Image.Image:
+    """What was detected in a pair that has no labels.
+
+    Args:
+        before: the before picture.
+        after: the after picture, of the same size.
+        title: the headline.
+        detections: all of this pair.
+        names: class names, by class id.
+        score_threshold: detections below it are left out.
+    """
+    found = _at_least(detections, score_threshold)
+    marks = _detection_marks(found, np.ones(len(found.scores), dtype=bool), names, PREDICTION)
+    legend = [(PREDICTION, _counted(len(marks), "detection"))]
+    return draw_sheet(title, f"score >= {score_threshold:.2f}", _panels(before, after), marks, legend)
+
+
+def write_overlays(
+    evaluation: Evaluation,
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    order: Sequence[int],
+    score_threshold: float,
+    out: Path,
+    count: int,
+) -> list[Path]:
+    """Draws the worst, the best and some middle pairs, a third each, as `worst-1_ID.png` and so on.
+
+    Args:
+        evaluation: of `pairs`.
+        pairs: the pictures that were evaluated.
+        names: class names, by class id.
+        order: indices of `pairs`, the worst first.
+        score_threshold: see `draw_overlay`.
+        out: folder, made where `count` is above 0.
+        count: how many pairs to draw, fewer where there are not as many.
+
+    Returns:
+        The files, the worst first, then the middle ones, then the best, the very best last.
+    """
+    paths = []
+    for name, index in _chosen(order, count):
+        out.mkdir(parents=True, exist_ok=True)
+        pair = pairs[index]
+        sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+        path = out / f"{name}_{_file_name(pair.id)}.png"
+        sheet.save(path)
+        paths.append(path)
+    return paths
+
+
+def _chosen(order: Sequence[int], count: int) -> list[tuple[str, int]]:
+    count = min(count, len(order))
+    worst, best = -(-count // 3), (count + 1) // 3
+    middle = count - worst - best
+    start = worst + (len(order) - count) // 2
+    return [
+        *((f"worst-{rank}", index) for rank, index in enumerate(order[:worst], start=1)),
+        *((f"middle-{rank}", index) for rank, index in enumerate(order[start : start + middle], start=1)),
+        *((f"best-{best - rank}", index) for rank, index in enumerate(order[len(order) - best :])),
+    ]
+
+
+def _file_name(id_: str) -> str:
+    """The id without slashes and other signs that a file system may refuse, and not too long for one."""
+    return re.sub(r"[^\w.-]+", "_", id_)[-60:]
+
+
+def _at_least(detections: Detections, score_threshold: float) -> Detections:
+    kept = detections.scores >= score_threshold
+    return Detections(detections.boxes_xyxy_normalised[kept], detections.scores[kept], detections.class_ids[kept])
+
+
+def _detection_marks(found: Detections, kept: np.ndarray, names: Sequence[str], pen: Pen) -> list[Mark]:
+    return [
+        Mark(found.boxes_xyxy_normalised[index], pen, names[found.class_ids[index]], f"{found.scores[index]:.2f}")
+        for index in np.flatnonzero(kept)
+    ]
+
+
+def _panels(before: Image.Image, after: Image.Image) -> list[Panel]:
+    changed = difference(before, after)
+    brightest = float(np.percentile(np.asarray(changed), 99.5))
+    gain = min(max(255 / max(brightest, 1.0), 1.0), _MOST_GAIN)
+    shown = changed.point([min(255, round(value * gain)) for value in range(256)] * 3)
+    title = "difference" if gain < 1.05 else f"difference, {gain:.1f} times as bright"
+    return [Panel("after", after.copy()), Panel(title, shown)]
+
+
+def _counted(number: int, what: str) -> str:
+    noun, _, rest = what.partition(" ") if what.startswith("label") else (what, "", "")
+    plural = noun if number == 1 else f"{noun}s"
+    return f"{number} {plural} {rest}".rstrip()

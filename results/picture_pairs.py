@@ -1,0 +1,143 @@
+"""Pairs without labels, to predict on: two pictures, two folders, or the rows of a CSV file."""
+
+import csv
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainable.data.faults import DataError, Fault
+from trainable.data.files import PICTURE_SUFFIXES, files_by_id
+from trainable.data.integrity import check_pictures, own_pixel_limit
+
+COLUMNS = ("before", "after")
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """A before and an after picture that can be read and are of one size."""
+
+    id: str
+    """Names what is written of the pair: a relative path without suffix, with forward slashes."""
+    before: Path
+    after: Path
+    size: tuple[int, int]
+    """Width and height in pixels, after EXIF orientation."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A pair before its pictures are looked at."""
+
+    id: str
+    before: Path
+    after: Path
+
+
+def pairs_of_paths(before: Path, after: Path) -> tuple[list[PicturePair], list[Fault]]:
+    """The pair of two pictures, or all pairs of two folders: pictures of the same path in them, whatever their suffix.
+
+    The id of two pictures is the after picture's name without suffix.
+
+    Returns:
+        The pairs that can be used, and all that is wrong with the others.
+
+    Raises:
+        DataError: the paths are not two pictures or two folders, or there is no picture at all.
+    """
+    if missing := [path for path in (before, after) if not path.exists()]:
+        raise DataError(Fault("no such file or folder", str(path), None, "", "give two of a kind") for path in missing)
+    if before.is_dir() != after.is_dir():
+        kinds = " and ".join("a folder" if path.is_dir() else "a file" for path in (before, after))
+        raise DataError([Fault("not of a kind", str(after), None, kinds, "give two pictures or two folders")])
+    if not before.is_dir():
+        return _checked([_Found(after.stem, before, after)])
+    found, faults = _matched(before, after)
+    pairs, picture_faults = _checked(found)
+    return pairs, faults + picture_faults
+
+
+def pairs_of_csv(file: Path) -> tuple[list[PicturePair], list[Fault]]:
+    """The pairs that a CSV file lists in its columns `before` and `after`, as paths relative to the file.
+
+    The id is the after picture's name without suffix; where two have the same name, every id starts with its line.
+
+    Returns:
+        The pairs that can be used, and all that is wrong with the others.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or has no rows.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        advice = "give a CSV file with the columns before,after"
+        raise DataError([Fault("unreadable list", str(file), None, str(error), advice)]) from None
+    if not set(COLUMNS) <= set(columns):
+        advice = "its first line must name the columns before,after"
+        raise DataError([Fault("missing column", str(file), 1, ",".join(columns), advice)])
+    if not rows:
+        raise DataError([Fault("no pairs at all", str(file), None, "no rows", "list a pair a line")])
+    faults = [
+        Fault("empty cell", str(file), line, column, "give the path of a picture")
+        for line, row in rows
+        for column in COLUMNS
+        if not _cell(row, column)
+    ]
+    found = [
+        (line, _Found("", *(file.parent / _cell(row, column) for column in COLUMNS)))
+        for line, row in rows
+        if all(_cell(row, column) for column in COLUMNS)
+    ]
+    pairs, picture_faults = _checked(_named(found))
+    return pairs, faults + picture_faults
+
+
+def _cell(row: dict[str, str], column: str) -> str:
+    return (row[column] or "").strip()
+
+
+def _named(found: list[tuple[int, _Found]]) -> list[_Found]:
+    """The pairs with their ids, from the lines that they are on."""
+    # In small letters: some file systems do not tell A.txt from a.txt.
+    is_unique = len({pair.after.stem.lower() for _, pair in found}) == len(found)
+    return [replace(pair, id=pair.after.stem if is_unique else f"{line:04d}_{pair.after.stem}") for line, pair in found]
+
+
+def _matched(before: Path, after: Path) -> tuple[list[_Found], list[Fault]]:
+    sides = {side: files_by_id(folder, PICTURE_SUFFIXES) for side, folder in (("before", before), ("after", after))}
+    ids = sorted(sides["before"].keys() | sides["after"].keys())
+    if not ids:
+        advice = f"put pictures there: {', '.join(PICTURE_SUFFIXES)}"
+        raise DataError([Fault("no pairs at all", str(before), None, "no picture in either folder", advice)])
+    found, faults = [], []
+    for id_ in ids:
+        pictures = {side: files.get(id_, []) for side, files in sides.items()}
+        broken = [fault for side in COLUMNS for fault in _side_faults(id_, side, pictures)]
+        faults += broken
+        if not broken:
+            found.append(_Found(id_, pictures["before"][0], pictures["after"][0]))
+    return found, faults
+
+
+def _side_faults(id_: str, side: str, pictures: dict[str, list[Path]]) -> Iterable[Fault]:
+    here = pictures[side]
+    if not here:
+        other = next(path for paths in pictures.values() for path in paths)
+        yield Fault(f"missing {side}", str(other), None, f"no {side} picture for {id_}", f"add the {side} picture")
+    elif len(here) > 1:
+        met = ", ".join(path.name for path in here)
+        yield Fault("two pictures for one id", str(here[1]), None, met, "keep one of them")
+
+
+def _checked(found: list[_Found]) -> tuple[list[PicturePair], list[Fault]]:
+    with own_pixel_limit(), ThreadPoolExecutor() as pool:
+        checks = list(pool.map(lambda pair: check_pictures((pair.before, pair.after)), found))
+    pairs = [
+        PicturePair(pair.id, pair.before, pair.after, size)
+        for pair, (size, faults) in zip(found, checks, strict=True)
+        if not faults
+    ]
+    return pairs, [fault for _, faults in checks for fault in faults]

@@ -1,0 +1,128 @@
+"""Finds what moved in pairs of pictures, with a model that a search or a training has written.
+
+python results/predict.py --model best/model before.png after.png
+
+python results/predict.py --model best/model before/ after/ --out found/
+
+python results/predict.py --model best/model --pairs pairs.csv
+
+Writes predictions.json, YOLO labels (five columns, ready to be corrected and trained on), COCO results and pictures of
+what was found.
+"""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
+from trainable.data.difference import PictureError
+from trainable.data.faults import DataError, write_report
+from trainable.sample import checkpoint_of
+
+DEFAULT_SCORE = 0.5
+"""Where neither the user nor the model's config says a score threshold."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model")],
+    before: Annotated[Path | None, typer.Argument(help="The before picture, or a folder of them")] = None,
+    after: Annotated[
+        Path | None, typer.Argument(help="The after picture, or a folder in which they have the same names")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns before,after; paths relative to it", metavar="FILE.csv"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to; what an earlier call wrote there is replaced")] = Path(
+        "predictions"
+    ),
+    score: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Least score of a detection", show_default="what the model's config recommends"
+        ),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
+) -> None:
+    if (pairs is None) == (before is None) or (before is None) != (after is None):
+        _stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        usable = _usable_pairs(before, after, pairs, out, skip_bad, console)
+        _predict(checkpoint_of(model), usable, score, out, console)
+    except (DataError, PictureError) as error:
+        _stop(error)
+    except OSError as error:
+        _stop(f"--out {out}: cannot be written: {error}")
+
+
+def _usable_pairs(
+    before: Path | None, after: Path | None, listed: Path | None, out: Path, skip_bad: bool, console: Console
+) -> list[PicturePair]:
+    if listed is not None:
+        usable, faults = pairs_of_csv(listed)
+    else:
+        assert before is not None and after is not None, "checked by main"
+        usable, faults = pairs_of_paths(before, after)
+    if not faults:
+        return usable
+    report = out / "data_report.csv"
+    write_report(faults, report)
+    if not skip_bad or not usable:
+        raise DataError(faults)
+    console.print(f"left out for {len(faults)} fault(s), see {report}; {len(usable)} pair(s) go on", style="yellow")
+    return usable
+
+
+def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out: Path, console: Console) -> None:
+    # Torch and transformers take seconds to import: only now that the pictures are good.
+    import torch
+    import transformers
+
+    from results.predictions import predict, write_prediction, write_summary
+    from trainable.model import ModelError, class_names, load_model, load_processor, read_config
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        names, recommended = class_names(checkpoint), read_config(checkpoint).get("score_threshold")
+        model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
+        processor = load_processor(checkpoint)
+    except ModelError as error:
+        _stop(error)
+    threshold, source = _score_threshold(score, recommended)
+    found = []
+    predicted = predict(model, processor, pairs, threshold)
+    for prediction in track(predicted, "predicting", len(pairs), console=console, transient=True):
+        write_prediction(prediction, names, threshold, out)
+        found.append(prediction)
+    write_summary(found, names, checkpoint, threshold, out)
+    boxes = sum(len(prediction.detections.scores) for prediction in found)
+    console.print(f"{len(found)} pair(s), {boxes} box(es) at score >= {threshold:.2f}, {source}")
+    for path in ("predictions.json", "labels", "coco_results.json", "overlays"):
+        console.print(f"{path.partition('.')[0]:<14}{out / path}")
+
+
+def _score_threshold(asked: float | None, recommended: float | None) -> tuple[float, str]:
+    """The score threshold, and where it comes from."""
+    if asked is not None:
+        return asked, "as asked"
+    if recommended is not None:
+        return float(recommended), "as the model's config recommends"
+    return DEFAULT_SCORE, "since the model's config recommends none; --score sets another"
+
+
+def _stop(message: object) -> NoReturn:
+    Console(stderr=True).print(str(message), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app()

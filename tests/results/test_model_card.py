@@ -1,0 +1,94 @@
+"""The model card says what a stranger needs, and the hub can read it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from results.model_card import Origin, write_model_card
+from trainable.data.pairs import PairData
+from trainable.recipe import REFERENCE
+from trainable.sample import CHECKPOINT
+
+FIGURES = {"mAP": 0.4321, "mAP50": 0.7, "mAP75": 0.3, "AR": 0.5}
+
+
+def metrics(**more: Any) -> dict[str, Any]:
+    point = {"score_threshold": 0.37, "precision": 0.8, "recall": 0.6, "f1": 0.6857}
+    interval = {"precision": [0.7, 0.9], "recall": [0.5, 0.7], "f1": [0.6, 0.75]}
+    unmeasured = dict.fromkeys(FIGURES)
+    return {
+        **FIGURES,
+        "val_loss": 1.25,
+        "per_class": {"person": FIGURES, "car": unmeasured},
+        "recommended": {**point, "interval": interval},
+        "pairs": 4,
+        "boxes": 5,
+    } | more
+
+
+@pytest.fixture
+def write(tmp_path: Path, pair_data: PairData):
+    def written(checkpoint: str = str(CHECKPOINT), data: PairData = pair_data, **more: Any) -> ModelCard:
+        write_model_card(tmp_path, Origin("my search", 7, 12, checkpoint), data, REFERENCE, metrics(**more))
+        return ModelCard.load(tmp_path / "README.md")
+
+    return written
+
+
+def test_the_hub_reads_the_front_matter(write):
+    data = write().data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "object-detection", "apache-2.0")
+    assert "change-detection" in data.tags
+    results = {result.metric_type: result for result in data.eval_results}
+    assert results["mAP"].metric_value == 0.4321
+    assert results["f1"].metric_name == "f1 at IoU 0.5 and score 0.37"
+    assert {result.task_type for result in data.eval_results} == {"object-detection"}
+    assert data.model_name == "my search-0007"
+
+
+def test_only_a_base_model_of_the_hub_is_named(write, tmp_path):
+    card = write("facebook/detr-resnet-50")
+    assert card.data.base_model == "facebook/detr-resnet-50"
+    assert card.data.license == "unknown", "only the embedded checkpoint's is known"
+    assert "Fine-tuned from `facebook/detr-resnet-50`" in card.text
+    assert write().data.base_model is None
+    (tmp_path / "mine").mkdir()
+    card = write(str(tmp_path / "mine"))
+    assert card.data.base_model is None
+    assert str(tmp_path) not in card.content, "a path of this computer is nobody else's business"
+
+
+def test_what_was_not_measured_is_left_out_of_the_index_and_named_in_the_text(write):
+    card = write(mAP=None, AR=None)
+    assert {result.metric_type for result in card.data.eval_results}.isdisjoint({"mAP", "AR"})
+    assert "| AR, at most 100 detections | not measured |" in card.text
+    assert "Without a label in the validation pairs, and so not measured: car." in card.text
+
+
+def test_the_text_tells_data_recipe_operating_point_and_use(write, pair_data):
+    text = write().text
+    assert "score >= 0.37" in text
+    assert "| precision | 0.800 (0.700 to 0.900) |" in text
+    assert pair_data.fingerprint in text
+    assert f"| training | {len(pair_data.train)} |" in text
+    assert "| 2 | everything | everything | 20 | 5e-05 | 5 |" in text
+    assert "trial 7 of the search `my search`; weights of epoch 12" in text
+    assert "threshold=0.37" in text
+
+
+def test_a_name_cannot_break_a_table(write, pair_data):
+    per_class = {"a | b": FIGURES, "car": FIGURES}
+    text = write(data=replace(pair_data, names=("a | b", "car")), per_class=per_class).text
+    assert "| a \\| b | 0.432 |" in text
+
+
+def test_the_code_of_the_card_runs(write, checkpoint, data_folder, tmp_path, monkeypatch, capsys):
+    code = write().text.split("```python\n")[1].split("```")[0]
+    for side in ("before", "after"):
+        (tmp_path / f"{side}.png").write_bytes((data_folder / side / "v0.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("path/to/this/folder", str(checkpoint)).replace("threshold=0.37", "threshold=0"))
+    assert capsys.readouterr().out.count("'label':") == 6
