@@ -1,64 +1,121 @@
-"""How good a model is on a data set: its loss, COCO's metrics, and the sweep over IoU and score thresholds."""
+"""Evaluates a model on a data set, as a search does with its best one.
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+python results/evaluate.py --model best/model --data my_pairs/ --out evaluated/
+"""
+
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import pandas as pd
-import torch
+import typer
+from rich.console import Console
 
-from results.coco import coco_metrics
-from results.sweep import IOU_THRESHOLDS, operating_point, sweep
-from trainable.data.dataset import MovedObjectDataset, PairCollator
-from trainable.data.pairs import Pair
-from trainable.detection import match
-from trainable.evaluation import Evaluation, evaluate
-from trainable.model import load_model, load_processor
-from trainable.trial_folder import write_atomically
+from trainable.data.faults import DataError
+from trainable.data.pairs import PairData, read_pairs
+from trainable.sample import checkpoint_of
+from trainable.sample.data_set import sample_data_set
 
+if TYPE_CHECKING:
+    from results.operating_point import PointRule
 
-def evaluate_checkpoint(
-    checkpoint: Path, pairs: Sequence[Pair], names: Sequence[str], padded: tuple[int, int], cpus: int
-) -> Evaluation:
-    """Loads a model and evaluates it in float32, on a GPU where there is one.
-
-    Args:
-        checkpoint: folder made by `save_pretrained`, with its image processor.
-        pairs: what to evaluate on.
-        names: class names of the data set.
-        padded: height and width to which all pictures are padded; those of training give the figures of training.
-        cpus: threads of the forward pass.
-    """
-    torch.set_num_threads(cpus)
-    model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
-    dataset = MovedObjectDataset(pairs, load_processor(checkpoint))
-    return evaluate(model, dataset, PairCollator(*padded))
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def write_evaluation(evaluation: Evaluation, pairs: Sequence[Pair], names: Sequence[str], out: Path) -> dict[str, Any]:
-    """Writes `metrics.json` and `sweep.csv` into `out`; returns what `metrics.json` holds.
+class Side(StrEnum):
+    """Which pairs of a data set count."""
 
-    Args:
-        evaluation: of `pairs`.
-        pairs: the pictures that were evaluated.
-        names: class names of the data set.
-        out: folder that exists.
-    """
-    table = sweep(match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS), names)
-    sizes = [pair.size for pair in pairs]
-    metrics = {
-        **evaluation.losses,
-        **coco_metrics(evaluation.detections, evaluation.truths, sizes, names),
-        "recommended": asdict(operating_point(table)),
-        "pairs": len(pairs),
-        "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
-    }
-    _write_csv(table, out / "sweep.csv")
-    write_atomically(out / "metrics.json", json.dumps(metrics, indent=2))
-    return metrics
+    VAL = "val"
+    TRAIN = "train"
+    ALL = "all"
+
+    def of(self, data: PairData) -> tuple:
+        """These pairs of `data`."""
+        return {Side.VAL: data.val, Side.TRAIN: data.train, Side.ALL: (*data.train, *data.val)}[self]
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, table.to_csv(index=False))
+@app.command(help=__doc__)
+def main(
+    model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model")],
+    data: Annotated[Path | None, typer.Option(help="Folder or data.yaml", show_default="the sample")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and sweep.csv")] = Path("evaluated"),
+    split: Annotated[Side, typer.Option(help="Which pairs count; a test set's are all")] = Side.VAL,
+    min_precision: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Recommend a score threshold that keeps this precision")
+    ] = None,
+    min_recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Recommend a score threshold that keeps this recall")
+    ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Measure at this one instead of choosing one, as is fair on a test set"),
+    ] = None,
+    cpus: Annotated[
+        int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")
+    ] = 1,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
+    subset: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Keep scenes on one side of the split, as the search did")
+    ] = None,
+) -> None:
+    checkpoint = Path(checkpoint_of(model))
+    if not (checkpoint / "config.json").is_file():
+        _stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
+    try:
+        pairs = read_pairs(data or sample_data_set(), skip_bad=skip_bad, subset=subset, group_by=group_by)
+        out.mkdir(parents=True, exist_ok=True)
+    except DataError as error:
+        _stop(error)
+    except OSError as error:
+        _stop(f"--out {out}: cannot be made: {error.strerror}")
+    # Torch and transformers take seconds to import: only now that the data are good.
+    from results.operating_point import PointRule
+
+    _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
+
+
+def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", cpus: int, out: Path) -> None:
+    import transformers
+
+    from results.metrics import evaluate_checkpoint, write_evaluation
+    from trainable.data.dataset import padded_size
+    from trainable.model import ModelError, class_names, load_processor
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        if (names := class_names(checkpoint)) != data.names:
+            _stop(
+                f"model {checkpoint}: it finds {', '.join(names)}, but the data set {data.location} has "
+                f"{', '.join(data.names)}; give the data set these names in this order (classes.txt or `names`)"
+            )
+        # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
+        padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
+        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus)
+    except ModelError as error:
+        _stop(error)
+    _print(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
+
+
+def _print(metrics: dict[str, Any], out: Path) -> None:
+    console, point = Console(highlight=False, soft_wrap=True), metrics["recommended"]
+    console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
+    named = {name: metrics[name] for name in ("mAP", "mAP50", "mAP75", "AR")}
+    console.print(", ".join(f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in named.items()))
+    figures = ", ".join(
+        f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
+    )
+    console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
+    if point["constraint_kept"] is False:
+        console.print(point["constraint"], style="yellow")
+    console.print(f"errors: {', '.join(f'{count} {kind}' for kind, count in metrics['errors'].items())}")
+    console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")
+
+
+def _stop(message: object) -> NoReturn:
+    Console(stderr=True).print(str(message), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app()

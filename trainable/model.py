@@ -101,6 +101,8 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
             f"is cached or can be fetched: {str(error).splitlines()[0]}"
         ) from None
     kind = plain.get("model_type")
+    if kind is None:
+        raise ModelError(f"model {checkpoint}: there is no config.json with a model_type in it")
     if kind != "detr":
         raise ModelError(
             f"model {checkpoint}: only models of type 'detr' can be trained, this one is {kind!r}; its heads and its "

@@ -1,0 +1,81 @@
+"""How good a model is on a data set: what `metrics.json` and `sweep.csv` say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from results.calibration import calibration
+from results.coco import coco_metrics
+from results.disturbance import flagged
+from results.errors import count_errors
+from results.operating_point import PointRule, recommend, recommended
+from results.pictures import counts_per_picture, flagged_beside_others, pairs_by_loss
+from results.sweep import IOU_THRESHOLDS, sweep
+from trainable.data.dataset import MovedObjectDataset, PairCollator
+from trainable.data.pairs import Pair
+from trainable.detection import match
+from trainable.evaluation import Evaluation, evaluate
+from trainable.model import load_model, load_processor
+from trainable.trial_folder import write_atomically
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path, pairs: Sequence[Pair], names: Sequence[str], padded: tuple[int, int], cpus: int
+) -> Evaluation:
+    """Loads a model and evaluates it in float32, on a GPU where there is one; the losses of each picture too.
+
+    Args:
+        checkpoint: made by `save_pretrained`, with its image processor.
+        pairs: what to evaluate on.
+        names: class names of the data set; those of the model, or its class head is drawn anew.
+        padded: height and width to which all pictures are padded; those of training give the figures of training.
+        cpus: threads of the forward pass.
+    """
+    torch.set_num_threads(cpus)
+    model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = MovedObjectDataset(pairs, load_processor(checkpoint))
+    return evaluate(model, dataset, PairCollator(*padded), per_picture=True)
+
+
+def write_evaluation(
+    evaluation: Evaluation, pairs: Sequence[Pair], names: Sequence[str], out: Path, rule: PointRule
+) -> dict[str, Any]:
+    """Writes `metrics.json` and `sweep.csv` into `out`; returns what `metrics.json` holds.
+
+    Args:
+        evaluation: of `pairs`, with the losses of each picture.
+        pairs: the pictures that were evaluated.
+        names: class names of the data set.
+        out: folder that exists.
+        rule: how the operating point is chosen.
+
+    Returns:
+        The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; `errors`;
+        `calibration`; `pairs_by_loss`; `flagged`; and the numbers of `pairs` and `boxes`. The modules of these names
+        tell what each holds. None stands for what cannot be measured.
+
+    Raises:
+        PictureError: a picture can no longer be read.
+    """
+    matches = match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS)
+    table = sweep(matches, names)
+    point, outcome = recommend(matches, table, rule)
+    counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
+    ids, flags = [pair.id for pair in pairs], flagged(pairs)
+    metrics = {
+        **evaluation.losses,
+        **coco_metrics(evaluation.detections, evaluation.truths, [pair.size for pair in pairs], names),
+        "recommended": recommended(point, outcome, counts),
+        "pairs": len(pairs),
+        "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
+        "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),
+        "calibration": calibration(matches),
+        "flagged": flagged_beside_others(ids, counts, flags),
+        "pairs_by_loss": pairs_by_loss(ids, evaluation.picture_losses, counts, flags),
+    }
+    write_atomically(out / "sweep.csv", table.to_csv(index=False))
+    write_atomically(out / "metrics.json", json.dumps(metrics, indent=2))
+    return metrics

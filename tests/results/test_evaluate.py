@@ -1,0 +1,156 @@
+"""The evaluation of any model on any data set: a run's numbers again, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
+from typer.testing import CliRunner, Result
+
+from results.best import write_best, write_test
+from results.evaluate import app
+from results.journal import TrialRecord
+from results.metrics import evaluate_checkpoint
+from results.operating_point import PointRule
+from trainable.data.dataset import padded_size
+from trainable.data.pairs import Pair, PairData
+from trainable.evaluation import Evaluation
+from trainable.model import load_model, load_processor
+from trainable.recipe import reference
+
+NAMES = ("person", "car")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """Its classes are those of the data set."""
+    return make_checkpoint(NAMES)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, pair_data: PairData) -> Path:
+    """A run folder whose best trial is the reference after one epoch, evaluated with --min-recall 0.9 and --test."""
+    run = tmp_path_factory.mktemp("run")
+    trial = run / "trials" / "0000"
+    load_model(checkpoint, NAMES).save_pretrained(trial / "weights" / "epoch-0001")
+    recipe = reference(3)
+    (trial / "recipe.yaml").write_text(recipe.to_yaml())
+    history = [{"epoch": 1, "val_loss": 2.5, "f1": 0.5}]
+    record = TrialRecord(0, {}, recipe.to_dict(), True, asked=0.0, status="COMPLETED", history=history)
+    padded = padded_size((*pair_data.train, *pair_data.val), load_processor(checkpoint))
+
+    def evaluate(model: Path, pairs: tuple[Pair, ...] = pair_data.val) -> Evaluation:
+        return evaluate_checkpoint(model, pairs, NAMES, padded, cpus=1)
+
+    rule = PointRule(min_recall=0.9)
+    best = write_best(run, record, pair_data, str(checkpoint), evaluate, "python trainable/train.py", rule, 2)
+    on_test = evaluate(run / "best" / "model", (*pair_data.train, *pair_data.val))
+    write_test(run, pair_data, on_test, rule, best.metrics["recommended"]["score_threshold"])
+    return run
+
+
+def evaluated(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_it_gives_the_numbers_of_the_run(run: Path, data_folder: Path, tmp_path: Path) -> None:
+    arguments = ("--model", run / "best" / "model", "--data", data_folder, "--out", tmp_path, "--min-recall", 0.9)
+    result = evaluated(*arguments)
+    assert result.exit_code == 0, result.output
+    assert metrics_of(tmp_path) == metrics_of(run / "best")
+    assert (tmp_path / "sweep.csv").read_text() == (run / "best" / "sweep.csv").read_text()
+    assert f"val_loss {metrics_of(tmp_path)['val_loss']:.4f}" in result.output
+
+
+def test_it_gives_the_numbers_of_the_runs_test_set(run: Path, data_folder: Path, tmp_path: Path) -> None:
+    threshold = metrics_of(run / "best")["recommended"]["score_threshold"]
+    where = ("--model", run / "best" / "model", "--data", data_folder, "--out", tmp_path)
+    assert evaluated(*where, "--split", "all", "--score-threshold", threshold, "--min-recall", 0.9).exit_code == 0
+    assert metrics_of(tmp_path) == metrics_of(run / "best" / "test")
+    assert metrics_of(tmp_path)["recommended"]["score_threshold"] == threshold
+
+
+def test_what_is_asked_of_the_operating_point_and_cannot_be_is_said(run: Path) -> None:
+    for metrics in (metrics_of(run / "best"), metrics_of(run / "best" / "test")):
+        assert metrics["recommended"]["constraint_kept"] is False
+        assert metrics["recommended"]["constraint"].startswith("recall >= 0.9 ")
+        assert metrics["recommended"]["recall"] < 0.9
+
+
+def test_the_metrics_of_the_operating_point_agree_with_each_other(run: Path, pair_data: PairData) -> None:
+    metrics = metrics_of(run / "best")
+    point, rows = metrics["recommended"], metrics["pairs_by_loss"]
+    assert [sum(row[name] for row in rows) for name in ("tp", "fp", "fn")] == [point["tp"], point["fp"], point["fn"]]
+    assert sum(count for kind, count in metrics["errors"].items() if kind != "missed") == point["fp"]
+    assert sorted(row["id"] for row in rows) == [pair.id for pair in pair_data.val]
+    assert [row["loss"] for row in rows] == sorted((row["loss"] for row in rows), reverse=True)
+    assert set(point["interval"]) == {"precision", "recall", "f1"}
+    assert metrics["flagged"]["ids"] == [row["id"] for row in rows if row["flagged"]]
+
+
+@pytest.mark.parametrize(("split", "pairs"), [("train", 8), ("val", 4), ("all", 12)])
+def test_the_split_says_which_pairs_count(run: Path, data_folder: Path, tmp_path: Path, split: str, pairs: int) -> None:
+    where = ("--model", run / "best" / "model", "--data", data_folder, "--out", tmp_path)
+    assert evaluated(*where, "--split", split).exit_code == 0
+    assert metrics_of(tmp_path)["pairs"] == len(metrics_of(tmp_path)["pairs_by_loss"]) == pairs
+
+
+def test_plain_transformers_loads_the_model_and_keeps_its_score_threshold(run: Path, tmp_path: Path) -> None:
+    model = run / "best" / "model"
+    threshold = metrics_of(run / "best")["recommended"]["score_threshold"]
+    assert AutoConfig.from_pretrained(model).score_threshold == threshold
+    loaded = AutoModelForObjectDetection.from_pretrained(model)
+    loaded.save_pretrained(tmp_path)
+    AutoImageProcessor.from_pretrained(model).save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).score_threshold == threshold
+    assert load_model(tmp_path, NAMES).config.score_threshold == threshold
+
+
+def test_the_recipes_header_says_where_to_run_the_model(run: Path) -> None:
+    point = metrics_of(run / "best")["recommended"]
+    low, high = point["interval"]["recall"]
+    header = (run / "best" / "recipe.yaml").read_text().partition("stages:")[0]
+    assert f"score >= {point['score_threshold']:.2f}" in header
+    assert f"recall {point['recall']:.3f} [{low:.3f}, {high:.3f}]" in header
+
+
+def test_a_folder_without_a_model_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    result = evaluated("--model", tmp_path / "nope", "--data", data_folder, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "no folder with a config.json" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_are_not_there_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    result = evaluated("--model", checkpoint, "--data", tmp_path / "nope", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "nope: no such file or folder" in result.output
+
+
+def test_a_model_of_other_classes_is_refused(
+    make_checkpoint: Callable[..., Path], data_folder: Path, tmp_path: Path
+) -> None:
+    result = evaluated("--model", make_checkpoint(("car", "person")), "--data", data_folder, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "it finds car, person, but the data set" in result.output
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_model_that_is_no_detr_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    result = evaluated("--model", tmp_path, "--data", data_folder, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "only models of type 'detr'" in result.output
+
+
+@pytest.mark.parametrize("flag", ["--min-precision", "--min-recall", "--score-threshold"])
+def test_a_share_beyond_one_is_refused(checkpoint: Path, flag: str) -> None:
+    result = evaluated("--model", checkpoint, flag, "1.5")
+    assert result.exit_code == 2
+    assert flag in result.output
