@@ -11,7 +11,7 @@ from rich.console import Console
 
 from results.journal import Journal, JournalError
 from search.options import Options
-from search.run_folder import RunFolderError, check_identity, create_run, identity_of, resume_command
+from search.run_folder import RunFolderError, check_identity, create_run, identity_of, refuse_taken_name, resume_command
 from search.study import Budget, SearchStudy
 from spaces.registry import Space, SpaceError, check_space, load_space
 from trainable.data.faults import DataError, write_report
@@ -28,7 +28,10 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     errors = Console(stderr=True, style="red", highlight=False, soft_wrap=True)
     try:
+        if not resumed:
+            refuse_taken_name(options)
         pairs = _checked_data(options, console)
+        test = _checked_test(options, pairs, console)
         space = load_space(options.space)
         check_space(space, options.max_epochs)
         checkpoint = _checked_model(options, pairs)
@@ -38,7 +41,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
         if not resumed:
             create_run(options, identity)
         with closing(Journal(options.run / "journal.jsonl")) as journal:
-            return _search(options, space, pairs, checkpoint, journal, console)
+            return _search(options, space, pairs, test, checkpoint, journal, console)
     except DataError as error:
         options.run.mkdir(parents=True, exist_ok=True)
         write_report(error.faults, options.run / "data_report.csv")
@@ -72,6 +75,31 @@ def _checked_data(options: Options, console: Console) -> PairData:
     return pairs
 
 
+def _checked_test(options: Options, pairs: PairData, console: Console) -> PairData | None:
+    """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
+    if options.test is None:
+        return None
+    with console.status(f"checking {options.test}"):
+        test = read_pairs(Path(options.test), skip_bad=options.skip_bad, subset=options.subset)
+    if test.names != pairs.names:
+        raise InputError(
+            f"--test {options.test}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
+            f"got {', '.join(test.names)}; name them in classes.txt or data.yaml"
+        )
+    seen = {(pair.before.resolve(), pair.after.resolve()) for pair in (*pairs.train, *pairs.val)}
+    if both := [p.id for p in (*test.train, *test.val) if (p.before.resolve(), p.after.resolve()) in seen]:
+        raise InputError(
+            f"--test {options.test}: {len(both)} of its pairs are in the data too, the first is {both[0]}; "
+            "a test set holds pairs that the search has not seen"
+        )
+    if test.left_out:
+        options.run.mkdir(parents=True, exist_ok=True)
+        report = options.run / "test_report.csv"
+        write_report(test.left_out, report)
+        console.print(f"--test: {len(test.left_out)} fault(s) left out, see {report}", style="yellow", soft_wrap=True)
+    return test
+
+
 def _checked_model(options: Options, pairs: PairData) -> str:
     """The checkpoint, loaded once so that what is wrong with it is said now."""
     import transformers
@@ -90,7 +118,13 @@ def _checked_model(options: Options, pairs: PairData) -> str:
 
 
 def _search(
-    options: Options, space: Space, pairs: PairData, checkpoint: str, journal: Journal, console: Console
+    options: Options,
+    space: Space,
+    pairs: PairData,
+    test: PairData | None,
+    checkpoint: str,
+    journal: Journal,
+    console: Console,
 ) -> int:
     import ray
 
@@ -118,7 +152,7 @@ def _search(
         _print_header(options, space, pairs, resources.gpus, resources.concurrent, len(study.finished), console)
         with Monitor(options, study, resources.concurrent, console) as monitor:
             run_trials(options, resources, study, scheduler, pairs, monitor.tick, time_left)
-        return write_results(options, study, pairs, checkpoint, resources, console)
+        return write_results(options, study, pairs, test, checkpoint, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options.run, study)
         console.print(

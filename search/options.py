@@ -18,8 +18,10 @@ MIN_EPOCHS = 3
 
 CHANGED_BY_RESUME = (
     *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "address", "time_budget"),
+    *("min_precision", "min_recall", "overlays"),
 )  # fmt: skip
-"""Options that may be given beside --resume; they change where and how much is run, not what a trial gives."""
+"""Options that may be given beside --resume; they change where and how much is run or what is recommended, not what a
+trial gives."""
 
 
 class OptionsError(ValueError):
@@ -66,6 +68,14 @@ class Options:
     """Of a running Ray cluster; None starts Ray here."""
     time_budget: float | None = None
     """Seconds after which the search stops."""
+    test: str | None = None
+    """Folder or data.yaml that only the best model is evaluated on."""
+    min_precision: float | None = None
+    """Least precision of the recommended score threshold."""
+    min_recall: float | None = None
+    """Least recall of it."""
+    overlays: int = 12
+    """Validation pairs drawn with what the best model sees in them; 0 is none."""
 
     def __post_init__(self) -> None:
         if faults := [fault for fault in self._faults() if fault]:
@@ -97,11 +107,14 @@ class Options:
             _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
             _at_least("--gpus-per-trial", self.gpus_per_trial, 0),
             _at_least("--subset", self.subset, 1),
+            _share("--min-precision", self.min_precision),
+            _share("--min-recall", self.min_recall),
+            _at_least("--overlays", self.overlays, 0),
             None if 0 <= self.seed < 2**32 else f"--seed: a whole number from 0 to 2**32 - 1, got {self.seed}",
             None if self.sampler in SAMPLERS else f"--sampler: one of {', '.join(SAMPLERS)}, got {self.sampler!r}",
             None
-            if re.fullmatch(r"[\w.@+ -]+", self.name) and self.name not in (".", "..")
-            else f"--name: letters, digits, spaces and . _ - @ +, got {self.name!r}",
+            if self.name not in ("", ".", "..") and "/" not in self.name and self.name.isprintable()
+            else f"--name: a folder's name, printable, without / and not . or .., got {self.name!r}",
             "--address: ray:// would run the search on the cluster's head, away from its files; log in to a node of "
             "the cluster and use --address auto, or submit a job with `ray job submit`"
             if (self.address or "").startswith("ray://")
@@ -129,3 +142,7 @@ def grace_of(max_epochs: int, asked: int | None) -> int:
 
 def _at_least(flag: str, value: float | None, least: int) -> str | None:
     return None if value is None or value >= least else f"{flag}: at least {least}, got {value:g}"
+
+
+def _share(flag: str, value: float | None) -> str | None:
+    return None if value is None or 0 <= value <= 1 else f"{flag}: a number from 0 to 1, got {value:g}"

@@ -15,6 +15,9 @@ from search.study import SearchStudy
 SECONDS_BETWEEN_LINES = 20.0
 """Between two lines of progress where the output is no terminal."""
 
+BAR_WIDTH = 24
+"""Columns; with the text beside it the bar fits into 80."""
+
 STYLES = {"COMPLETED": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan"}
 
 
@@ -58,25 +61,34 @@ class Progress:
             self._live.refresh()
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.console.print(self._summary(), highlight=False, soft_wrap=True)
+            self.console.print(self._line(), highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
         """The panel: how far the search is, what is best, what runs."""
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=40), self._summary())
-        return Group(bar, self._best(), self._running())
+        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=BAR_WIDTH), self._pace())
+        return Group(bar, self._counts(), self._best(), Text(), self._running())
 
-    def _summary(self) -> Text:
-        counts = Counter(record.status for record in self.study.records.values())
-        text = Text(f"{len(self.study.finished)}/{self.trials} trials")
-        for status in ("COMPLETED", "PRUNED", "FAILED"):
-            text.append(f" · {counts[status]} {status.lower()}", STYLES[status] if counts[status] else "dim")
-        text.append(f" · {clock(time.monotonic() - self.started)} gone")
-        if (left := self.seconds_left()) is not None:
-            text.append(f" · about {clock(left)} left")
-        if not self.console.is_terminal and (best := best_trial(self.study.records.values())) and best.best:
+    def _line(self) -> Text:
+        """The panel in a line, for output that is no terminal."""
+        text = Text(" · ").join([self._pace(), self._counts()])
+        if (best := best_trial(self.study.records.values())) and best.best:
             text.append(f" · best val_loss {best.best['val_loss']:.4f} (trial {best.number})")
         return text
+
+    def _pace(self) -> Text:
+        text = Text(f"{len(self.study.finished)}/{self.trials} trials · {clock(time.monotonic() - self.started)} gone")
+        if (left := self.seconds_left()) is not None:
+            text.append(f" · about {clock(left)} left")
+        return text
+
+    def _counts(self) -> Text:
+        counts = Counter(record.status for record in self.study.records.values())
+        shown = [
+            Text(f"{counts[status]} {status.lower()}", STYLES[status] if counts[status] else "dim")
+            for status in ("COMPLETED", "PRUNED", "FAILED")
+        ]
+        return Text(" · ").join(shown)
 
     def seconds_left(self) -> float | None:
         """Estimated from the pace so far and the epochs of the trials that ended; None before the first has."""
@@ -89,19 +101,21 @@ class Progress:
         left = max(self.trials - len(self.study.finished), 0) * expected - under_way
         return max(left, 0) * (time.monotonic() - self.started) / done
 
-    def _best(self) -> Text:
-        best = best_trial(self.study.records.values())
-        if best is None or best.best is None:
+    def _best(self) -> RenderableType:
+        best, reference = best_trial(self.study.records.values()), self.study.records.get(0)
+        if best is None:
             return Text("no epoch has been evaluated yet", "dim")
-        text = Text("best so far  ").append(f"val_loss {best.best['val_loss']:.4f}", "bold green")
-        text.append(f"  f1 {best.best['f1']:.3f}  (trial {best.number}, epoch {best.best['epoch']})")
-        reference = self.study.records.get(0)
-        if reference and reference.best:
-            text.append(f"   reference  val_loss {reference.best['val_loss']:.4f}", "dim")
-        return text
+        table = Table.grid(padding=(0, 2))
+        for title, record, style in (("best so far", best, "bold green"), ("reference", reference, "")):
+            if record and (row := record.best):
+                where = f"trial {record.number}, epoch {row['epoch']}"
+                table.add_row(title, Text(f"val_loss {row['val_loss']:.4f}", style), f"f1 {row['f1']:.3f}", where)
+        return table
 
-    def _running(self) -> Table:
-        table = Table(box=None, padding=(0, 2), header_style="dim")
+    def _running(self) -> RenderableType:
+        if not self.study.unfinished:
+            return Text("nothing runs", "dim")
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for header in ("trial", "stage", "epoch", "val_loss", "f1"):
             table.add_column(header, justify="left" if header == "stage" else "right")
         for record in self.study.unfinished:

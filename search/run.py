@@ -25,7 +25,7 @@ def _duration(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint="--time-budget") from None
 
 
 DATA, SEARCH, MACHINE, RUN = "What to learn from", "How to search", "What it may use", "Where it is written"
@@ -46,6 +46,13 @@ def main(
         typer.Option(
             help="Folder with before/, after/, labels/, or a data.yaml",
             show_default="the sample",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or data.yaml that the search never sees; the best model is evaluated on all of its pairs",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -123,6 +130,27 @@ def main(
             rich_help_panel=DATA,
         ),
     ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Recommend the best score threshold that keeps this precision",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    min_recall: Annotated[
+        float | None,
+        typer.Option(
+            help="Recommend the best score threshold that keeps this recall",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    overlays: Annotated[
+        int,
+        typer.Option(
+            help="Validation pairs to draw with what the best model sees in them: worst, best and some between",
+            rich_help_panel=RUN,
+        ),
+    ] = 12,
     max_concurrent: Annotated[
         int | None,
         typer.Option(
@@ -180,7 +208,8 @@ def main(
         Path | None,
         typer.Option(
             help="Go on with this run folder; beside it only --trials (more of them extend a finished search), "
-            "--max-concurrent, the resources, --address, --time-budget and --force",
+            "--max-concurrent, the resources, --address, --time-budget, --min-precision, --min-recall, --overlays and "
+            "--force",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -237,6 +266,10 @@ def main(
                 group_by=group_by,
                 address=address,
                 time_budget=seconds,
+                test=str(test.resolve()) if test else None,
+                min_precision=min_precision,
+                min_recall=min_recall,
+                overlays=overlays,
             )
     except (OptionsError, RunFolderError) as error:
         _stop(str(error))

@@ -17,6 +17,18 @@ class RunFolderError(ValueError):
     """The run folder cannot be made or resumed; the message says why."""
 
 
+def refuse_taken_name(options: Options) -> None:
+    """Whether a run of this name exists, seen before anything is written into its folder.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    if (options.run / "search.yaml").exists():
+        raise RunFolderError(
+            f"--name {options.name}: {options.run} is taken; choose another name, or go on with --resume {options.run}"
+        )
+
+
 def create_run(options: Options, identity: dict[str, str]) -> None:
     """Makes the run folder and writes `search.yaml`, which takes the name.
 
@@ -33,10 +45,8 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
-        raise RunFolderError(
-            f"--name {options.name}: {options.run} is taken; choose another name, or go on with --resume {options.run}"
-        ) from None
+    except FileExistsError:  # Another search took it while this one checked its data.
+        refuse_taken_name(options)
     except OSError as error:
         raise RunFolderError(
             f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"

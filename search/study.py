@@ -68,12 +68,16 @@ class SearchStudy:
         self.optuna = optuna.create_study(direction="minimize", sampler=_sampler(sampler, budget.seed))
         self.records: dict[int, TrialRecord] = {}
         self._trials: dict[int, optuna.Trial] = {}
-        self._reference = fit_recipe(reference(budget.max_epochs, budget.grace), budget)
+        self._reference = fit_recipe(reference(budget.max_epochs), budget)
+        errors: dict[int, str | None] = {}
         for event in journal.events:
             if event["event"] == "asked":
-                self._ask_again(event)
+                errors[event["trial"]] = self._ask_again(event)
             on_replay(event)
             self._apply(event)
+        for number, error in errors.items():
+            if error:
+                self.end(number, "FAILED", error)
 
     @property
     def unfinished(self) -> list[TrialRecord]:
@@ -165,14 +169,16 @@ class SearchStudy:
         except Exception as error:  # A user's space may raise whatever it likes; the search goes on.
             return None, f"space {self.space.name} raised {type(error).__name__}: {error}"
 
-    def _ask_again(self, event: Event) -> None:
+    def _ask_again(self, event: Event) -> str | None:
+        """Draws a trial of the journal again; returns why it has no recipe, if so."""
         trial = self._next_trial()
-        self._recipe(trial)
+        _, error = self._recipe(trial)
         if (trial.number, trial.params) != (event["trial"], event["parameters"]):
             raise JournalError(
                 f"{self.journal.path}: trial {event['trial']} was drawn with {event['parameters']}, but space "
                 f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"
             )
+        return error
 
 
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:

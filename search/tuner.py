@@ -1,19 +1,23 @@
 """The one place that talks to Ray: resources, the Tuner, and rounds of it until every trial has ended."""
 
+import json
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 # Read by Ray when it is imported: no usage statistics over the network, no result files beside the journal, workers
-# that stay where they were started, and time for a stopped trial's thread to end before its process is used again.
+# that stay where they were started, time for a stopped trial's thread to end before its process is used again, and
+# Ctrl-C left to the search (Ray would end a round without a word, and the next one would begin).
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 # A failed report's missing val_loss is no reason to warn; what matters is in the journal.
@@ -108,9 +112,19 @@ def run_trials(
             return
         events = len(study.journal.events)
         _tuner(options, resources, searcher, scheduler, pairs, on_step, left, seconds).fit()
+        _take_in_last_epochs(study, searcher.folder)
         on_step()
         idle = 0 if len(study.journal.events) > events else idle + 1
         searcher = StudySearcher(study, scheduler, searcher.folder, searcher.deaths)
+
+
+def _take_in_last_epochs(study: SearchStudy, folder: Path) -> None:
+    """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs."""
+    for record in study.unfinished:
+        progress = folder / f"{record.number:04d}" / "progress.json"
+        if progress.exists():
+            for row in json.loads(progress.read_text())["history"]:
+                study.report(record.number, row)
 
 
 def _tuner(

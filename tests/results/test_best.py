@@ -11,7 +11,7 @@ from results.metrics import evaluate_checkpoint
 from results.operating_point import PointRule
 from trainable.data.dataset import padded_size
 from trainable.model import load_model, load_processor
-from trainable.recipe import Recipe, reference
+from trainable.recipe import REFERENCE, Recipe
 
 COMMAND = "python trainable/train.py --recipe best/recipe.yaml"
 
@@ -44,7 +44,7 @@ class Run:
 
 @pytest.fixture
 def make_run(tmp_path, pair_data, checkpoint):
-    return lambda recipe=reference(3): Run(tmp_path / "my run", pair_data, checkpoint, recipe)
+    return lambda recipe=REFERENCE: Run(tmp_path / "my run", pair_data, checkpoint, recipe)
 
 
 def test_the_reloaded_model_gives_the_reported_loss(make_run):
@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_reproduced_is_seen(make_run):
 
 
 def test_half_precision_is_not_held_against_float32(make_run):
-    run = make_run(dataclasses.replace(reference(3), dtype="bfloat16"))
+    run = make_run(dataclasses.replace(REFERENCE, dtype="bfloat16"))
     assert run.write_best(run.val_loss * 1.01).agrees
 
 
@@ -68,7 +68,7 @@ def test_the_recipe_says_where_it_comes_from_and_how_to_train_it(make_run):
     run = make_run()
     run.write_best(run.val_loss)
     path = run.folder / "best" / "recipe.yaml"
-    assert Recipe.from_yaml(path) == reference(3)
+    assert Recipe.from_yaml(path) == REFERENCE
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert "my run: trial 7" in header[0] and "F1 0.500" in header[0] and "after epoch 2" in header[0]
     assert header[-1] == f"#   {COMMAND}"

@@ -1,0 +1,126 @@
+"""What a person sees while a search runs."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from search.progress import Progress, clock
+from spaces.registry import Space, load_space
+
+
+def build(trial, max_epochs):
+    recipe = load_space("staged").build(trial, max_epochs)
+    if trial.number == 3:
+        raise ValueError("no recipe to be had: " + "far too long for a line " * 10)
+    return recipe
+
+
+MINE = Space("mine", "", build, load_space("staged").reference_parameters)
+
+
+def losses(recipe, epoch):
+    return "FloatingPointError: val_loss is nan" if len(recipe["stages"]) == 1 else 3 - epoch / 10
+
+
+@pytest.fixture
+def terminal() -> Console:
+    return Console(record=True, width=100, force_terminal=True, file=io.StringIO())
+
+
+def panel_of(search, console: Console, trials: int = 16) -> str:
+    progress = Progress(search.study, trials, 1, console)
+    progress.started -= 100
+    console.print(progress.panel())
+    return console.export_text()
+
+
+def test_the_panel_stands_before_the_first_trial(search, terminal):
+    text = panel_of(search(), terminal)
+    assert "0/16 trials · 1:40 min gone" in text and "left" not in text
+    assert "0 completed · 0 pruned · 0 failed" in text
+    assert "no epoch has been evaluated yet" in text
+
+
+def test_the_panel_shows_a_trial_that_has_just_started(search, terminal):
+    started = search(max_epochs=24)
+    started.start_trial()
+    assert "0 (reference)  1/3 heads   0/24  starting" in panel_of(started, terminal)
+
+
+def test_the_panel_shows_how_far_the_search_is(search, terminal, row):
+    started = search(MINE, max_epochs=12, losses=losses)
+    progress = Progress(started.study, 16, 1, terminal)
+    progress.started -= 100
+    for _ in range(7):
+        started.run_trial()
+    going_on = started.start_trial()
+    started.searcher.on_trial_result(going_on.trial_id, row(1, 1.25, f1=0.125))
+    terminal.print(progress.panel())
+    text = terminal.export_text()
+    statuses = [record.status for record in started.study.finished]
+    counts = [f"{statuses.count(status)} {status.lower()}" for status in ("COMPLETED", "PRUNED", "FAILED")]
+    assert statuses[3] == "FAILED" and 0 < statuses.count("COMPLETED") < 7
+    assert f"7/16 trials · 1:40 min gone · about {clock(progress.seconds_left())} left" in text
+    assert " · ".join(counts) in text
+    assert "best so far  val_loss 1.2500  f1 0.125  trial 7, epoch 1" in text
+    assert "reference    val_loss 1.8000  f1 0.333  trial 0, epoch 12" in text
+    stages = going_on.config["recipe"]["stages"]
+    assert f"7  1/{len(stages)} {stages[0]['name']}" in text and "1/12    1.2500  0.125" in text
+
+
+def test_the_panel_keeps_its_lines_on_a_narrow_terminal(search, row):
+    started = search(max_epochs=24).run(5)
+    started.start_trial()
+    lines = panel_of(started, Console(record=True, width=80, force_terminal=True, file=io.StringIO())).splitlines()
+    assert len(lines) == 7
+
+
+def test_the_time_left_follows_the_epochs_still_to_come(search, terminal):
+    started = search(max_epochs=8)
+    progress = Progress(started.study, 4, 1, terminal)
+    assert progress.seconds_left() is None
+    started.run_trial()
+    progress.started = time.monotonic() - 80
+    # Eight epochs took 80 s, and three more trials are expected to have as many.
+    assert progress.seconds_left() == pytest.approx(240, abs=1)
+
+
+def test_the_pace_of_a_resumed_search_is_its_own(search, terminal):
+    search(max_epochs=8).run(2).journal.close()
+    resumed = search(max_epochs=8)
+    progress = Progress(resumed.study, 4, 1, terminal)
+    progress.started -= 1000
+    assert progress.seconds_left() is None
+
+
+def test_without_a_terminal_each_end_is_one_line(search, monkeypatch):
+    monkeypatch.setattr("search.progress.SECONDS_BETWEEN_LINES", -1.0)
+    started = search(MINE, max_epochs=12, losses=losses)
+    console = Console(file=io.StringIO(), width=40)
+    with Progress(started.study, 5, 1, console) as progress:
+        for _ in range(5):
+            started.run_trial()
+            progress.tick()
+    lines = console.file.getvalue().splitlines()
+    ends = [line for line in lines if line.startswith("trial")]
+    assert [line.split()[1] for line in ends] == list("01234")
+    assert ends[0] == "trial   0 completed epoch  12  val_loss 1.8000  f1 0.333  the reference recipe"
+    assert ends[3].startswith("trial   3 failed     space mine raised ValueError: no recipe to be had: far too")
+    assert lines[1].startswith("1/5 trials · 0 s gone") and "best val_loss 1.8000 (trial 0)" in lines[1]
+
+
+def test_what_ended_before_a_resume_is_not_told_again(search):
+    search().run(2).journal.close()
+    console = Console(file=io.StringIO(), width=100)
+    with Progress(search().study, 2, 1, console):
+        pass
+    assert console.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (187, "3:07 min"), (7500, "2:05 h")]
+)
+def test_durations_read_as_a_person_says_them(seconds, text):
+    assert clock(seconds) == text

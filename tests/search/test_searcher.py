@@ -1,0 +1,124 @@
+"""Trials are handed out once, and the study hears the truth about how each ended."""
+
+import pytest
+from optuna.trial import TrialState
+
+from search.searcher import DEATHS, StudySearcher
+from spaces.registry import Space
+from trainable.recipe import Recipe, Stage
+
+
+def event_kinds(search) -> list[tuple[int, str]]:
+    return [(event["trial"], event["event"]) for event in search.journal.events]
+
+
+def test_a_trial_is_given_its_number_recipe_and_folder(search, tmp_path):
+    started = search()
+    config = started.searcher.suggest("live")
+    assert config["number"] == 0 and config["failure"] is None
+    assert config["recipe"] == started.study.records[0].recipe
+    assert config["folder"] == str(tmp_path / "trials" / "0000")
+
+
+def test_a_trial_that_reported_its_final_epoch_is_completed(search, row):
+    started = search()
+    trial = started.start_trial()
+    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0))
+    # Ray hands a trial's last report to `on_trial_complete`, and here a second time.
+    started.searcher.on_trial_result(trial.trial_id, row(2, 3.0, final=True))
+    started.searcher.on_trial_complete(trial.trial_id, row(2, 3.0, final=True))
+    assert started.study.records[0].status == "COMPLETED" and len(started.study.records[0].history) == 2
+    assert started.study.optuna.trials[0].value == 2.0
+
+
+def test_a_trial_that_asha_stopped_is_pruned_with_its_last_value(search, row):
+    started = search()
+    reference, other = started.start_trial(), started.start_trial()
+    started.scheduler.on_trial_result(None, reference, row(2, 1.0))
+    started.searcher.on_trial_result(other.trial_id, row(1, 9.0))
+    assert started.scheduler.on_trial_result(None, other, row(2, 8.0)) == "STOP"
+    started.searcher.on_trial_complete(other.trial_id, row(2, 8.0))
+    assert started.study.records[1].status == "PRUNED"
+    trial = started.study.optuna.trials[1]
+    assert trial.state == TrialState.PRUNED and trial.intermediate_values == {1: 9.0, 2: 8.0}
+
+
+def test_a_trial_stopped_at_its_own_last_epoch_is_completed(search, row):
+    started = search()
+    reference, other = started.start_trial(), started.start_trial()
+    started.scheduler.on_trial_result(None, reference, row(2, 1.0))
+    assert started.scheduler.on_trial_result(None, other, row(2, 8.0, final=True)) == "STOP"
+    started.searcher.on_trial_complete(other.trial_id, row(2, 8.0, final=True))
+    assert started.study.records[1].status == "COMPLETED"
+
+
+def test_a_failure_is_kept_with_its_message(search, row):
+    started = search()
+    trial = started.start_trial()
+    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0))
+    failure = {"failure": "FloatingPointError: val_loss is nan", "trial": 0, "node": "worker", "pid": 1}
+    started.searcher.on_trial_result(trial.trial_id, failure)
+    started.searcher.on_trial_complete(trial.trial_id, failure)
+    record = started.study.records[0]
+    assert (record.status, record.error) == ("FAILED", "FloatingPointError: val_loss is nan")
+    assert started.study.optuna.trials[0].state == TrialState.FAIL
+
+
+def test_a_space_that_raised_fails_its_trial_once(search):
+    def build(trial, max_epochs):
+        if trial.number:
+            raise ValueError("nothing fits")
+        return Recipe((Stage("all", ("decoder",), max_epochs, 1e-4),))
+
+    started = search(Space("mine", "", build, lambda max_epochs: None))
+    started.run(2)
+    assert started.study.records[1].error == "space mine raised ValueError: nothing fits"
+    assert event_kinds(started)[-2:] == [(1, "asked"), (1, "ended")]
+
+
+def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
+    started = search()
+    for death in range(1, DEATHS + 1):
+        assert started.study.unfinished == [] or started.study.unfinished[0].number == 0
+        started.run_trial(epochs=3)
+        assert started.study.records[0].status == ("FAILED" if death == DEATHS else "RUNNING")
+        started.searcher = StudySearcher(
+            started.study, started.scheduler, started.searcher.folder, started.searcher.deaths
+        )
+    assert started.study.records[0].error == f"its process died {DEATHS} times without a message"
+    assert len(started.study.records[0].history) == 3
+    assert started.searcher.suggest("next")["number"] == 1
+
+
+def test_a_trial_that_never_reported_does_no_harm(search):
+    started = search()
+    started.searcher.on_trial_complete(started.start_trial().trial_id)
+    started.searcher.on_trial_complete(started.start_trial().trial_id, error=True)
+    started.searcher.on_trial_complete(started.start_trial().trial_id, {})
+    assert [record.status for record in started.study.records.values()] == ["RUNNING"] * 3
+
+
+def test_unfinished_trials_come_first_and_new_ones_after(search):
+    broken = search()
+    broken.run_trial()
+    broken.run_trial(epochs=1)
+    broken.start_trial()
+    broken.journal.close()
+    resumed = search()
+    numbers = [resumed.searcher.suggest(f"live-{index}")["number"] for index in range(3)]
+    assert numbers == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("loss", "final", "status"), [(9.0, False, "PRUNED"), (0.1, True, "COMPLETED")])
+def test_an_end_that_a_crash_kept_from_the_journal_is_written_on_resuming(search, row, loss, final, status):
+    broken = search()
+    for number, losses in enumerate(([1.0, 1.0], [loss, loss])):
+        trial = broken.start_trial()
+        for epoch, value in enumerate(losses, start=1):
+            broken.scheduler.on_trial_result(None, trial, row(epoch, value, final=final and epoch == 2))
+            broken.study.report(number, row(epoch, value, final=final and epoch == 2))
+    broken.journal.close()
+    resumed = search()
+    assert resumed.study.records[1].status == status
+    assert event_kinds(resumed)[-1] == (1, "ended")
+    assert resumed.searcher.suggest("live")["number"] == (2 if resumed.study.records[0].status != "RUNNING" else 0)

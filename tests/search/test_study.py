@@ -1,0 +1,174 @@
+"""The search's memory: what it asks, what it tells Optuna, and that a journal rebuilds it as it was."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from optuna.trial import TrialState
+
+from results.journal import JournalError
+from search.study import Budget, fit_recipe
+from spaces.registry import Space, load_space, spaces
+from trainable.recipe import Recipe, Stage, reference
+
+
+def parameters(search) -> list[dict]:
+    return [trial.params for trial in search.study.optuna.trials]
+
+
+def known(search) -> list[dict]:
+    """Every trial's record, but for when things happened."""
+    records = [dataclasses.asdict(record) for record in search.study.records.values()]
+    return [record | {"asked": 0, "ended": 0, "reported": len(record["reported"])} for record in records]
+
+
+def told(search) -> list[tuple]:
+    """What Optuna knows of every trial."""
+    return [(t.number, t.state, t.params, t.intermediate_values, t.values) for t in search.study.optuna.trials]
+
+
+def raising_space(trial, max_epochs):
+    rate = trial.suggest_float("rate", 1e-5, 1e-3, log=True)
+    if trial.number in (1, 3):
+        raise ValueError("this rate cannot be")
+    return Recipe((Stage("all", ("class_head", "decoder"), max_epochs, rate),))
+
+
+RAISING = Space("mine", "raises now and then", raising_space, lambda max_epochs: None)
+
+
+@pytest.mark.parametrize("name", sorted(spaces()))
+@pytest.mark.parametrize("max_epochs", [3, 24, 120])
+def test_trial_0_is_the_reference_whatever_the_space(search, name, max_epochs):
+    started = search(name, budget=Budget(max_epochs, grace=20, pictures=100_000, seed=7))
+    record, trial = started.study.ask(), started.study.optuna.trials[0]
+    assert record.reference and Recipe.from_dict(record.recipe) == dataclasses.replace(reference(max_epochs), seed=7)
+    if "recipe" in trial.user_attrs:
+        assert trial.user_attrs["recipe"] == record.recipe
+    else:
+        assert trial.params == load_space(name).reference_parameters(max_epochs)
+
+
+@pytest.mark.parametrize("grace", [2, 4])
+def test_the_default_space_holds_the_reference_as_parameters(search, grace):
+    started = search("staged", budget=Budget(24, grace, pictures=10_000, seed=7))
+    started.study.ask()
+    assert started.study.optuna.trials[0].params["head_stage.learning_rate"] == 1e-4
+    assert "recipe" not in started.study.optuna.trials[0].user_attrs
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_draws_the_same_trials(search, tmp_path, sampler):
+    runs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        runs.append(search("staged", folder=tmp_path / name, sampler=sampler).run(10))
+    assert told(runs[0]) == told(runs[1]) and known(runs[0]) == known(runs[1])
+
+
+def test_the_samplers_differ_once_tpe_has_something_to_model(search, tmp_path):
+    runs = {}
+    for sampler in ("tpe", "random"):
+        (tmp_path / sampler).mkdir()
+        runs[sampler] = parameters(search(folder=tmp_path / sampler, sampler=sampler).run(10))
+    assert runs["tpe"] != runs["random"]
+
+
+@pytest.mark.parametrize("space", ["learning_rate", "staged", RAISING], ids=["learning_rate", "staged", "raising"])
+def test_replaying_a_journal_gives_the_same_study_and_the_same_next_trial(search, tmp_path, space):
+    live = search(space).run(9)
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "journal.jsonl", tmp_path / "copy")
+    replayed = search(space, folder=tmp_path / "copy")
+    assert known(replayed) == known(live) and told(replayed) == told(live)
+    assert replayed.journal.events == live.journal.events
+    assert replayed.study.ask().recipe == live.study.ask().recipe
+
+
+@pytest.mark.parametrize("space", ["learning_rate", RAISING], ids=["learning_rate", "raising"])
+def test_a_search_cut_after_any_line_ends_as_if_it_had_never_been(search, tmp_path, space):
+    def losses(recipe, epoch):
+        if recipe["stages"][0]["learning_rate"] < 4e-5 and epoch == 3:
+            return "FloatingPointError: val_loss is nan"
+        return 1 + 1e-4 / recipe["stages"][0]["learning_rate"] + 1 / epoch
+
+    unbroken = search(space, losses, max_epochs=4).run(8)
+    assert len({record.status for record in unbroken.study.records.values()}) > 1
+    lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(len(lines)):
+        folder = tmp_path / "cut"
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])
+        resumed = search(space, losses, max_epochs=4, folder=folder).run(8)
+        assert known(resumed) == known(unbroken), f"cut after line {cut}"
+        assert told(resumed) == told(unbroken), f"cut after line {cut}"
+        shutil.rmtree(folder)
+
+
+def test_an_epoch_that_is_known_is_dropped(search, row):
+    study = search().study
+    study.ask()
+    assert study.report(0, row(1, 5.0)) and study.report(0, row(2, 4.0))
+    assert not study.report(0, row(1, 9.0)) and not study.report(0, row(2, 9.0))
+    assert [metrics["val_loss"] for metrics in study.records[0].history] == [5.0, 4.0]
+    assert study.optuna.trials[0].intermediate_values == {1: 5.0, 2: 4.0}
+    assert [event["event"] for event in study.journal.events] == ["asked", "reported", "reported"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "value"),
+    [("COMPLETED", TrialState.COMPLETE, 4.0), ("PRUNED", TrialState.PRUNED, None), ("FAILED", TrialState.FAIL, None)],
+)
+def test_optuna_is_told_how_a_trial_ended(search, row, status, state, value):
+    study = search().study
+    study.ask()
+    for epoch, loss in enumerate((5.0, 4.0, 4.5), start=1):
+        study.report(0, row(epoch, loss))
+    study.end(0, status, "why" if status == "FAILED" else None)
+    trial = study.optuna.trials[0]
+    assert trial.state == state and trial.intermediate_values == {1: 5.0, 2: 4.0, 3: 4.5}
+    # Optuna itself answers with the last intermediate value for a pruned trial that was told none.
+    assert trial.value == (4.5 if status == "PRUNED" else value)
+
+
+def test_a_trial_ends_once(search):
+    study = search().study
+    study.ask()
+    study.end(0, "FAILED", "the first cause")
+    study.end(0, "COMPLETED")
+    assert (study.records[0].status, study.records[0].error) == ("FAILED", "the first cause")
+    assert [event["event"] for event in study.journal.events] == ["asked", "ended"]
+
+
+def test_a_space_that_raises_gives_a_failed_trial_and_the_search_goes_on(search):
+    records = search(RAISING).run(5).study.records
+    assert [number for number, record in records.items() if record.status == "FAILED"] == [1, 3]
+    assert records[1].error == "space mine raised ValueError: this rate cannot be"
+    assert records[1].recipe == {} and records[1].history == []
+    assert records[4].status in ("COMPLETED", "PRUNED")
+
+
+def test_a_changed_space_is_refused_with_what_was_drawn_and_what_would_be(search, tmp_path):
+    search("learning_rate").run(3).journal.close()
+    asked = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    before = next(event["parameters"] for event in asked if event.get("parameters") and event["trial"] == 0)
+    with pytest.raises(JournalError, match="the space or the libraries have changed") as caught:
+        search("staged")
+    assert str(before) in str(caught.value) and "'stages': 3" in str(caught.value)
+    assert "journal.jsonl: trial 0 " in str(caught.value) and "space staged" in str(caught.value)
+
+
+def test_restart_cycles_are_capped_by_the_data():
+    few, many = (fit_recipe(reference(120), Budget(120, 20, pictures, seed=0)) for pictures in (32, 3200))
+    assert [stage.restart_cycles for stage in many.stages] == [5, 5, 5]
+    # 32 pictures are one update an epoch, and a cycle has at least four.
+    assert [stage.restart_cycles for stage in few.stages] == [5, 5, 5]
+    short = fit_recipe(reference(12), Budget(12, 2, 32, seed=0))
+    assert [stage.restart_cycles for stage in short.stages] == [1, 1, 2]
+
+
+def test_head_stages_are_cut_to_the_grace_period():
+    recipe = fit_recipe(reference(120), Budget(120, grace=6, pictures=1000, seed=3))
+    assert [stage.epochs for stage in recipe.stages] == [6, 34, 80]
+    assert (recipe.epochs, recipe.seed) == (120, 3)

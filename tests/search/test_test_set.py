@@ -1,0 +1,88 @@
+"""`--test`, `--min-precision` and `--min-recall` of the search: refused before anything starts, kept for a resume."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import search.driver
+from search.run import app
+from trainable.data.pairs import PairData
+
+
+def searched(storage: Path, *arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in ("--storage", storage, "--name", "run", *arguments)])
+
+
+@pytest.fixture
+def other_folder(data_folder: Path, tmp_path: Path) -> Path:
+    """The same pairs in another place."""
+    return Path(shutil.copytree(data_folder, tmp_path / "other"))
+
+
+def test_a_test_set_of_other_classes_is_refused(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:
+    (other_folder / "classes.txt").write_text("car\nperson")
+    result = searched(tmp_path / "runs", "--data", data_folder, "--test", other_folder)
+    assert result.exit_code == 2
+    assert "its classes must be those of the data, person, car, in this order, got car, person" in result.output
+    assert not (tmp_path / "runs" / "run" / "search.yaml").exists()
+
+
+def test_a_test_set_that_the_search_sees_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    result = searched(tmp_path, "--data", data_folder, "--test", data_folder)
+    assert result.exit_code == 2
+    assert "12 of its pairs are in the data too, the first is t0" in result.output
+
+
+def test_a_faulty_test_set_is_refused_with_its_faults(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:
+    (other_folder / "labels" / "v0.txt").write_text("0 2 0.5 0.1 0.1")
+    result = searched(tmp_path / "runs", "--data", data_folder, "--test", other_folder)
+    assert result.exit_code == 2
+    assert "v0.txt:1" in result.output
+
+
+@pytest.mark.parametrize("flag", ["--min-precision", "--min-recall"])
+def test_a_share_beyond_one_is_refused(tmp_path: Path, flag: str) -> None:
+    result = searched(tmp_path, flag, "1.5")
+    assert result.exit_code == 2
+    assert f"{flag}: a number from 0 to 1, got 1.5" in result.output
+
+
+def test_what_is_asked_is_kept_for_a_resume_and_can_be_changed_by_it(
+    monkeypatch: pytest.MonkeyPatch, data_folder: Path, other_folder: Path, tmp_path: Path
+) -> None:
+    seen = []
+
+    def search_nothing(options: Any, space: Any, pairs: Any, test: PairData, *rest: Any) -> int:
+        seen.append((options.min_precision, options.min_recall, options.test, len(test.train) + len(test.val)))
+        return 0
+
+    monkeypatch.setattr(search.driver, "_search", search_nothing)
+    monkeypatch.setattr(search.driver, "_checked_model", lambda options, pairs: "embedded")
+    asked = ("--data", data_folder, "--test", other_folder, "--min-precision", 0.8, "--min-recall", 0.1)
+    assert searched(tmp_path, *asked).exit_code == 0
+    assert yaml.safe_load((tmp_path / "run" / "search.yaml").read_text())["min_precision"] == 0.8
+    resumed = CliRunner().invoke(app, ["--resume", str(tmp_path / "run"), "--min-precision", "0.7"])
+    assert resumed.exit_code == 0, resumed.output
+    assert seen == [(0.8, 0.1, str(other_folder), 12), (0.7, 0.1, str(other_folder), 12)]
+
+
+def test_a_test_set_is_not_given_beside_a_resume(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--resume", str(tmp_path), "--test", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--test: cannot be given beside --resume" in result.output
+
+
+def test_pairs_of_the_test_set_that_are_left_out_are_said(
+    monkeypatch: pytest.MonkeyPatch, data_folder: Path, other_folder: Path, tmp_path: Path
+) -> None:
+    (other_folder / "labels" / "v0.txt").write_text("0 2 0.5 0.1 0.1")
+    monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
+    monkeypatch.setattr(search.driver, "_checked_model", lambda options, pairs: "embedded")
+    result = searched(tmp_path, "--data", data_folder, "--test", other_folder, "--skip-bad")
+    assert result.exit_code == 0
+    assert "--test: 1 fault(s) left out" in result.output
+    assert "v0.txt" in (tmp_path / "run" / "test_report.csv").read_text()
