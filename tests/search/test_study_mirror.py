@@ -1,7 +1,9 @@
 """The mirror holds what the study holds, whoever reads it and whatever became of the file."""
 
+import json
 import sqlite3
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -48,6 +50,18 @@ def test_the_file_opens_as_a_study_named_after_the_run(path, study):
     assert load(path).study_name == "my search"
     assert load(path).best_value == 0.1 + 0.2
     assert load(path).direction == study.direction
+
+
+def test_optuna_dashboard_shows_states_intermediate_values_and_readable_parameters(path, study):
+    wsgi = pytest.importorskip("optuna_dashboard").wsgi
+    StudyMirror(path).sync(study)
+    request = {"PATH_INFO": "/api/studies/1", "REQUEST_METHOD": "GET"}
+    setup_testing_defaults(request)
+    body = b"".join(wsgi(f"sqlite:///{path}")(request, lambda *answer: None))
+    shown = json.loads(body)["trials"]
+    assert [trial["state"] for trial in shown] == ["Complete", "Pruned", "Fail"]
+    assert {parameter["name"] for parameter in shown[0]["params"]} == {"learning_rate", "parts"}
+    assert shown[1]["intermediate_values"] == [{"step": 1, "value": 2 / 3}]
 
 
 def test_finished_trials_are_mirrored_as_they_are(path, study):
