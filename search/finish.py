@@ -11,27 +11,31 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from results.best import write_best
+from results.best import write_best, write_test
 from results.environment import write_environment
-from results.evaluate import evaluate_checkpoint
 from results.journal import TrialRecord, best_trial
+from results.metrics import evaluate_checkpoint
+from results.operating_point import PointRule
 from results.table import write_tables
+from search.live_report import LiveReport
 from search.options import Options
 from search.run_folder import resume_command
 from search.study import SearchStudy
 from search.tuner import Resources, on_trial_resources
 from trainable.data.dataset import padded_size
-from trainable.data.pairs import PairData
+from trainable.data.pairs import Pair, PairData
 from trainable.evaluation import Evaluation
 from trainable.model import load_processor
 from trainable.recipe import PARTS
 
 WRITTEN = {
+    "report": "report.html",
     "table": "results.csv",
     "best recipe": "best/recipe.yaml",
     "best model": "best/model",
     "metrics": "best/metrics.json",
     "sweep": "best/sweep.csv",
+    "overlays": "best/overlays",
     "tensorboard": "tensorboard",
 }
 """What the last lines point to, relative to the run folder."""
@@ -46,7 +50,13 @@ def write_tables_of(run: Path, study: SearchStudy) -> None:
 
 
 def write_results(
-    options: Options, study: SearchStudy, pairs: PairData, checkpoint: str, resources: Resources, console: Console
+    options: Options,
+    study: SearchStudy,
+    pairs: PairData,
+    test: PairData | None,
+    checkpoint: str,
+    resources: Resources,
+    console: Console,
 ) -> int:
     """Writes all that is derived from the trials and prints the outcome; returns the exit code, 3 if none succeeded."""
     run, records = options.run, list(study.records.values())
@@ -55,26 +65,39 @@ def write_results(
     for record in study.finished:
         for folder in (run / "trials" / f"{record.number:04d}").glob("stage-*"):
             shutil.rmtree(folder)
+    report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
     best = best_trial(records)
     if best is None:
-        console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
+        report.write(records)
+        if study.finished:
+            console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
         console.print(f"results  {run}", soft_wrap=True, highlight=False)
+        _print_left(options, study, console)
         return 3
-    height_and_width = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
 
-    def evaluate(model: Path) -> Evaluation:
-        task = partial(evaluate_checkpoint, model.resolve(), pairs.val, pairs.names, height_and_width, resources.cpus)
+    def evaluate(model: Path, data: PairData, evaluated: tuple[Pair, ...]) -> Evaluation:
+        padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
+        task = partial(evaluate_checkpoint, model.resolve(), evaluated, data.names, padded, resources.cpus)
         return on_trial_resources(options, resources, task)
 
+    rule, on_test = PointRule(options.min_precision, options.min_recall), None
     with console.status("evaluating the best model"):
-        written = write_best(run, best, pairs, checkpoint, evaluate, _train_command(options))
-    _print_outcome(options, records, best, written.metrics, console)
+        evaluate_val = partial(evaluate, data=pairs, evaluated=pairs.val)
+        written = write_best(
+            run, best, pairs, checkpoint, evaluate_val, _train_command(options), rule, options.overlays
+        )
+        if test:
+            evaluation = evaluate(run / "best" / "model", test, (*test.train, *test.val))
+            on_test = write_test(run, test, evaluation, rule, written.metrics["recommended"]["score_threshold"])
+    report.write(records)
+    _print_outcome(options, records, best, written.metrics, on_test, console)
     if not written.agrees:
         console.print(
             f"the reloaded model's val_loss is {written.metrics['val_loss']:.6f}, not the trial's: "
             "do not trust best/model and report this as a bug",
             style="bold red",
         )
+    _print_left(options, study, console)
     return 0
 
 
@@ -93,31 +116,63 @@ def _train_command(options: Options) -> str:
 
 
 def _print_outcome(
-    options: Options, records: list[TrialRecord], best: TrialRecord, metrics: dict[str, Any], console: Console
+    options: Options,
+    records: list[TrialRecord],
+    best: TrialRecord,
+    metrics: dict[str, Any],
+    on_test: dict[str, Any] | None,
+    console: Console,
 ) -> None:
     console.print()
     console.print(_ranking(records, best), highlight=False)
     counts = Counter(record.status for record in records)
     if counts["FAILED"]:
         console.print(f"{counts['FAILED']} trial(s) failed; the table's column `error` says why", style="red")
-    if counts["RUNNING"]:
-        console.print(
-            f"{counts['RUNNING']} trial(s) are unfinished; go on with them: {resume_command(options.run)}",
-            style="yellow",
-            soft_wrap=True,
-        )
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(f"\n[bold]{title}[/] (trial {record.number})", highlight=False)
         console.print(_stages(record), highlight=False)
-    point = metrics["recommended"]
+    _print_metrics(metrics, on_test, console)
+    for what, path in (WRITTEN | ({"test": "best/test/metrics.json"} if on_test else {})).items():
+        if not (options.run / path).exists():  # without overlays
+            continue
+        console.print(f"{what:<12}{options.run / path}", soft_wrap=True, highlight=False)
+
+
+def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
     console.print(
         f"\n[bold]best model[/] mAP {_figure(metrics['mAP'])}, mAP50 {_figure(metrics['mAP50'])}; run it at score >= "
-        f"{point['score_threshold']:.2f}: precision {point['precision']:.3f}, recall {point['recall']:.3f}, "
-        f"F1 {point['f1']:.3f} (IoU 0.5)\n",
+        f"{metrics['recommended']['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)",
         highlight=False,
     )
-    for what, path in WRITTEN.items():
-        console.print(f"{what:<12}{options.run / path}", soft_wrap=True, highlight=False)
+    if metrics["recommended"]["constraint_kept"] is False:
+        console.print(metrics["recommended"]["constraint"], style="yellow", highlight=False)
+    if on_test:
+        console.print(
+            f"[bold]on the test set[/] mAP {_figure(on_test['mAP'])}, mAP50 {_figure(on_test['mAP50'])}; "
+            f"there: {_point(on_test)}, {on_test['pairs']} pairs",
+            highlight=False,
+        )
+    console.print()
+
+
+def _point(metrics: dict[str, Any]) -> str:
+    """Precision, recall and F1 with its interval, since a small set says little."""
+    point = metrics["recommended"]
+    low, high = point["interval"]["f1"]
+    return (
+        f"precision {point['precision']:.3f}, recall {point['recall']:.3f}, F1 {point['f1']:.3f} "
+        f"({low:.2f} to {high:.2f} in 95 % of resamples)"
+    )
+
+
+def _print_left(options: Options, study: SearchStudy, console: Console) -> None:
+    if (left := options.trials - len(study.finished)) > 0:
+        console.print(
+            f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options.run)}",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
@@ -125,8 +180,8 @@ def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
     ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
     shown = ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]
     table = Table(title=f"best {min(SHOWN, len(ranked))} of {len(records)} trials", title_justify="left", box=None)
-    for header in ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch", "epochs"):
-        table.add_column(header, justify="left" if header == "status" else "right")
+    for header in ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch"):
+        table.add_column(header, justify="left" if header == "status" else "right", no_wrap=True)
     for record in shown:
         row = record.best or {}
         table.add_row(
@@ -134,8 +189,7 @@ def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
             record.status.lower(),
             f"{row['val_loss']:.4f}",
             *(f"{row[name]:.3f}" for name in ("f1", "precision", "recall")),
-            f"{row['epoch']}",
-            f"{record.history[-1]['epoch']}",
+            f"{row['epoch']} of {record.history[-1]['epoch']}",
             style="bold" if record is best else None,
         )
     return table

@@ -1,11 +1,13 @@
-"""What follows a search while it goes on: the console, TensorBoard and the study's database."""
+"""What follows a search while it goes on: the console, TensorBoard, the study's database and the report."""
 
 from contextlib import ExitStack
+from functools import partial
 
-from results.tensorboard import TensorBoardLog, rebuild
 from rich.console import Console
 
 from results.journal import TrialRecord
+from results.tensorboard_log import rebuild
+from search.live_report import LiveReport
 from search.options import Options
 from search.progress import Progress
 from search.study import SearchStudy
@@ -26,14 +28,17 @@ class Monitor:
         self.study = study
         self.progress = Progress(study, options.trials, concurrent, console)
         self.mirror = StudyMirror(options.run / "optuna.db")
+        self.report = LiveReport(options.run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
         self._stack = ExitStack()
-        rebuild(options.run / "tensorboard", list(study.records.values()))
-        self.board = TensorBoardLog(options.run / "tensorboard")
+        self.board = rebuild(options.run / "tensorboard", list(study.records.values()))
         self._seen = len(study.journal.events)
+        self._unreported = True
 
     def __enter__(self) -> "Monitor":
+        self._stack.callback(lambda: self.report.write(self.study.records.values()))
         self._stack.enter_context(self.progress)
         self._stack.callback(self.board.close)
+        self._stack.callback(self.mirror.sync, self.study.optuna)
         self._stack.callback(self.tick)
         return self
 
@@ -51,4 +56,7 @@ class Monitor:
             elif event["event"] == "ended":
                 self.board.ended(record)
                 self.mirror.sync(self.study.optuna)
+        self._unreported |= bool(new)
+        if self._unreported and self.report.follow(self.study.records.values()):
+            self._unreported = False
         self.progress.tick()

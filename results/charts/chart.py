@@ -1,0 +1,90 @@
+"""What all charts share: the palette, the frame, and how large data is thinned."""
+
+import html
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import plotly.graph_objects as go
+
+Item = TypeVar("Item")
+
+DARK = {
+    "#1c2733": "#e3e8ee",
+    "#5b6875": "#9aa7b4",
+    "#c9d0d8": "#414c58",
+    "#eef1f4": "#1b232c",
+    "#0072b2": "#56b4e9",
+    "#c45100": "#ff9a4d",
+    "#00805f": "#3cc99b",
+    "#a0528a": "#e39ac9",
+    "#8a6d00": "#e0bf3a",
+}
+"""Each colour of the charts in light, and what the page draws in its place in the dark."""
+
+INK, MUTED, FAINT, GROUND, *SERIES = DARK
+"""Told apart by colour-blind readers (after Okabe and Ito), each at least 3:1 on the page in light and dark."""
+ACCENT = SERIES[0]
+
+STATUS_COLORS = {"COMPLETED": SERIES[0], "PRUNED": SERIES[1], "FAILED": SERIES[3], "RUNNING": SERIES[2]}
+STATUS_WORDS = {"COMPLETED": "completed", "PRUNED": "pruned", "FAILED": "failed", "RUNNING": "unfinished"}
+STATUS_SYMBOLS = {"COMPLETED": "circle", "PRUNED": "x", "FAILED": "diamond", "RUNNING": "circle-open"}
+
+MOST_DOTS = 500
+"""Trials that a scatter shows at most."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plotly figure and how the page frames it."""
+
+    name: str
+    """Unique in the page."""
+    title: str
+    """Says what to see in it."""
+    height: int
+    """Pixels."""
+    least_width: int
+    """Pixels; on a narrower screen the chart scrolls."""
+    figure: str
+    """JSON for plotly.js."""
+
+
+def chart(
+    name: str, title: str, traces: Sequence[Any], height: int = 300, least_width: int = 0, **layout: Any
+) -> Chart:
+    """A chart of plotly traces; the page itself gives fonts, grid and background."""
+    figure = go.Figure(list(traces), {"template": "none", **layout}).to_plotly_json()
+    figure["layout"].pop("template", None)
+    return Chart(name, title, height, least_width, json.dumps(figure, separators=(",", ":"), allow_nan=False))
+
+
+def short(value: float | None) -> float | None:
+    """A number to five significant digits, so that the page stays small; None where it is not finite."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+
+
+def plain(text: Any) -> str:
+    """Text for a chart: plotly reads tags and entities."""
+    return html.escape(str(text), quote=False)
+
+
+def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """At most so many of `items`, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def whole_ticks(values: Sequence[int]) -> dict[str, Any]:
+    """An axis of few whole numbers has no tick between them."""
+    return {"dtick": 1} if max(values) - min(values, default=0) <= 10 else {}
+
+
+def loss_axis(values: Iterable[float], title: str = "val_loss") -> dict[str, Any]:
+    """An axis for losses: logarithmic where they span more than a factor of four."""
+    positive = [value for value in values if value > 0]
+    wide = bool(positive) and max(positive) > 4 * min(positive)
+    return {"title": title} | ({"type": "log", "dtick": "D2"} if wide else {})

@@ -1,0 +1,75 @@
+"""How the best model is wrong: its errors by cause, and whether its scores can be trusted."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from results.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
+from results.errors import ERRORS
+from results.formatting import count, percent, ratio
+
+
+def error_split(errors: dict[str, int]) -> Chart | None:
+    """A bar for each cause of error, the most frequent on top; None where there is no error.
+
+    Args:
+        errors: counts by kind, as in `metrics.json`.
+    """
+    total = sum(errors.values())
+    if not total:
+        return None
+    ordered = sorted(errors, key=lambda kind: errors[kind])
+    worst = ordered[-1]
+    bars = go.Bar(
+        orientation="h",
+        y=ordered,
+        x=[errors[kind] for kind in ordered],
+        text=[f"{errors[kind]:,}" for kind in ordered],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=[ERRORS.get(kind, "") for kind in ordered],
+        marker={"color": [SERIES[1] if kind == worst else ACCENT for kind in ordered]},
+        hovertemplate="%{y}: %{x} (%{customdata})<extra></extra>",
+    )
+    title = (
+        f"{percent(errors[worst] / total)} of the {count(total, 'error')} at the operating point are of the kind "
+        f"“{worst}”: {ERRORS.get(worst, '')}"
+    )
+    return chart("error-split", title, [bars], xaxis={"title": "errors", "rangemode": "tozero"}, height=280)
+
+
+def calibration_plot(calibration: dict[str, Any]) -> Chart | None:
+    """The share of right detections against their mean score; None where nothing was detected.
+
+    Args:
+        calibration: as in `metrics.json`.
+    """
+    bins = [entry for entry in calibration.get("bins", ()) if entry["count"]]
+    error = calibration.get("expected_calibration_error")
+    if not bins or error is None:
+        return None
+    most = max(entry["count"] for entry in bins)
+    diagonal = {"color": MUTED, "dash": "dot", "width": 1}
+    exact = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, name="exact", hoverinfo="skip")
+    met = go.Scatter(
+        x=[short(entry["mean_score"]) for entry in bins],
+        y=[short(entry["precision"]) for entry in bins],
+        customdata=[entry["count"] for entry in bins],
+        mode="lines+markers",
+        name="detections by score (the larger, the more)",
+        line={"color": ACCENT},
+        marker={"size": [6 + 14 * (entry["count"] / most) ** 0.5 for entry in bins]},
+        hovertemplate="%{customdata} detections of score %{x:.2f}: %{y:.1%} right<extra></extra>",
+    )
+    above = sum(entry["count"] * (entry["mean_score"] - entry["precision"]) for entry in bins) > 0
+    title = (
+        f"Scores are {ratio(error)} off (expected calibration error), mostly too {'high' if above else 'low'}: "
+        "below the dotted line they promise too much"
+    )
+    axis = {"range": [-0.02, 1.04], "dtick": 0.2}
+    return chart(
+        *("calibration", title, [exact, met]),
+        height=320,
+        xaxis={"title": "mean score", **axis},
+        yaxis={"title": "share that is right", **axis},
+    )

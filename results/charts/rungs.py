@@ -1,0 +1,153 @@
+"""What ASHA did: which trials it stopped at which rung, and what that saved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from results.charts.chart import (
+    FAINT,
+    INK,
+    MOST_DOTS,
+    STATUS_COLORS,
+    STATUS_SYMBOLS,
+    Chart,
+    chart,
+    loss_axis,
+    short,
+    thinned,
+)
+from results.formatting import count, percent
+from results.journal import TrialRecord
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Epochs of all trials that have ended."""
+
+    kept: int
+    """Trained by trials that were not pruned."""
+    pruned: int
+    """Trained by trials before they were pruned."""
+    saved: int
+    """Left untrained by pruning."""
+
+    @property
+    def budget(self) -> int:
+        """Epochs that it would have been without pruning."""
+        return self.kept + self.pruned + self.saved
+
+
+def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
+    """The epochs at which ASHA compares trials, as Ray Tune sets them, lowest first."""
+    found, epoch = [], float(grace)
+    while epoch <= max_epochs:
+        found.append(epoch)
+        epoch *= reduction
+    return found
+
+
+def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
+    """What the trials trained, and what pruning saved."""
+    pruned = [record for record in records if record.status == "PRUNED"]
+    trained = sum(len(record.history) for record in pruned)
+    planned = sum(stage["epochs"] for record in pruned for stage in record.recipe["stages"])
+    return Spent(sum(len(record.history) for record in records) - trained, trained, max(0, planned - trained))
+
+
+def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> Chart | None:
+    """For each rung the `val_loss` of the trials there: those that it stopped, and those that went on.
+
+    Args:
+        records: of the search.
+        asked: `search.yaml`, for the rungs.
+    """
+    levels = rungs(asked["grace"], asked["max_epochs"], asked["reduction"]) if "grace" in asked else []
+    if not levels or not any(len(record.history) >= levels[0] for record in records):
+        return None
+    groups: dict[str, list[tuple[float, float, int]]] = {"went on": [], "stopped here": [], "the reference": []}
+    stops = []
+    for position, level in enumerate(levels):
+        there = [record for record in records if record.history and record.history[-1]["epoch"] >= level]
+        following = levels[position + 1] if position + 1 < len(levels) else float("inf")
+        stopped = [r for r in there if r.status == "PRUNED" and r.history[-1]["epoch"] < following]
+        stops.append(f"{len(stopped)} of {len(there)} at epoch {level:g}")
+        numbers = {record.number for record in stopped}
+        for index, record in enumerate(thinned(there, MOST_DOTS)):
+            name = "the reference" if record.reference else "stopped here" if record.number in numbers else "went on"
+            loss = next(row["val_loss"] for row in record.history if row["epoch"] >= level)
+            groups[name].append((position + _spread(index), loss, record.number))
+    pruned = any(record.status == "PRUNED" for record in records)
+    title = f"ASHA stopped {', '.join(stops)}" if pruned else "ASHA has stopped no trial"
+    return chart(
+        *("rungs", title, [_group(name, points) for name, points in groups.items() if points]),
+        height=340,
+        xaxis={
+            "title": "rung (epochs trained)",
+            "tickvals": list(range(len(levels))),
+            "ticktext": [f"{level:g}" for level in levels],
+            "range": [-0.5, len(levels) - 0.5],
+            "showgrid": False,
+        },
+        yaxis=loss_axis((loss for points in groups.values() for _, loss, _ in points), "val_loss at the rung"),
+    )
+
+
+def saved_by_pruning(records: Sequence[TrialRecord]) -> Chart | None:
+    """One bar: epochs trained to an end, trained and then pruned, and not trained at all."""
+    spent = epochs_spent(records)
+    if not spent.budget:
+        return None
+    parts = (
+        ("trained by the others", spent.kept, STATUS_COLORS["COMPLETED"], ""),
+        ("trained, then pruned", spent.pruned, STATUS_COLORS["PRUNED"], "/"),
+        ("not trained: saved", spent.saved, FAINT, ""),
+    )
+    bars = [
+        go.Bar(
+            orientation="h",
+            y=["epochs"],
+            x=[epochs],
+            name=f"{name} ({epochs:,})",
+            marker={"color": color, "pattern": {"shape": pattern, "fillmode": "overlay", "size": 6}},
+            hovertemplate=f"{name}: {count(epochs, 'epoch')}<extra></extra>",
+        )
+        for name, epochs, color, pattern in parts
+        if epochs
+    ]
+    title = (
+        f"Pruning saved {spent.saved:,} of {count(spent.budget, 'epoch')}, {percent(spent.saved / spent.budget)}"
+        if spent.saved
+        else f"Pruning has saved nothing so far: all {count(spent.budget, 'epoch')} were trained"
+    )
+    return chart(
+        *("saved", title, bars),
+        height=190,
+        barmode="stack",
+        xaxis={"range": [0, spent.budget], "title": "epochs"},
+        yaxis={"showticklabels": False},
+        legend={"traceorder": "normal"},
+    )
+
+
+def _spread(index: int) -> float:
+    """A sideways shift within a rung that keeps neighbours apart (golden ratio), in -0.3 to 0.3."""
+    return round(0.6 * ((index * 0.618034) % 1 - 0.5), 3)
+
+
+def _group(name: str, points: list[tuple[float, float, int]]) -> go.Scatter:
+    style = {
+        "went on": {"color": STATUS_COLORS["COMPLETED"], "symbol": "circle", "size": 7},
+        "stopped here": {"color": STATUS_COLORS["PRUNED"], "symbol": STATUS_SYMBOLS["PRUNED"], "size": 8},
+        "the reference": {"color": INK, "symbol": "star", "size": 12},
+    }[name]
+    return go.Scatter(
+        x=[x for x, _, _ in points],
+        y=[short(loss) for _, loss, _ in points],
+        customdata=[number for _, _, number in points],
+        mode="markers",
+        name=name,
+        marker=style,
+        hovertemplate=f"trial %{{customdata}}, val_loss %{{y:.4g}}, {name}<extra></extra>",
+    )

@@ -1,0 +1,144 @@
+"""What a run folder holds, read for the report; whatever is missing or damaged is left out and told."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import yaml
+
+from results.journal import TrialRecord, best_trial, read_journal, trial_records
+
+Content = TypeVar("Content")
+
+_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^# +(python .*train\.py .*)$")
+"""The trial and the command in the header that `results.best` writes into `best/recipe.yaml`."""
+
+
+class RunError(ValueError):
+    """There is no run to report on; the message says why."""
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """A run as its folder tells it."""
+
+    path: Path
+    records: Sequence[TrialRecord]
+    """In the order of their numbers; of unfinished searches too."""
+    asked: dict[str, Any]
+    """`search.yaml`."""
+    environment: dict[str, Any]
+    """`environment.json`."""
+    metrics: dict[str, Any]
+    """`best/metrics.json`."""
+    on_test: dict[str, Any]
+    """`best/test/metrics.json`: the same of a test set, where the search was given one."""
+    sweep: pd.DataFrame | None
+    """`best/sweep.csv`."""
+    evaluated: int | None
+    """The trial whose model `metrics` and `sweep` are of, by the header of `best/recipe.yaml`."""
+    train_command: str | None
+    """What trains its recipe again, from the same header."""
+    overlays: Sequence[Path]
+    faults: Sequence[dict[str, str]]
+    """`data_report.csv`: the rows of what was left out of the data set."""
+    notes: Sequence[str]
+    """What could not be read, a sentence each."""
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        """The best trial so far."""
+        return best_trial(self.records)
+
+    @property
+    def reference(self) -> TrialRecord | None:
+        """The trial of the reference recipe."""
+        return next((record for record in self.records if record.reference), None)
+
+    @property
+    def evaluation_is_of_best(self) -> bool:
+        """False where a resumed search has found a better trial than the one that `best/` holds."""
+        return self.best is None or self.evaluated in (None, self.best.number)
+
+
+def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunContents:
+    """Reads a run folder: finished, running or broken.
+
+    Args:
+        run: the folder.
+        records: its trials, where the caller has them; otherwise the journal is read.
+
+    Raises:
+        RunError: the folder has neither a journal nor `search.yaml`.
+        JournalError: the journal is damaged.
+    """
+    if not any((run / name).is_file() for name in ("journal.jsonl", "search.yaml")):
+        raise RunError(f"{run}: has no journal.jsonl and no search.yaml; give the run folder that a search has written")
+    if records is None:
+        journal = run / "journal.jsonl"
+        records = trial_records(read_journal(journal)) if journal.is_file() else []
+    files = _Files(run)
+    header = files.read("best/recipe.yaml", lambda path: path.read_text(encoding="utf-8"), "")
+    trial, command = (re.search(rule, header, re.MULTILINE) for rule in _HEADER)
+    return RunContents(
+        path=run,
+        records=records,
+        asked=files.read("search.yaml", _yaml_mapping, {}),
+        environment=files.read("environment.json", _json_mapping, {}),
+        metrics=files.read("best/metrics.json", _json_mapping, {}),
+        on_test=files.read("best/test/metrics.json", _json_mapping, {}),
+        sweep=files.read("best/sweep.csv", _sweep, None),
+        evaluated=int(trial[1]) if trial else None,
+        train_command=command[1] if command else None,
+        overlays=sorted((run / "best" / "overlays").glob("*.png")),
+        faults=files.read("data_report.csv", _faults, []),
+        notes=files.notes,
+    )
+
+
+class _Files:
+    """Reads files of a run, and takes note of those that are damaged."""
+
+    def __init__(self, run: Path):
+        self.run = run
+        self.notes: list[str] = []
+
+    def read(self, name: str, reader: Callable[[Path], Content], missing: Content) -> Content:
+        path = self.run / name
+        if not path.is_file():
+            return missing
+        try:
+            return reader(path)
+        except (OSError, ValueError, KeyError, yaml.YAMLError, csv.Error) as error:
+            self.notes.append(f"{name} cannot be read and is left out: {type(error).__name__}: {error}")
+            return missing
+
+
+def _yaml_mapping(path: Path) -> dict[str, Any]:
+    return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _json_mapping(path: Path) -> dict[str, Any]:
+    return _mapping(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"a mapping is needed, got {type(content).__name__}")
+    return content
+
+
+def _sweep(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False)
+    return table.astype(dict.fromkeys(("iou_threshold", "score_threshold", "precision", "recall", "f1"), float))
+
+
+def _faults(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,235 @@
+"""One page for whoever looks at a search: `python results/report.py RUN` makes `report.html` from the run folder.
+
+The page needs nothing but itself: plotly's script, the pictures and all data are in it. It can be made while a search
+runs, after it, and of one that broke.
+"""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import typer
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from results.charts.chart import DARK, STATUS_WORDS, Chart
+from results.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
+from results.charts.failures import calibration_plot, error_split
+from results.charts.operating_point import f1_surface, precision_recall, score_curves
+from results.charts.parameters import importance_bars, parallel_coordinates, slices
+from results.charts.recipe import recipe_timeline
+from results.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
+from results.charts.workers import worker_timeline
+from results.contents import RunContents, RunError, read_run
+from results.formatting import count, figure, percent, ratio
+from results.importance import completed, importances
+from results.journal import JournalError, TrialRecord
+from results.report_pictures import read_pictures
+from results.report_rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
+from results.verdict import further_sentences, headline
+from trainable.trial_folder import write_atomically
+
+FEW_TRIALS = 20
+"""Completed trials below which what mattered is a weak guess."""
+MOST_FAULTS = 200
+MOST_PAIRS = 12
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+    """Write report.html of a run from its folder alone. The run may be finished, still running, or broken off."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        typer.echo(write_report(run))
+    except (RunError, JournalError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: bool = False) -> Path:
+    """Writes `report.html` into a run folder; a reader sees the old page or the new, never half.
+
+    Args:
+        run: the run folder.
+        records: its trials, where the caller has them; otherwise the journal is read.
+        live: whether the search is going on, so that an open page is to look for its next version.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: the folder holds no run.
+        JournalError: its journal is damaged.
+        OSError: the page cannot be written.
+    """
+    path = run / "report.html"
+    write_atomically(path, render(read_run(run, records), live))
+    return path
+
+
+def render(contents: RunContents, live: bool = False) -> str:
+    """The page as HTML."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"script_json": _script_json, "figure": figure, "ratio": ratio}
+    return environment.get_template("report.html.j2").render(
+        name=contents.path.resolve().name,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        live=live,
+        state=_state(contents, live),
+        plotly=Markup(get_plotlyjs()),
+        dark_colors=DARK,
+        **_verdict(contents),
+        **_recipe(contents),
+        **_operating_point(contents),
+        **_pictures(contents),
+        **_search(contents),
+        **_parameters(contents),
+        **_trials(contents),
+        **_repetition(contents),
+    )
+
+
+def _script_json(content: Any) -> Markup:
+    """JSON for a script element, which no text in it can end."""
+    text = content.figure if isinstance(content, Chart) else json.dumps(content, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _state(contents: RunContents, live: bool) -> str:
+    counts = Counter(record.status for record in contents.records)
+    wanted = max(contents.asked.get("trials", 0), len(contents.records))
+    ended = len(contents.records) - counts["RUNNING"]
+    done = f"{ended} of {count(wanted, 'trial')} ended"
+    if live:
+        return f"Running: {done}."
+    return f"Finished: {done}." if ended == wanted and ended else f"Not finished: {done}."
+
+
+def _verdict(contents: RunContents) -> dict[str, Any]:
+    best, point = contents.best, contents.metrics.get("recommended") or {}
+    spent = epochs_spent(contents.records)
+    counts = Counter(record.status for record in contents.records)
+    facts = [
+        ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
+        ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
+        ("score threshold", f"{point['score_threshold']:.2f}" if point else "–", "to run the best model at"),
+        ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
+        ("epochs saved", percent(spent.saved / max(1, spent.budget)), "by stopping weak trials early"),
+    ]
+    return {"headline": headline(contents), "sentences": further_sentences(contents), "facts": facts}
+
+
+def _recipe(contents: RunContents) -> dict[str, Any]:
+    best, reference = contents.best, contents.reference
+    if best is None or best.best is None:
+        return {"recipe_chart": None, "best": None, "differences": [], "stages": [], "settings": ""}
+    stages = len(best.recipe["stages"])
+    epochs = sum(stage["epochs"] for stage in best.recipe["stages"])
+    title = (
+        f"Trial {best.number} trains {count(stages, 'stage')} in {count(epochs, 'epoch')}; a bar shows which part "
+        "learns, grey is frozen, and the curve below how fast"
+    )
+    return {
+        "best": best,
+        "recipe_chart": recipe_timeline(best.recipe, title, best.best["epoch"]),
+        "stages": stage_rows(best),
+        "settings": settings(best.recipe),
+        "differences": differences(best.recipe, reference.recipe) if reference and reference.recipe else [],
+    }
+
+
+def _operating_point(contents: RunContents) -> dict[str, Any]:
+    metrics, sweep = contents.metrics, contents.sweep
+    point = metrics.get("recommended")
+    charts: list[Chart | None] = []
+    if sweep is not None and point:
+        charts = [draw(sweep, point) for draw in (f1_surface, precision_recall, score_curves)]
+    return {
+        "metrics": metrics,
+        "constraint": (point or {}).get("constraint"),
+        "point_charts": [chart for chart in charts if chart],
+        "classes": class_rows(metrics, sweep) if metrics else [],
+    }
+
+
+def _pictures(contents: RunContents) -> dict[str, Any]:
+    metrics = contents.metrics
+    return {
+        "pictures": read_pictures(contents.overlays),
+        "picture_count": len(contents.overlays),
+        "error_chart": error_split(metrics.get("errors") or {}),
+        "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
+        "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],
+        "flagged": metrics.get("flagged"),
+    }
+
+
+def _search(contents: RunContents) -> dict[str, Any]:
+    records, epochs = contents.records, epochs_in_order(contents.records)
+    charts = [
+        best_over_time(epochs),
+        best_over_epochs(epochs),
+        learning_curves(records),
+        stopped_at_rungs(records, contents.asked),
+        saved_by_pruning(records),
+        worker_timeline(epochs),
+    ]
+    return {"search_charts": [chart for chart in charts if chart]}
+
+
+def _parameters(contents: RunContents) -> dict[str, Any]:
+    weights = importances(contents.records)
+    charts = [importance_bars(weights), parallel_coordinates(contents.records, list(weights))]
+    done = len(completed(contents.records))
+    return {
+        "parameter_charts": [chart for chart in charts if chart],
+        "slice_charts": slices(contents.records, list(weights)),
+        "completed": done,
+        "weak": done < FEW_TRIALS,
+        "few": FEW_TRIALS,
+    }
+
+
+def _trials(contents: RunContents) -> dict[str, Any]:
+    shown = shown_trials(contents.records)
+    return {"trial_count": len(contents.records), "rows": trial_rows(shown), "details": trial_details(shown)}
+
+
+def _repetition(contents: RunContents) -> dict[str, Any]:
+    asked, environment = contents.asked, contents.environment
+    flags = {name: value for name, value in asked.items() if name != "identity" and value is not None}
+    return {
+        "command": environment.get("command") or _command(asked),
+        "resume": shlex.join(["python", "search/run.py", "--resume", str(contents.path)]),
+        "train": contents.train_command,
+        "asked": flags,
+        "identity": asked.get("identity") or {},
+        "environment": environment,
+        "faults": list(contents.faults)[:MOST_FAULTS],
+        "fault_count": len(contents.faults),
+        "notes": contents.notes,
+    }
+
+
+def _command(asked: dict[str, Any]) -> str:
+    """The search's command line from what it was asked, for a run that did not get to write `environment.json`."""
+    words = ["python", "search/run.py"]
+    for name, value in asked.items():
+        if name == "identity" or value is None or value is False:
+            continue
+        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return shlex.join(words) if asked else ""
+
+
+if __name__ == "__main__":
+    app()

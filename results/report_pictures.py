@@ -1,0 +1,76 @@
+"""The overlays as the report carries them: small, and within the page."""
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+MOST_WIDTH = 1400
+"""Pixels; wider pictures are made smaller."""
+MOST_BYTES = 1_400_000
+"""Of all pictures together, as they stand in the page."""
+QUALITY = 78
+
+KINDS = ("worst", "middle", "best")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One overlay."""
+
+    title: str
+    """Such as `worst 1: camera/0012`."""
+    data_uri: str
+    width: int
+    height: int
+    """Pixels."""
+
+
+def read_pictures(paths: Sequence[Path]) -> list[Picture]:
+    """As many overlays as fit, the worst first, then the middle and the best ones; damaged files are left out.
+
+    Args:
+        paths: as `overlays.write_overlays` names them.
+    """
+    pictures: list[Picture] = []
+    size = 0
+    for path in sorted(paths, key=_order):
+        try:
+            picture = _picture(path)
+        except (OSError, UnidentifiedImageError):
+            continue
+        size += len(picture.data_uri)
+        if size > MOST_BYTES:
+            break
+        pictures.append(picture)
+    return pictures
+
+
+def _picture(path: Path) -> Picture:
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((MOST_WIDTH, 4 * MOST_WIDTH))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(_title(path), f"data:image/webp;base64,{encoded}", *image.size)
+
+
+def _order(path: Path) -> tuple[int, int, str]:
+    kind, rank, _ = _parts(path)
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), rank, path.name)
+
+
+def _title(path: Path) -> str:
+    kind, rank, name = _parts(path)
+    return f"{kind} {rank}: {name}" if kind else name
+
+
+def _parts(path: Path) -> tuple[str, int, str]:
+    """Kind, rank and pair of a name such as `worst-1_camera_0012`."""
+    found = re.fullmatch(r"([a-z]+)-(\d+)_(.*)", path.stem, re.DOTALL)
+    return (found[1], int(found[2]), found[3]) if found else ("", 0, path.stem)

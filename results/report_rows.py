@@ -1,0 +1,177 @@
+"""The report's tables: what differs from the reference, the figures of each class, and every trial."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from results.charts.chart import short, thinned
+from results.formatting import duration, figure, percent, ratio, setting
+from results.journal import TrialRecord
+from results.sweep import ALL
+from trainable.recipe import PARTS
+
+MOST_TRIALS = 500
+"""Rows of the report's table; larger searches have all of theirs in results.csv."""
+MOST_ERROR = 800
+"""Characters of a trial's error."""
+MOST_POINTS = 16_000
+"""Epochs that the opened rows can draw, all trials together."""
+
+Row = dict[str, Any]
+
+
+def differences(recipe: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The fields in which a recipe differs from the reference: a name, the recipe's value, the reference's."""
+    ours, theirs = _fields(recipe), _fields(reference)
+    names = list(dict.fromkeys([*ours, *theirs]))
+    names.sort(key=lambda name: (not name.startswith("stage"), name.split(":")[0] if name.startswith("stage") else ""))
+    rows = [(name, ours.get(name, "–"), theirs.get(name, "–")) for name in names]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def stage_rows(record: TrialRecord) -> list[Row]:
+    """A recipe's stages and the lowest `val_loss` that each reached."""
+    rows = []
+    for index, stage in enumerate(record.recipe["stages"]):
+        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
+        rows.append(
+            {
+                "name": stage["name"],
+                "trains": trains(stage["trainable"]),
+                "epochs": f"{stage['epochs']}",
+                "rate": setting(stage["learning_rate"]),
+                "cycles": f"{stage['restart_cycles']}",
+                "val_loss": figure(min(losses)) if losses else "not reached",
+            }
+        )
+    return rows
+
+
+def settings(recipe: Mapping[str, Any]) -> str:
+    """What holds for all stages of a recipe, in a line."""
+    patience = recipe.get("patience")
+    return (
+        f"batch {recipe['batch_size']} × {recipe['accumulation_steps']}, "
+        f"weight decay {setting(recipe['weight_decay'])}, "
+        f"backbone rate × {setting(recipe['backbone_learning_rate_factor'])}, "
+        f"warm-up {percent(recipe['warmup_share'])} of a stage, "
+        + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
+        + f"{recipe['dtype']}, seed {recipe['seed']}"
+    )
+
+
+def trains(parts: Sequence[str]) -> str:
+    """What a stage trains, in words."""
+    return "everything" if len(parts) == len(PARTS) else ", ".join(part.replace("_", " ") for part in parts)
+
+
+def class_rows(metrics: Mapping[str, Any], sweep: pd.DataFrame | None) -> list[Row]:
+    """The figures of each class, and of all of them last: COCO's, and those at the operating point."""
+    point, by_class = metrics.get("recommended"), metrics.get("per_class") or {}
+    counts = _counts_at(sweep, point) if sweep is not None and point else {}
+    rows = []
+    for name, coco in [*by_class.items(), (ALL, metrics)]:
+        at_point = counts.get(f"{ALL} (class)" if name == ALL and coco is not metrics else name)
+        row: Row = {"name": "all classes" if coco is metrics else name, "is_all": coco is metrics}
+        row |= {key: ratio(coco.get(key)) for key in ("mAP", "mAP50", "mAP75", "AR")}
+        row |= {key: ratio(at_point[key]) if at_point else "–" for key in ("precision", "recall", "f1")}
+        row |= {key: f"{int(at_point[key]):,}" if at_point else "–" for key in ("tp", "fp", "fn")}
+        row["labels"] = f"{int(at_point['tp'] + at_point['fn']):,}" if at_point else "–"
+        rows.append(row)
+    return rows
+
+
+def shown_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the report's table, in the order of their numbers; the best ones where there are too many."""
+    if len(records) <= MOST_TRIALS:
+        return list(records)
+    ranked = sorted(records, key=lambda record: (not record.reference, record.status == "FAILED", _loss(record)))
+    return sorted(ranked[:MOST_TRIALS], key=lambda record: record.number)
+
+
+def trial_rows(records: Sequence[TrialRecord]) -> list[Row]:
+    """One row a trial; a cell is what is shown and what it is sorted by, an empty text where there is nothing."""
+    return [
+        {
+            "number": record.number,
+            "status": record.status,
+            "reference": record.reference,
+            "cells": [_cell(*cell) for cell in _cells(record)],
+            "recipe": _summary(record),
+            "error": (record.error or "").partition("\n")[0],
+        }
+        for record in records
+    ]
+
+
+def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
+    """What an opened row shows: the recipe, the curves (thinned), the error."""
+    points = max(2, MOST_POINTS // max(1, len(records)))
+    details = {}
+    for record in records:
+        history = thinned(record.history, points)
+        details[record.number] = {
+            "stages": stage_rows(record) if record.recipe else [],
+            "settings": settings(record.recipe) if record.recipe else "",
+            "parameters": {name: setting(value) for name, value in record.parameters.items()},
+            "error": _shortened(record.error or ""),
+            "epoch": [row["epoch"] for row in history],
+            "stage": [row["stage"] for row in history],
+            "val_loss": [short(row["val_loss"]) for row in history],
+            "train_loss": [short(row.get("train_loss")) for row in history],
+        }
+    return details
+
+
+def _fields(recipe: Mapping[str, Any]) -> dict[str, str]:
+    fields = {"stages": f"{len(recipe['stages'])}"}
+    for index, stage in enumerate(recipe["stages"], start=1):
+        fields[f"stage {index}: trains"] = trains(stage["trainable"])
+        fields[f"stage {index}: epochs"] = f"{stage['epochs']}"
+        fields[f"stage {index}: learning rate"] = setting(stage["learning_rate"])
+        fields[f"stage {index}: restart cycles"] = f"{stage['restart_cycles']}"
+    names = ("batch_size", "accumulation_steps", "weight_decay", "backbone_learning_rate_factor", "warmup_share")
+    for name in (*names, "max_grad_norm", "patience", "dtype"):
+        value = recipe.get(name)
+        fields[name.replace("_", " ")] = "none" if value is None else setting(value)
+    return fields
+
+
+def _counts_at(sweep: pd.DataFrame, point: Mapping[str, Any]) -> dict[str, Row]:
+    at_iou = (sweep["iou_threshold"] - point["iou_threshold"]).abs() < 1e-6
+    at_score = (sweep["score_threshold"] - point["score_threshold"]).abs() < 1e-6
+    return {row["class"]: row for row in sweep[at_iou & at_score].to_dict("records")}
+
+
+def _cells(record: TrialRecord) -> list[tuple[Any, str]]:
+    """Value to sort by, and what is shown, in the order of the table's columns."""
+    best, last = record.best or {}, record.history[-1] if record.history else {}
+    stages = len(record.recipe.get("stages", ()))
+    return [
+        (best.get("val_loss"), figure(best.get("val_loss"))),
+        *((best.get(name), ratio(best.get(name))) for name in ("f1", "precision", "recall")),
+        (best.get("epoch"), f"{best.get('epoch', '–')}"),
+        (last.get("epoch"), f"{last.get('epoch', '–')}"),
+        (last.get("stage"), f"{last['stage'] + 1} of {stages}" if last else "–"),
+        (last.get("seconds"), duration(last["seconds"]) if last.get("seconds") is not None else "–"),
+    ]
+
+
+def _cell(value: float | None, text: str) -> tuple[str, str]:
+    return ("" if value is None else f"{value:.6g}"), text
+
+
+def _summary(record: TrialRecord) -> str:
+    """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`."""
+    stages = record.recipe.get("stages", ())
+    return " → ".join(f"{stage['name']} {stage['epochs']} @ {stage['learning_rate']:.2g}" for stage in stages)
+
+
+def _shortened(error: str) -> str:
+    return error if len(error) <= MOST_ERROR else f"{error[: MOST_ERROR // 2]}\n…\n{error[-MOST_ERROR // 2 :]}"
+
+
+def _loss(record: TrialRecord) -> float:
+    return (record.best or {}).get("val_loss", math.inf)

@@ -1,0 +1,111 @@
+"""The outcome of a search in sentences with numbers."""
+
+from collections import Counter
+from typing import Any
+
+from results.contents import RunContents
+from results.formatting import change, count, figure, ratio
+from results.journal import TrialRecord, best_trial
+
+
+def headline(contents: RunContents) -> str:
+    """One sentence: the best recipe against the reference at equal budget, or why there is none."""
+    best, reference = contents.best, contents.reference
+    if best is None or best.best is None:
+        return _nothing(contents.records)
+    loss, ran = best.best["val_loss"], [record for record in contents.records if record.history]
+    if best.reference:
+        others = best_trial(record for record in ran if not record.reference)
+        if others is None or others.best is None:
+            return (
+                f"Only the reference recipe has a result: val_loss {figure(loss)}; there is nothing to compare it with."
+            )
+        return (
+            f"The reference recipe is the best of {count(len(ran), 'trial')}: val_loss {figure(loss)}. The best of the "
+            f"others, trial {others.number}, has {figure(others.best['val_loss'])}, "
+            f"{change(others.best['val_loss'], loss)}."
+        )
+    start = f"Trial {best.number} has the best recipe of {count(len(ran), 'trial')}: val_loss "
+    if reference is None or reference.best is None or reference.status == "FAILED":
+        return f"{start}{figure(loss)}. The reference has no result to compare it with."
+    return start + _against_reference(best, reference)
+
+
+def further_sentences(contents: RunContents) -> list[str]:
+    """The operating point, and what limits the verdict."""
+    sentences = []
+    if contents.best and contents.metrics:
+        sentences.append(operating_point_sentence(contents.metrics))
+        if contents.on_test:
+            sentences.append(f"On the test set, which the search has not seen: {_figures(contents.on_test)}.")
+    elif contents.best:
+        sentences.append("The best model has not been evaluated yet; that is done when the search ends.")
+    if contents.best and contents.metrics and not contents.evaluation_is_of_best:
+        sentences.append(
+            "The search has found a better trial since; sections 3 and 4 are of the model in best/, which is evaluated "
+            "anew when the search ends."
+        )
+    counts = Counter(record.status for record in contents.records)
+    if contents.best and not counts["COMPLETED"]:
+        sentences.append("No trial has trained to its end yet, so this may well change.")
+    if counts["RUNNING"]:
+        sentences.append(f"{count(counts['RUNNING'], 'trial')} unfinished.")
+    if counts["FAILED"] and contents.best:
+        sentences.append(f"{count(counts['FAILED'], 'trial')} failed; section 7 says why.")
+    return sentences
+
+
+def operating_point_sentence(metrics: dict[str, Any]) -> str:
+    """At which score to run the best model, and what it gives there."""
+    point, boxes = metrics.get("recommended"), metrics.get("boxes")
+    if not boxes:
+        return "The validation pairs have no labelled object, so precision and recall say nothing."
+    if not point:
+        return "No operating point has been written for the best model."
+    if not point["f1"]:
+        return f"The best model finds none of the {count(boxes, 'object')} at any score threshold."
+    return f"Run its model at score ≥ {point['score_threshold']:.2f}: {_figures(metrics)}."
+
+
+def _against_reference(best: TrialRecord, reference: TrialRecord) -> str:
+    """Both at equal budget: where the reference has not trained to its end, over as many epochs as it has."""
+    epochs = reference.history[-1]["epoch"]
+    rows = best.history if reference.status == "COMPLETED" else best.history[:epochs]
+    ours = min(rows, key=lambda row: row["val_loss"])
+    theirs = reference.best or {}
+    so_far = "" if reference.status == "COMPLETED" else " so far"
+    sentence = (
+        f"{figure(ours['val_loss'])} against {figure(theirs['val_loss'])} of the reference in the same "
+        f"{count(epochs, 'epoch')}{so_far}, {change(ours['val_loss'], theirs['val_loss'])}; "
+        f"F1 {ratio(ours['f1'])} against {ratio(theirs['f1'])}"
+    )
+    if theirs["f1"]:
+        sentence += f", {change(ours['f1'], theirs['f1'])}"
+    return sentence + " (IoU 0.5, score 0.5)."
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    """Precision, recall and F1 at the operating point with their intervals, and of how much data they are."""
+    point = metrics["recommended"]
+    figures = ", ".join(
+        f"{title} {ratio(point[name])}{_interval(point, name)}"
+        for name, title in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
+    )
+    data = f"{count(metrics['pairs'], 'pair')} with {count(metrics['boxes'], 'object')}"
+    return f"{figures} at IoU {point['iou_threshold']:g} on {data}"
+
+
+def _interval(point: dict[str, Any], name: str) -> str:
+    interval = (point.get("interval") or {}).get(name)
+    return f" (95 % interval {ratio(interval[0])}–{ratio(interval[1])})" if interval else ""
+
+
+def _nothing(records: Any) -> str:
+    counts = Counter(record.status for record in records)
+    if not records:
+        return "No trial has been started."
+    if counts["RUNNING"]:
+        return "No trial has reported an epoch yet."
+    if counts["FAILED"] == len(records):
+        return "No trial succeeded: " + ("the only one failed." if len(records) == 1 else f"all {len(records)} failed.")
+    return "No trial has a result."
