@@ -18,7 +18,7 @@ MIN_EPOCHS = 3
 
 CHANGED_BY_RESUME = (
     *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "address", "time_budget"),
-    *("min_precision", "min_recall", "overlays"),
+    *("cache_size", "min_precision", "min_recall", "overlays"),
 )  # fmt: skip
 """Options that may be given beside --resume; they change where and how much is run or what is recommended, not what a
 trial gives."""
@@ -66,6 +66,8 @@ class Options:
     group_by: str | None = None
     address: str | None = None
     """Of a running Ray cluster; None starts Ray here."""
+    cache_size: float = 10.0
+    """GB (10^9 bytes) that each machine may keep of pictures made ready once; 0 keeps none."""
     time_budget: float | None = None
     """Seconds after which the search stops."""
     test: str | None = None
@@ -106,6 +108,7 @@ class Options:
             _at_least("--max-concurrent", self.max_concurrent, 1),
             _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
             _at_least("--gpus-per-trial", self.gpus_per_trial, 0),
+            _at_least("--cache-size", self.cache_size, 0),
             _at_least("--subset", self.subset, 1),
             _share("--min-precision", self.min_precision),
             _share("--min-recall", self.min_recall),

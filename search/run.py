@@ -174,6 +174,13 @@ def main(
             rich_help_panel=MACHINE,
         ),
     ] = 1,
+    cache_size: Annotated[
+        float,
+        typer.Option(
+            help="GB of each machine's cache folder for pictures made ready once; 0 has every trial make its own",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 10,
     address: Annotated[
         str | None,
         typer.Option(
@@ -208,8 +215,8 @@ def main(
         Path | None,
         typer.Option(
             help="Go on with this run folder; beside it only --trials (more of them extend a finished search), "
-            "--max-concurrent, the resources, --address, --time-budget, --min-precision, --min-recall, --overlays and "
-            "--force",
+            "--max-concurrent, the resources, --cache-size, --address, --time-budget, --min-precision, --min-recall, "
+            "--overlays and --force",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -258,6 +265,7 @@ def main(
                 max_concurrent=max_concurrent,
                 gpus_per_trial=gpus_per_trial,
                 cpus_per_trial=cpus_per_trial,
+                cache_size=cache_size,
                 storage=str(storage.resolve()),
                 name=name or time.strftime("%Y-%m-%d_%H-%M-%S"),
                 seed=seed,

@@ -102,10 +102,11 @@ class TrialFolder:
         for other in set(self.path.glob("stage-*/checkpoint-*")) - {checkpoint}:
             shutil.rmtree(other)
 
-    def drop_checkpoint(self) -> None:
-        """Frees what only a resume needs; the recipe, the history and the best weights stay."""
-        for folder in self.path.glob("stage-*"):
-            shutil.rmtree(folder)
+
+def drop_checkpoints(path: Path) -> None:
+    """Frees what only a resume of the trial in `path` needs; its recipe, history and best weights stay."""
+    for folder in path.glob("stage-*"):
+        shutil.rmtree(folder)
 
 
 def current_stage(history: list[Row], recipe: Recipe) -> int | None:

@@ -26,7 +26,7 @@ def is_flagged(folder: Path, before: np.ndarray, after: np.ndarray, *boxes: tupl
     for name, pixels in (("before", before), ("after", after)):
         Image.fromarray(pixels).save(folder / f"{name}.png")
     labels = Labels((0,) * len(boxes), boxes)
-    return flagged([Pair("a", folder / "before.png", folder / "after.png", (WIDTH, HEIGHT), labels)])[0]
+    return flagged([Pair("a", folder / "before.png", folder / "after.png", (WIDTH, HEIGHT), labels, "")])[0]
 
 
 def test_noise_is_not_flagged(tmp_path: Path, scene: np.ndarray) -> None:

@@ -44,7 +44,7 @@ def labelled(*boxes: Sequence[float]) -> Truths:
 def make_pair(folder: Path, size: tuple[int, int], id_: str = "yard/0001") -> Pair:
     for name, grey in (("before", 90), ("after", 91)):
         Image.new("RGB", size, (grey, grey, grey)).save(folder / f"{name}.png")
-    return Pair(id_, folder / "before.png", folder / "after.png", size, Labels((), ()))
+    return Pair(id_, folder / "before.png", folder / "after.png", size, Labels((), ()), "")
 
 
 @pytest.fixture

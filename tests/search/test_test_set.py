@@ -9,8 +9,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import search.driver
+import search.inputs
+from search.inputs import Inputs
 from search.run import app
-from trainable.data.pairs import PairData
 
 
 def searched(storage: Path, *arguments: Any) -> Result:
@@ -56,12 +57,14 @@ def test_what_is_asked_is_kept_for_a_resume_and_can_be_changed_by_it(
 ) -> None:
     seen = []
 
-    def search_nothing(options: Any, space: Any, pairs: Any, test: PairData, *rest: Any) -> int:
-        seen.append((options.min_precision, options.min_recall, options.test, len(test.train) + len(test.val)))
+    def search_nothing(options: Any, inputs: Inputs, *rest: Any) -> int:
+        assert inputs.test is not None
+        pairs = len(inputs.test.train) + len(inputs.test.val)
+        seen.append((options.min_precision, options.min_recall, options.test, pairs))
         return 0
 
     monkeypatch.setattr(search.driver, "_search", search_nothing)
-    monkeypatch.setattr(search.driver, "_checked_model", lambda options, pairs: "embedded")
+    monkeypatch.setattr(search.inputs, "_checked_checkpoint", lambda options, pairs: "embedded")
     asked = ("--data", data_folder, "--test", other_folder, "--min-precision", 0.8, "--min-recall", 0.1)
     assert searched(tmp_path, *asked).exit_code == 0
     assert yaml.safe_load((tmp_path / "run" / "search.yaml").read_text())["min_precision"] == 0.8
@@ -81,8 +84,8 @@ def test_pairs_of_the_test_set_that_are_left_out_are_said(
 ) -> None:
     (other_folder / "labels" / "v0.txt").write_text("0 2 0.5 0.1 0.1")
     monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
-    monkeypatch.setattr(search.driver, "_checked_model", lambda options, pairs: "embedded")
+    monkeypatch.setattr(search.inputs, "_checked_checkpoint", lambda options, pairs: "embedded")
     result = searched(tmp_path, "--data", data_folder, "--test", other_folder, "--skip-bad")
     assert result.exit_code == 0
-    assert "--test: 1 fault(s) left out" in result.output
+    assert "--test: 1 faulty file(s) left out" in result.output
     assert "v0.txt" in (tmp_path / "run" / "test_report.csv").read_text()

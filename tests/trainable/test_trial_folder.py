@@ -5,7 +5,14 @@ import pytest
 
 import trainable.trial_folder
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
-from trainable.trial_folder import TrialFolder, best_row, current_stage, stage_is_over, write_atomically
+from trainable.trial_folder import (
+    TrialFolder,
+    best_row,
+    current_stage,
+    drop_checkpoints,
+    stage_is_over,
+    write_atomically,
+)
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
 PATIENT = dataclasses.replace(RECIPE, patience=2)
@@ -149,7 +156,7 @@ def test_a_recipe_without_progress_may_be_replaced(tmp_path):
 
 def test_dropping_the_checkpoint_leaves_the_result(tmp_path):
     trial = committed(tmp_path, history_of([3, 2, 1], [2, 2]))
-    trial.drop_checkpoint()
+    drop_checkpoints(trial.path)
     assert not list(tmp_path.glob("stage-*"))
     again = TrialFolder(tmp_path, RECIPE)
     assert again.stage is None

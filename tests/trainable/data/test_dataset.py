@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ BOXES = ((0.5, 0.25, 0.2, 0.1), (0.1, 0.2, 0.05, 0.06))
 
 
 def pair_of_size(width, height, path=Path()):
-    return Pair("a", path / "before.png", path / "after.png", (width, height), Labels((2, 0), BOXES))
+    return Pair("a", path / "before.png", path / "after.png", (width, height), Labels((2, 0), BOXES), "")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_labels_are_the_boxes_of_the_file_and_the_sizes_of_the_picture(make_pair
 
 def test_a_pair_in_which_nothing_moved_has_boxes_of_shape_0_by_4(make_pair_of_size):
     pair = make_pair_of_size(64, 48)
-    still = Pair(pair.id, pair.before, pair.after, pair.size, Labels((), ()))
+    still = dataclasses.replace(pair, labels=Labels((), ()))
     labels = MovedObjectDataset([still], PROCESSOR)[0]["labels"]
     assert labels["boxes"].shape == (0, 4)
     assert labels["class_labels"].shape == (0,)

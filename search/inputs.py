@@ -1,0 +1,102 @@
+"""What a search works on, checked before anything is started: data, test set, space and checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from search.options import Options
+from spaces.registry import Space, check_space, load_space
+from trainable.data.faults import write_report
+from trainable.data.pairs import PairData, read_pairs
+from trainable.sample import checkpoint_of
+from trainable.sample.data_set import sample_data_set
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used; the message says what and why."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the flags name, read and found sound."""
+
+    pairs: PairData
+    test: PairData | None
+    """All its pairs are evaluated once, with the best model."""
+    space: Space
+    checkpoint: str
+    """Folder or hub name of the DETR that every trial starts from."""
+
+
+def checked_inputs(options: Options, console: Console) -> Inputs:
+    """Reads and checks what the flags name, the cheap things first.
+
+    Raises:
+        DataError: the data set or the test set has faults.
+        SpaceError: the space cannot be loaded, or gives no recipes.
+        InputError: the test set does not go with the data, or the checkpoint cannot be used.
+    """
+    space = load_space(options.space)
+    check_space(space, options.max_epochs)
+    pairs = _checked_data(options, console)
+    test = _checked_test(options, pairs, console)
+    return Inputs(pairs, test, space, _checked_checkpoint(options, pairs))
+
+
+def _checked_data(options: Options, console: Console) -> PairData:
+    if options.data is None:
+        with console.status("making the sample data set (once)"):
+            location = sample_data_set()
+    else:
+        location = Path(options.data)
+    with console.status(f"checking {location}"):
+        pairs = read_pairs(location, skip_bad=options.skip_bad, subset=options.subset, group_by=options.group_by)
+    _report_left_out("--data", pairs, options.run / "data_report.csv", console)
+    return pairs
+
+
+def _checked_test(options: Options, pairs: PairData, console: Console) -> PairData | None:
+    """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
+    if options.test is None:
+        return None
+    with console.status(f"checking {options.test}"):
+        test = read_pairs(Path(options.test), skip_bad=options.skip_bad, subset=options.subset)
+    if test.names != pairs.names:
+        raise InputError(
+            f"--test {options.test}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
+            f"got {', '.join(test.names)}; name them in classes.txt or data.yaml"
+        )
+    seen = {(pair.before.resolve(), pair.after.resolve()) for pair in (*pairs.train, *pairs.val)}
+    if both := [p.id for p in (*test.train, *test.val) if (p.before.resolve(), p.after.resolve()) in seen]:
+        raise InputError(
+            f"--test {options.test}: {len(both)} of its pairs are in the data too, the first is {both[0]}; "
+            "a test set holds pairs that the search has not seen"
+        )
+    _report_left_out("--test", test, options.run / "test_report.csv", console)
+    return test
+
+
+def _report_left_out(flag: str, pairs: PairData, report: Path, console: Console) -> None:
+    if pairs.left_out:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(pairs.left_out, report)
+        files = len({fault.file for fault in pairs.left_out})
+        console.print(f"{flag}: {files} faulty file(s) left out, see {report}", style="yellow", soft_wrap=True)
+
+
+def _checked_checkpoint(options: Options, pairs: PairData) -> str:
+    """The checkpoint, loaded once so that what is wrong with it is said now."""
+    import transformers
+
+    from trainable.model import ModelError, load_model, load_processor
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    checkpoint = checkpoint_of(options.model)
+    try:
+        load_processor(checkpoint)
+        load_model(checkpoint, pairs.names)
+    except ModelError as error:
+        raise InputError(str(error)) from None
+    return checkpoint

@@ -1,0 +1,166 @@
+"""The last words of a search on the console: the best trials, the reference beside them, and where all of it lies."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from results.best import Best
+from results.journal import TrialRecord
+from search.options import Options
+from search.run_folder import resume_command
+from search.study import SearchStudy
+from trainable.recipe import PARTS
+
+WRITTEN = {
+    "report": "report.html",
+    "table": "results.csv",
+    "best recipe": "best/recipe.yaml",
+    "best model": "best/model",
+    "metrics": "best/metrics.json",
+    "sweep": "best/sweep.csv",
+    "overlays": "best/overlays",
+    "test": "best/test/metrics.json",
+    "tensorboard": "tensorboard",
+}
+"""What the last lines point to, relative to the run folder, where it exists."""
+
+SHOWN = 5
+"""Trials of the table that is printed at the end."""
+
+
+def print_outcome(
+    options: Options,
+    records: list[TrialRecord],
+    best: TrialRecord,
+    written: Best,
+    on_test: dict[str, Any] | None,
+    left: int,
+    console: Console,
+) -> None:
+    """Prints how a search ended that has a best trial.
+
+    Args:
+        options: what was asked; says where the run folder is.
+        records: all trials, the reference first.
+        best: one of them.
+        written: what its evaluation gave.
+        on_test: contents of `best/test/metrics.json`, if there is a test set.
+        left: trials still to do.
+        console: where to print.
+    """
+    console.print()
+    console.print(_ranking(records, best), highlight=False)
+    if failed := sum(record.status == "FAILED" for record in records):
+        console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
+    for title, record in (("best recipe", best), ("the reference", records[0])):
+        console.print(f"\n[bold]{title}[/] (trial {record.number})", highlight=False)
+        console.print(_stages(record), highlight=False)
+    _print_metrics(written.metrics, on_test, console)
+    for what, path in WRITTEN.items():
+        if (options.run / path).exists():
+            console.print(f"{what:<12}{options.run / path}", soft_wrap=True, highlight=False)
+    if not written.agrees:
+        console.print(
+            f"the reloaded model's val_loss is {written.metrics['val_loss']:.6f}, not the trial's: "
+            "do not trust best/model and report this as a bug",
+            style="bold red",
+        )
+    _print_left(options, left, console)
+
+
+def print_no_success(options: Options, study: SearchStudy, left: int, console: Console) -> None:
+    """Prints how a search ended in which no trial has an epoch to show."""
+    if study.finished:
+        console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
+    console.print(f"results  {options.run}", soft_wrap=True, highlight=False)
+    _print_left(options, left, console)
+
+
+def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
+    console.print(
+        f"\n[bold]best model[/] mAP {_figure(metrics['mAP'])}, mAP50 {_figure(metrics['mAP50'])}; run it at score >= "
+        f"{metrics['recommended']['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)",
+        highlight=False,
+    )
+    if metrics["recommended"]["constraint_kept"] is False:
+        console.print(metrics["recommended"]["constraint"], style="yellow", highlight=False)
+    if on_test:
+        console.print(
+            f"[bold]on the test set[/] mAP {_figure(on_test['mAP'])}, mAP50 {_figure(on_test['mAP50'])}; "
+            f"there: {_point(on_test)}, {on_test['pairs']} pairs",
+            highlight=False,
+        )
+    console.print()
+
+
+def _point(metrics: dict[str, Any]) -> str:
+    """Precision, recall and F1 with its interval, since a small set says little."""
+    point = metrics["recommended"]
+    low, high = point["interval"]["f1"]
+    return (
+        f"precision {point['precision']:.3f}, recall {point['recall']:.3f}, F1 {point['f1']:.3f} "
+        f"({low:.2f} to {high:.2f} in 95 % of resamples)"
+    )
+
+
+def _print_left(options: Options, left: int, console: Console) -> None:
+    if left > 0:
+        console.print(
+            f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options.run)}",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
+    """The best trials, and the reference where it is not among them."""
+    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
+    shown = ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]
+    table = Table(title=f"best {min(SHOWN, len(ranked))} of {len(records)} trials", title_justify="left", box=None)
+    for header in ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch"):
+        table.add_column(header, justify="left" if header == "status" else "right", no_wrap=True)
+    for record in shown:
+        row = record.best or {}
+        table.add_row(
+            f"{record.number}{' (reference)' if record.reference else ''}",
+            record.status.lower(),
+            f"{row['val_loss']:.4f}",
+            *(f"{row[name]:.3f}" for name in ("f1", "precision", "recall")),
+            f"{row['epoch']} of {record.history[-1]['epoch']}",
+            style="bold" if record is best else None,
+        )
+    return table
+
+
+def _stages(record: TrialRecord) -> Table:
+    """A recipe's stages and what each reached; the batch, the decay and the rest below."""
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for header in ("", "trains", "epochs", "rate", "cycles", "val_loss"):
+        table.add_column(header, justify="left" if header in ("", "trains") else "right")
+    for index, stage in enumerate(record.recipe["stages"]):
+        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
+        table.add_row(
+            f"stage {index + 1}",
+            "everything" if len(stage["trainable"]) == len(PARTS) else ", ".join(stage["trainable"]),
+            f"{stage['epochs']}",
+            f"{stage['learning_rate']:.2g}",
+            f"{stage['restart_cycles']}",
+            f"{min(losses):.4f}" if losses else "not reached",
+        )
+    recipe = record.recipe
+    table.caption = (
+        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, weight decay {recipe['weight_decay']:.2g}, "
+        f"backbone rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _loss(record: TrialRecord) -> float:
+    return record.best["val_loss"] if record.best else float("inf")
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
