@@ -174,12 +174,20 @@ def _value_faults(plain: Mapping[str, Any]) -> list[str]:
         faults = [] if stages or "stages" not in plain else ["stages: at least one is needed, got none"]
         for index, stage in enumerate(stages):
             if isinstance(stage, Mapping):
+                faults += _name_faults(f"stages[{index}].", stage)
                 faults += _trainable_faults(f"stages[{index}].", stage)
                 faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
     faults += _number_faults("", plain, _RECIPE_RULES)
     if plain.get("dtype", "auto") not in DTYPES:
         faults.append(f"dtype: one of {', '.join(DTYPES)}, got {plain['dtype']!r}")
     return faults
+
+
+def _name_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
+    name = stage.get("name", "")
+    if isinstance(name, str) and name.isprintable():
+        return []
+    return [f"{where}name: a text without line breaks and the like, got {name!r}"]
 
 
 def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
@@ -232,8 +240,6 @@ def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
             faults.append(f"stages[{index}]: a mapping of fields, got {stage!r}")
             continue
         faults += _field_faults(f"stages[{index}].", stage, Stage)
-        if not isinstance(stage.get("name", ""), str):
-            faults.append(f"stages[{index}].name: a text, got {stage['name']!r}")
     return faults
 
 

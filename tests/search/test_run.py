@@ -360,13 +360,15 @@ def vanishing(trial, max_epochs):
     return Recipe((Stage("heads", ("class_head",), 2, 1e-4),))
 
 def reference_parameters(max_epochs):
-    Path({picture!r}).unlink(missing_ok=True)  # as if somebody had removed it since the data were checked
+    if Path({started!r}).exists():  # as if somebody had removed it since the data were checked
+        Path({picture!r}).unlink(missing_ok=True)
 """
 
 
 def test_a_search_in_which_no_trial_succeeds_exits_with_3(start, storage, data_folder, checkpoint, tmp_path):
     data = Path(shutil.copytree(data_folder, tmp_path / "data"))
-    (tmp_path / "mine.py").write_text(VANISHING.format(picture=str(data / "before" / "v0.png")))
+    picture, started = str(data / "before" / "v0.png"), str(storage / "vanished" / "search.yaml")
+    (tmp_path / "mine.py").write_text(VANISHING.format(picture=picture, started=started))
     code, output = start(
         *("--data", data, "--model", checkpoint, "--storage", storage, "--name", "vanished", "--trials", 2),
         *("--max-epochs", 3, "--max-concurrent", 1, "--space", f"{tmp_path / 'mine.py'}:vanishing"),

@@ -22,7 +22,7 @@ from trainable.recipe import (
 RATES = st.floats(1e-12, 1.0)
 STAGES = st.builds(
     Stage,
-    name=st.text(st.characters(codec="utf-8"), max_size=12),
+    name=st.text(st.characters(codec="utf-8"), max_size=12).filter(str.isprintable),
     trainable=st.lists(st.sampled_from(PARTS), min_size=1, unique=True).map(tuple),
     epochs=st.integers(1, 500),
     learning_rate=RATES,
@@ -117,7 +117,7 @@ def test_all_faults_are_named_together_whatever_their_kind():
     )
     expected = [
         "batch_sise: no such field",
-        "stages[0].name: a text, got 3",
+        "stages[0].name: a text without line breaks and the like, got 3",
         "stages[0].trainable: a list of one or more of backbone, encoder, decoder, box_head, class_head",
         "stages[0].epochs: a whole number, at least 1, got 0",
         "stages[0].learning_rate: a number above 0 and at most 1, got 'fast'",
