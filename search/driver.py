@@ -25,7 +25,8 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     """Checks everything, searches, writes the results.
 
     Returns:
-        The exit code: 0 done, 2 the input is wrong and nothing was started, 3 no trial succeeded, 130 interrupted.
+        The exit code: 0 done, 1 the best model could not be evaluated, 2 the input is wrong and nothing was started, 3
+        no trial succeeded, 130 interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)

@@ -17,16 +17,17 @@ from results.table import write_tables
 from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options
-from search.outcome import print_no_success, print_outcome
+from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.study import SearchStudy
 from search.tuner import Resources, on_trial_resources
 from trainable.data.dataset import padded_size
+from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData
 from trainable.evaluation import Evaluation
 from trainable.model import load_processor
 from trainable.trial_folder import drop_checkpoints
 
-DONE, NO_SUCCESS = 0, 3
+DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
 
 
 def write_tables_of(run: Path, study: SearchStudy) -> None:
@@ -38,7 +39,7 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     """Writes all that is derived from the trials and prints the outcome.
 
     Returns:
-        The exit code: 0, or 3 if no trial succeeded.
+        The exit code: 0; 1 if the best model could not be evaluated; 3 if no trial succeeded.
     """
     run, records = options.run, list(study.records.values())
     write_tables_of(run, study)
@@ -52,8 +53,13 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
         report.write(records)
         print_no_success(options, study, left, console)
         return NO_SUCCESS
-    with console.status("evaluating the best model"):
-        written, on_test = _evaluate_best(options, best, inputs, resources)
+    try:
+        with console.status("evaluating the best model"):
+            written, on_test = _evaluate_best(options, best, inputs, resources)
+    except (PictureError, OSError) as error:  # A picture or the disk went away; the trials are safe all the same.
+        report.write(records)
+        print_not_evaluated(options, best, error, console)
+        return NOT_EVALUATED
     report.write(records)
     print_outcome(options, records, best, written, on_test, left, console)
     return DONE

@@ -88,6 +88,11 @@ class Options:
         """The run folder."""
         return Path(self.storage) / self.name
 
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_size` in bytes."""
+        return int(self.cache_size * 1e9)
+
     def to_yaml(self) -> str:
         """YAML with the options in the order of this class."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True)
@@ -108,7 +113,7 @@ class Options:
             _at_least("--max-concurrent", self.max_concurrent, 1),
             _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
             _at_least("--gpus-per-trial", self.gpus_per_trial, 0),
-            _at_least("--cache-size", self.cache_size, 0),
+            None if 0 <= self.cache_size < math.inf else f"--cache-size: GB, at least 0, got {self.cache_size:g}",
             _at_least("--subset", self.subset, 1),
             _share("--min-precision", self.min_precision),
             _share("--min-recall", self.min_recall),

@@ -77,6 +77,13 @@ def print_no_success(options: Options, study: SearchStudy, left: int, console: C
     _print_left(options, left, console)
 
 
+def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, console: Console) -> None:
+    """Prints that the trials are done and kept, but the best model could not be evaluated, and how to go on."""
+    console.print(f"the best model, of trial {best.number}, could not be evaluated: {error}", style="red", markup=False)
+    console.print("all trials are kept; once that is mended, only the evaluation is done again by:", highlight=False)
+    console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+
+
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
     console.print(
         f"\n[bold]best model[/] mAP {_figure(metrics['mAP'])}, mAP50 {_figure(metrics['mAP50'])}; run it at score >= "

@@ -1,9 +1,10 @@
 """The one place that talks to Ray: resources, the Tuner, and rounds of it until every trial has ended."""
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
 from trainable.data.pairs import PairData
+from trainable.data.store import open_store
+from trainable.model import load_processor
 from trainable.sample import checkpoint_of
 from trainable.tune_trainable import tune_trainable
 
@@ -106,16 +109,34 @@ def run_trials(
     """
     searcher = StudySearcher(study, scheduler, options.run.resolve() / "trials")
     idle = 0
-    while (left := options.trials - len(study.finished)) > 0 and idle < IDLE_ROUNDS:
-        seconds = time_left()
-        if seconds is not None and seconds <= 0:
-            return
-        events = len(study.journal.events)
-        _tuner(options, resources, searcher, scheduler, pairs, on_step, left, seconds).fit()
-        _take_in_last_epochs(study, searcher.folder)
-        on_step()
-        idle = 0 if len(study.journal.events) > events else idle + 1
-        searcher = StudySearcher(study, scheduler, searcher.folder, searcher.deaths)
+    with _differences_ready(options, pairs):
+        while (left := options.trials - len(study.finished)) > 0 and idle < IDLE_ROUNDS:
+            seconds = time_left()
+            if seconds is not None and seconds <= 0:
+                return
+            events = len(study.journal.events)
+            _tuner(options, resources, searcher, scheduler, pairs, on_step, left, seconds).fit()
+            _take_in_last_epochs(study, searcher.folder)
+            on_step()
+            idle = 0 if len(study.journal.events) > events else idle + 1
+            searcher = StudySearcher(study, scheduler, searcher.folder, searcher.deaths)
+
+
+@contextlib.contextmanager
+def _differences_ready(options: Options, pairs: PairData) -> Iterator[None]:
+    """Has this machine's store of differences filled and checked, and keeps it from being dropped between trials.
+
+    Here, since all cores are still free and what there is to say reaches the user. On a cluster, where this machine may
+    train nothing, the first trial of each node fills its own.
+    """
+    if options.address is None and options.cache_bytes:
+        everything = (*pairs.train, *pairs.val)
+        # A picture that broke since the check is named by the trials that meet it.
+        with contextlib.suppress(ValueError):
+            if store := open_store(everything, load_processor(checkpoint_of(options.model)), options.cache_bytes):
+                for pair in everything:
+                    store[pair]
+    yield
 
 
 def _take_in_last_epochs(study: SearchStudy, folder: Path) -> None:
@@ -138,7 +159,13 @@ def _tuner(
     seconds: float | None,
 ) -> tune.Tuner:
     trainable = tune.with_resources(
-        tune.with_parameters(tune_trainable, pairs=pairs, checkpoint=checkpoint_of(options.model), cpus=resources.cpus),
+        tune.with_parameters(
+            tune_trainable,
+            pairs=pairs,
+            checkpoint=checkpoint_of(options.model),
+            cpus=resources.cpus,
+            cache_bytes=options.cache_bytes,
+        ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     folder = options.run.resolve() / "tune"

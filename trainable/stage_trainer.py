@@ -22,6 +22,7 @@ from transformers import (
 
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.data.pairs import PairData
+from trainable.data.store import DifferenceStore
 from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, evaluate
 from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, part_of, set_modes
@@ -37,12 +38,15 @@ class TrialData:
     collator: PairCollator
 
     @classmethod
-    def of(cls, pairs: PairData, processor: DetrImageProcessorPil) -> "TrialData":
-        """The data set's pictures through `processor`, padded to the largest height and width of them all."""
+    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
+        """The data set's pictures through `processor`, padded to the largest height and width of them all.
+
+        They come out of `store` if there is one; it makes no difference to the numbers.
+        """
         height, width = padded_size((*pairs.train, *pairs.val), processor)
         return cls(
-            MovedObjectDataset(pairs.train, processor),
-            MovedObjectDataset(pairs.val, processor),
+            MovedObjectDataset(pairs.train, processor, store),
+            MovedObjectDataset(pairs.val, processor, store),
             PairCollator(height, width),
         )
 

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainable.data.pairs import PairData
+from trainable.data.store import open_store
 from trainable.model import load_model, load_processor
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.stage_trainer import StageTrainer, TrialData, torch_dtype
@@ -25,6 +26,7 @@ def train_recipe(
     folder: Path,
     report: Callable[[Row], None],
     workers: int = 0,
+    cache_bytes: int = 0,
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
 
@@ -36,6 +38,8 @@ def train_recipe(
         report: called at the end of each epoch, after the epoch is safe on disk; first with the epochs that `folder`
             already holds. May raise to end the trial.
         workers: processes that load pictures beside this one.
+        cache_bytes: most bytes that this node may keep of resized differences, see `open_store`; 0 keeps none. It makes
+            no difference to the numbers.
 
     Returns:
         The folder, its history complete.
@@ -47,7 +51,8 @@ def train_recipe(
     trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train)))
     for row in trial.history:
         report(row)
-    data = TrialData.of(pairs, load_processor(checkpoint))
+    processor = load_processor(checkpoint)
+    data = TrialData.of(pairs, processor, open_store((*pairs.train, *pairs.val), processor, cache_bytes))
     while (stage := trial.stage) is not None:
         # A fresh model a stage: what an earlier Trainer wrapped or froze leaves no trace.
         model = load_model(trial.start_weights or checkpoint, pairs.names, recipe.seed)

@@ -35,6 +35,9 @@ def main(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
     subset: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")] = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
+    cache_size: Annotated[
+        float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for pictures made ready once; 0 is off")
+    ] = 10,
 ) -> None:
     console = Console()
     try:
@@ -45,10 +48,12 @@ def main(
         _stop(error)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
-    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, console)
+    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, int(cache_size * 1e9), console)
 
 
-def _train(recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: int, console: Console) -> None:
+def _train(
+    recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: int, cache_bytes: int, console: Console
+) -> None:
     import torch
     import transformers
 
@@ -69,9 +74,8 @@ def _train(recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: in
     try:
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
-        trial = train_recipe(
-            recipe, pairs, checkpoint, out, report, max(0, cpus - 1) if torch.cuda.is_available() else 0
-        )
+        workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
+        trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, cache_bytes)
     except (ModelError, RecipeError) as error:
         _stop(error)
     except FloatingPointError as error:

@@ -20,7 +20,7 @@ from trainable.trial_folder import Row, write_atomically
 gc.freeze()
 
 
-def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int) -> None:
+def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, cache_bytes: int) -> None:
     """Trains the recipe of `config` and reports every epoch to Ray Tune.
 
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
@@ -33,6 +33,7 @@ def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpu
         pairs: the data set.
         checkpoint: folder or hub name of the DETR to start from.
         cpus: cores that the trial may use.
+        cache_bytes: most bytes that a node may keep of resized differences; 0 keeps none.
     """
     # Two trials that each take all cores run many times slower than with their own.
     torch.set_num_threads(max(1, cpus))
@@ -49,7 +50,7 @@ def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpu
     folder = Path(config["folder"])
     workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
-        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers)
+        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers, cache_bytes)
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())

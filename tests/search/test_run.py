@@ -372,6 +372,7 @@ def test_a_search_in_which_no_trial_succeeds_exits_with_3(start, storage, data_f
     code, output = start(
         *("--data", data, "--model", checkpoint, "--storage", storage, "--name", "vanished", "--trials", 2),
         *("--max-epochs", 3, "--max-concurrent", 1, "--space", f"{tmp_path / 'mine.py'}:vanishing"),
+        *("--cache-size", 0),  # with the store, trials would not notice
     ).wait()
     assert code == 3, output
     table = table_of(storage / "vanished")

@@ -22,7 +22,7 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
             return SimpleNamespace(fit=lambda: fit(started))
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
-        options = Options("flat", None, "embedded", 2, 8, 2, str(tmp_path.parent), tmp_path.name)
+        options = Options("flat", None, "embedded", 2, 8, 2, str(tmp_path.parent), tmp_path.name, cache_size=0)
         run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left)
         return started.study
 

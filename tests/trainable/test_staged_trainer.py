@@ -44,10 +44,11 @@ def train(pair_data, checkpoint, tmp_path):
     """Trains a recipe in a folder of its own, or in the one named."""
     count = 0
 
-    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint):
+    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint, cache_bytes=0):
         nonlocal count
         count += 1
-        return train_recipe(recipe, pair_data, checkpoint, tmp_path / (folder or f"trial-{count}"), report)
+        folder = tmp_path / (folder or f"trial-{count}")
+        return train_recipe(recipe, pair_data, checkpoint, folder, report, cache_bytes=cache_bytes)
 
     return run
 
@@ -83,6 +84,18 @@ class TestRepeating:
         assert without_seconds(again.history) == without_seconds(first.history)
         assert last_weights(again) == last_weights(first)
         assert best_weights(again) == best_weights(first)
+
+    def test_stored_differences_give_the_same_bits_as_differences_made_anew(self, train, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        without = train(EVENTFUL)
+        assert not (tmp_path / "cache").exists()
+        train(RECIPE, cache_bytes=10**9)
+        # From here on there is nothing but the store: no picture may be decoded.
+        monkeypatch.setattr("trainable.data.resizing.open_picture", lambda path: pytest.fail(f"{path} was read"))
+        stored = train(EVENTFUL, cache_bytes=10**9)
+        assert without_seconds(stored.history) == without_seconds(without.history)
+        assert last_weights(stored) == last_weights(without)
+        assert best_weights(stored) == best_weights(without)
 
     def test_a_stage_in_bfloat16_leaves_no_trace_on_a_later_trial(self, train):
         first = train(RECIPE)

@@ -22,6 +22,7 @@ def run(monkeypatch, tmp_path, data_folder, checkpoint):
     """Runs the command with a recipe in `tmp_path/recipe.yaml`; more arguments override the usual ones."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "recipe.yaml").write_text("# how to train it again\n" + RECIPE.to_yaml())
 
     def invoke(**changes):

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 from transformers import DetrImageProcessorPil
-from transformers.image_transforms import get_size_with_aspect_ratio
-from transformers.image_utils import get_image_size_for_max_height_width
 
-from trainable.data.difference import difference, open_picture
 from trainable.data.pairs import Pair
+from trainable.data.resizing import resized_difference, resized_size
+from trainable.data.store import DifferenceStore
 
 
 class MovedObjectDataset(Dataset):
@@ -21,11 +20,13 @@ class MovedObjectDataset(Dataset):
         pairs: checked pairs, as `read_pairs` gives them.
         processor: resizes and normalises; nothing else here does. It is called without padding and without annotations,
             since its padding would rewrite boxes, which are normalised to the picture, into the padded frame.
+        store: has the pairs' resized differences; None makes each of them when it is asked for. Items are the same.
     """
 
-    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil):
+    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil, store: DifferenceStore | None = None):
         self.pairs = pairs
         self.processor = processor
+        self.store = store
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -43,17 +44,18 @@ class MovedObjectDataset(Dataset):
             ValueError: the pictures of the pair now differ in size; the message names both files.
         """
         pair = self.pairs[index]
-        before, after = open_picture(pair.before), open_picture(pair.after)
-        if before.size != after.size:
-            raise ValueError(f"{pair.before} is {before.size} (width, height), {pair.after} is {after.size}")
-        inputs = self.processor(images=difference(before, after), do_pad=False, return_tensors="pt")
+        picture = self.store[pair] if self.store else resized_difference(pair, self.processor)
+        inputs = self.processor(
+            images=picture, input_data_format="channels_first", do_resize=False, do_pad=False, return_tensors="pt"
+        )
         pixel_values = inputs["pixel_values"][0]
+        width, height = pair.size
         boxes_cxcywh_normalised = torch.tensor(pair.labels.boxes_cxcywh_normalised, dtype=torch.float32)
         labels = {
             "class_labels": torch.tensor(pair.labels.class_ids, dtype=torch.int64),
             "boxes": boxes_cxcywh_normalised.reshape(-1, 4),  # [n, 4] also where n is 0
             "image_id": torch.tensor([index]),
-            "orig_size": torch.tensor([before.height, before.width]),
+            "orig_size": torch.tensor([height, width]),
             "size": torch.tensor(pixel_values.shape[-2:]),
         }
         return {"pixel_values": pixel_values, "labels": labels}
@@ -101,17 +103,5 @@ def padded_size(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> tupl
         pairs: all pairs of the data set, train and val together; at least one.
         processor: the one that the data set is given.
     """
-    resized = [_resized(height, width, processor) for width, height in {pair.size for pair in pairs}]
-    return max(height for height, _ in resized), max(width for _, width in resized)
-
-
-def _resized(height: int, width: int, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width after the processor's resizing, by the branches of `DetrImageProcessorPil.resize`."""
-    size: Any = processor.size  # a SizeDict, though annotated as the dict it is made from
-    if not processor.do_resize:
-        return height, width
-    if size.shortest_edge and size.longest_edge:
-        return get_size_with_aspect_ratio((height, width), size.shortest_edge, size.longest_edge)
-    if size.max_height and size.max_width:
-        return get_image_size_for_max_height_width((height, width), size.max_height, size.max_width)
-    return size.height, size.width
+    heights, widths = zip(*(resized_size(pair, processor) for pair in pairs), strict=True)
+    return max(heights), max(widths)

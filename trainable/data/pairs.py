@@ -27,6 +27,8 @@ class Pair:
     size: tuple[int, int]
     """Width and height of both pictures in pixels, after EXIF orientation."""
     labels: Labels
+    pictures_digest: str
+    """`pictures_digest` of both pictures when they were checked."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,15 @@ def read_pairs(
     return PairData(str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults))
 
 
+def pictures_digest(before: Path, after: Path) -> str:
+    """SHA-256, in hex, over the contents of both files; the same wherever they lie.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return _joined(_digests(before, after))
+
+
 @dataclass(frozen=True)
 class _Check:
     """What came of checking one pair: the pair and a digest of its three files, or else its faults."""
@@ -117,12 +128,16 @@ def _check_pair(id_: str, files: PairFiles, number_of_classes: int | None, pixel
     if faults:
         return _Check(id_, faults)
     before, after = files.before[id_][0].absolute(), files.after[id_][0].absolute()
-    return _Check(id_, [], Pair(id_, before, after, size, labels), _digest(before, after, files.labels[id_][0]))
+    digests = _digests(before, after, files.labels[id_][0])
+    return _Check(id_, [], Pair(id_, before, after, size, labels, _joined(digests[:2])), _joined(digests))
 
 
-def _digest(*paths: Path) -> str:
-    digests = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)
-    return hashlib.sha256(digests).hexdigest()
+def _digests(*paths: Path) -> list[bytes]:
+    return [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+
+
+def _joined(digests: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _derived_names(checks: Sequence[_Check]) -> tuple[str, ...]:

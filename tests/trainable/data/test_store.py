@@ -1,0 +1,258 @@
+"""The store of differences: the same items with and without it, whoever fills, shares, damages or drops it."""
+
+import dataclasses
+import hashlib
+import logging
+import multiprocessing
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import DetrImageProcessorPil
+
+import trainable.data.store
+from trainable.data.annotations import Labels
+from trainable.data.dataset import MovedObjectDataset
+from trainable.data.difference import PictureError, difference, open_picture
+from trainable.data.pairs import Pair, pictures_digest
+from trainable.data.resizing import resized_difference
+from trainable.data.store import VERSION, open_store
+
+PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64})
+SIZES = ((64, 48), (48, 64), (101, 37), (33, 97), (3, 5), (64, 48))
+PLENTY = 10**9
+
+
+def make_pairs(folder: Path, seed: int = 0) -> tuple[Pair, ...]:
+    """Pairs of noise on disk, one for each of `SIZES`, which are width and height."""
+    random = np.random.default_rng(seed)
+    folder.mkdir()
+    pairs = []
+    for index, (width, height) in enumerate(SIZES):
+        before, after = folder / f"{index}-before.png", folder / f"{index}-after.png"
+        for path in (before, after):
+            Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+        labels = Labels((0,), ((0.5, 0.5, 0.2, 0.2),))
+        pairs.append(Pair(f"p{index}", before, after, (width, height), labels, pictures_digest(before, after)))
+    return tuple(pairs)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return make_pairs(tmp_path / "pairs")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The ids of the pairs whose difference was made, as they are made."""
+    ids = []
+
+    def make(pair, processor):
+        ids.append(pair.id)
+        return resized_difference(pair, processor)
+
+    monkeypatch.setattr(trainable.data.store, "resized_difference", make)
+    return ids
+
+
+def files_of(cache):
+    return sorted(path.suffix for path in (cache / "differences").iterdir())
+
+
+class TestItems:
+    @pytest.mark.parametrize(
+        "processor",
+        [
+            PROCESSOR,
+            DetrImageProcessorPil(size={"shortest_edge": 800, "longest_edge": 1333}),
+            DetrImageProcessorPil(size={"height": 41, "width": 30}, resample=3, image_mean=[0.05] * 3),
+            DetrImageProcessorPil(size={"max_height": 40, "max_width": 70}, do_normalize=False),
+            DetrImageProcessorPil(do_resize=False),
+            DetrImageProcessorPil(do_resize=False, do_rescale=False, do_normalize=False),
+        ],
+    )
+    def test_items_are_what_the_processor_makes_of_the_difference_to_the_last_bit(self, pairs, cache, processor):
+        store = open_store(pairs, processor, PLENTY, cache)
+        with_store, without = MovedObjectDataset(pairs, processor, store), MovedObjectDataset(pairs, processor)
+        for index, pair in enumerate(pairs):
+            picture = difference(open_picture(pair.before), open_picture(pair.after))
+            whole = processor(images=picture, do_pad=False, return_tensors="pt")["pixel_values"][0]
+            for item in (with_store[index], without[index]):
+                assert item["pixel_values"].dtype == whole.dtype and torch.equal(item["pixel_values"], whole)
+            for name, value in without[index]["labels"].items():
+                assert torch.equal(with_store[index]["labels"][name], value)
+
+    def test_pixels_that_change_need_a_new_version(self, pairs):
+        """Where this fails, `VERSION` must go up with it: caches of users hold what the old code made."""
+        digest = hashlib.sha256(b"".join(resized_difference(pair, PROCESSOR).tobytes() for pair in pairs)).hexdigest()
+        assert (VERSION, digest[:16]) == (1, "2397c4b6f6a7c7b6")
+
+    def test_a_pair_that_the_store_was_not_opened_for_is_refused(self, pairs, cache, tmp_path):
+        with pytest.raises(KeyError):
+            open_store(pairs, PROCESSOR, PLENTY, cache)[make_pairs(tmp_path / "others", seed=1)[0]]
+
+
+class TestFilling:
+    def test_each_difference_is_made_once_whoever_opens_the_store(self, pairs, cache, made):
+        for _ in range(2):
+            store = open_store(pairs, PROCESSOR, PLENTY, cache)
+            for pair in pairs:
+                store[pair]
+        assert sorted(made) == sorted(pair.id for pair in pairs)
+        assert files_of(cache) == ["", ".pixels"]
+
+    def test_a_data_set_that_was_moved_or_split_anew_finds_its_store(self, pairs, cache, made, tmp_path):
+        open_store(pairs, PROCESSOR, PLENTY, cache)
+        made.clear()
+        folder = (tmp_path / "pairs").rename(tmp_path / "moved")
+        moved = [
+            dataclasses.replace(pair, before=folder / pair.before.name, after=folder / pair.after.name)
+            for pair in reversed(pairs)
+        ]
+        open_store(moved, PROCESSOR, PLENTY, cache)
+        assert not made
+
+    def test_other_settings_and_other_pictures_have_stores_of_their_own(self, pairs, cache, tmp_path):
+        larger = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 65})
+        others = make_pairs(tmp_path / "others", seed=1)
+        stores = {open_store(*asked, PLENTY, cache).path for asked in ((pairs, PROCESSOR), (pairs, larger))}
+        assert len(stores | {open_store(others, PROCESSOR, PLENTY, cache).path}) == 3
+
+    def test_several_processes_at_once_fill_it_once(self, pairs, cache, tmp_path):
+        context = multiprocessing.get_context("fork")
+        together = context.Barrier(3)
+        workers = [context.Process(target=_open_and_check, args=(pairs, cache, together)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(timeout=60)
+        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+        assert len((tmp_path / "filled").read_text().split()) == len(pairs)
+
+    def test_a_fill_that_was_killed_leaves_nothing_that_counts(self, pairs, cache, made):
+        path = open_store(pairs, PROCESSOR, PLENTY, cache).path
+        unfinished = path.rename(path.with_suffix(".unfinished"))
+        made.clear()
+        open_store(pairs, PROCESSOR, PLENTY, cache)
+        assert len(made) == len(pairs) and not unfinished.exists()
+
+    def test_a_broken_picture_is_named_and_no_store_is_left(self, pairs, cache):
+        pairs[3].after.write_bytes(pairs[3].after.read_bytes()[:60])
+        with pytest.raises(PictureError, match=r"3-after\.png: cannot be read as a picture"):
+            open_store(pairs, PROCESSOR, PLENTY, cache)
+        pairs[3].after.unlink()
+        with pytest.raises(PictureError, match=r"3-after\.png"):
+            open_store(pairs, PROCESSOR, PLENTY, cache)
+        assert files_of(cache) == [""]
+
+    def test_a_picture_that_changed_since_the_check_is_not_kept_under_the_old_ones_name(self, pairs, cache):
+        shutil.copy(pairs[0].before, pairs[5].before)
+        with pytest.raises(PictureError, match=r"5-before\.png or .*5-after\.png has changed since it was checked"):
+            open_store(pairs, PROCESSOR, PLENTY, cache)
+        assert files_of(cache) == [""]
+
+    def test_a_store_goes_to_another_process_by_pickle(self, pairs, cache, made):
+        store = open_store(pairs, PROCESSOR, PLENTY, cache)
+        copy = pickle.loads(pickle.dumps(store))
+        made.clear()
+        assert all(np.array_equal(copy[pair], store[pair]) for pair in pairs) and not made
+
+
+class TestDamage:
+    @pytest.mark.parametrize("offset", [10, -1])
+    def test_a_damaged_picture_is_made_anew_and_said_so(self, pairs, cache, made, caplog, offset):
+        store = open_store(pairs, PROCESSOR, PLENTY, cache)
+        whole = store.path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1
+        store.path.write_bytes(damaged)
+        made.clear()
+        assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
+        assert len(made) == 1 and f"damaged at pair {made[0]}" in caplog.text
+        assert store.path.read_bytes() == whole
+
+    def test_a_file_cut_short_under_an_open_store_is_noticed(self, pairs, cache, made):
+        store = open_store(pairs, PROCESSOR, PLENTY, cache)
+        whole = store.path.read_bytes()
+        os.truncate(store.path, 100)
+        assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
+        assert store.path.read_bytes() == whole
+
+    def test_a_file_cut_short_is_made_anew_when_it_is_opened(self, pairs, cache, made, caplog):
+        path = open_store(pairs, PROCESSOR, PLENTY, cache).path
+        whole = path.read_bytes()
+        os.truncate(path, len(whole) - 1)
+        made.clear()
+        open_store(pairs, PROCESSOR, PLENTY, cache)
+        assert path.read_bytes() == whole and len(made) == len(pairs)
+        assert "is damaged and is made anew" in caplog.text
+
+
+class TestRoom:
+    def test_no_cache_is_no_store_and_no_folder(self, pairs, cache, caplog):
+        assert open_store(pairs, PROCESSOR, 0, cache) is None
+        assert not cache.exists() and not caplog.text
+
+    def test_the_least_recently_used_store_is_dropped_for_a_new_one(self, cache, tmp_path):
+        first, second, third = (make_pairs(tmp_path / name, seed) for seed, name in enumerate("abc"))
+        paths, size = [], 0
+        for age, pairs in ((200, first), (100, second)):
+            store = open_store(pairs, PROCESSOR, PLENTY, cache)
+            paths.append(store.path)
+            size = store.bytes
+            os.utime(store.path, (store.path.stat().st_atime - age,) * 2)
+        del store
+        open_store(first, PROCESSOR, PLENTY, cache)  # now the second is the one that was used longest ago
+        newest = open_store(third, PROCESSOR, 2 * size, cache)
+        assert [path.exists() for path in (*paths, newest.path)] == [True, False, True]
+
+    def test_a_store_in_use_is_not_dropped(self, pairs, cache, tmp_path, caplog):
+        in_use = open_store(pairs, PROCESSOR, PLENTY, cache)
+        others = make_pairs(tmp_path / "others", seed=1)
+        assert open_store(others, PROCESSOR, in_use.bytes + 1, cache) is None
+        assert "GB in use, --cache-size allows" in caplog.text and in_use.path.exists()
+        del in_use
+        assert open_store(others, PROCESSOR, 10**6, cache)
+
+    def test_a_data_set_larger_than_the_cache_is_not_kept_and_drops_nothing(self, pairs, cache, tmp_path, caplog):
+        size, path = (store := open_store(pairs[:1], PROCESSOR, PLENTY, cache)).bytes, store.path
+        del store
+        assert open_store(pairs, PROCESSOR, size + 1, cache) is None
+        (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert "every trial makes its own: they take" in line.message
+        assert path.exists()
+        assert open_store(pairs[:1], PROCESSOR, size - 1, cache) is None, "it is there, but more than is allowed"
+
+    def test_a_full_disk_is_said(self, pairs, cache, monkeypatch, caplog):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+        assert open_store(pairs, PROCESSOR, PLENTY, cache) is None
+        assert "the disk of" in caplog.text and "has 1e-08 GB left" in caplog.text
+
+    def test_a_folder_that_cannot_be_used_is_said(self, pairs, cache, caplog):
+        cache.write_text("not a folder")
+        assert open_store(pairs, PROCESSOR, PLENTY, cache) is None
+        assert "differences are not cached" in caplog.text and str(cache) in caplog.text
+
+
+def _open_and_check(pairs, cache, together):
+    """A process that notes what it makes in the file `filled` beside the cache."""
+
+    def make(pair, processor):
+        with (cache.parent / "filled").open("a") as file:
+            file.write(f"{pair.id}\n")
+        return resized_difference(pair, processor)
+
+    trainable.data.store.resized_difference = make
+    together.wait(timeout=30)
+    store = open_store(pairs, PROCESSOR, PLENTY, cache)
+    assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
