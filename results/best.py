@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from results.journal import TrialRecord
-from results.metrics import write_evaluation
+from results.measures.metrics import write_evaluation
+from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
-from results.operating_point import PointRule
 from results.overlays import write_overlays
 from results.tensorboard_best import write_best_events
 from trainable.data.pairs import PairData

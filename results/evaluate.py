@@ -16,7 +16,7 @@ from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
 if TYPE_CHECKING:
-    from results.operating_point import PointRule
+    from results.measures.operating_point import PointRule
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -69,7 +69,7 @@ def main(
     except OSError as error:
         _stop(f"--out {out}: cannot be made: {error.strerror}")
     # Torch and transformers take seconds to import: only now that the data are good.
-    from results.operating_point import PointRule
+    from results.measures.operating_point import PointRule
 
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
 
@@ -77,7 +77,7 @@ def main(
 def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", cpus: int, out: Path) -> None:
     import transformers
 
-    from results.metrics import evaluate_checkpoint, write_evaluation
+    from results.measures.metrics import evaluate_checkpoint, write_evaluation
     from trainable.data.dataset import padded_size
     from trainable.model import ModelError, class_names, load_processor
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from results.canvas import Mark, Panel, Pen, draw_sheet
-from results.operating_point import IOU_THRESHOLD
+from results.measures.operating_point import IOU_THRESHOLD
 from trainable.data.difference import difference, open_picture
 from trainable.data.pairs import Pair
 from trainable.detection import Detections, Truths, match

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
-from results.coco import coco_results
+from results.measures.coco import coco_results
 from results.overlays import draw_predictions
 from results.picture_pairs import PicturePair
 from trainable.data.difference import difference, open_picture

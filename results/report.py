@@ -18,21 +18,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from results.charts.chart import DARK, STATUS_WORDS, Chart
-from results.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
-from results.charts.failures import calibration_plot, error_split
-from results.charts.operating_point import f1_surface, precision_recall, score_curves
-from results.charts.parameters import importance_bars, parallel_coordinates, slices
-from results.charts.recipe import recipe_timeline
-from results.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
-from results.charts.workers import worker_timeline
-from results.contents import RunContents, RunError, read_run
-from results.formatting import count, figure, percent, ratio
-from results.importance import completed, importances
 from results.journal import JournalError, TrialRecord
-from results.report_pictures import read_pictures
-from results.report_rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
-from results.verdict import further_sentences, headline
+from results.page.charts.chart import DARK, STATUS_WORDS, Chart
+from results.page.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
+from results.page.charts.failures import calibration_plot, error_split
+from results.page.charts.operating_point import f1_surface, precision_recall, score_curves
+from results.page.charts.parameters import importance_bars, parallel_coordinates, slices
+from results.page.charts.recipe import recipe_timeline
+from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
+from results.page.charts.workers import worker_timeline
+from results.page.contents import RunContents, RunError, read_run
+from results.page.formatting import count, figure, percent, ratio
+from results.page.importance import completed, importances
+from results.page.pictures import read_pictures
+from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
+from results.page.verdict import further_sentences, headline
 from trainable.trial_folder import write_atomically
 
 FEW_TRIALS = 20
@@ -40,7 +40,7 @@ FEW_TRIALS = 20
 MOST_FAULTS = 200
 MOST_PAIRS = 12
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "page" / "templates"
 
 app = typer.Typer(add_completion=False)
 

@@ -8,8 +8,8 @@ import pandas as pd
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from results.operating_point import IOU_THRESHOLD
-from results.sweep import SCORE_THRESHOLDS
+from results.measures.operating_point import IOU_THRESHOLD
+from results.measures.sweep import SCORE_THRESHOLDS
 
 
 def write_best_events(folder: Path, best: Path, epoch: int) -> None:

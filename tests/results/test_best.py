@@ -7,8 +7,8 @@ import pytest
 
 from results.best import TOLERANCE, write_best
 from results.journal import TrialRecord
-from results.metrics import evaluate_checkpoint
-from results.operating_point import PointRule
+from results.measures.metrics import evaluate_checkpoint
+from results.measures.operating_point import PointRule
 from trainable.data.dataset import padded_size
 from trainable.model import load_model, load_processor
 from trainable.recipe import REFERENCE, Recipe

@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from results.best import write_best, write_test
 from results.evaluate import app
 from results.journal import TrialRecord
-from results.metrics import evaluate_checkpoint
-from results.operating_point import PointRule
+from results.measures.metrics import evaluate_checkpoint
+from results.measures.operating_point import PointRule
 from trainable.data.dataset import padded_size
 from trainable.data.pairs import Pair, PairData
 from trainable.evaluation import Evaluation

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, pipeline
 from typer.testing import CliRunner, Result
 
-from results.metrics import evaluate_checkpoint
+from results.measures.metrics import evaluate_checkpoint
 from results.predict import app
 from trainable.data.annotations import read_labels
 from trainable.data.dataset import padded_size

@@ -15,13 +15,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import results.report
-from results.bootstrap import bootstrap_intervals
-from results.calibration import calibration
-from results.contents import RunError
-from results.errors import count_errors
 from results.journal import Event, trial_records
+from results.measures.bootstrap import bootstrap_intervals
+from results.measures.calibration import calibration
+from results.measures.errors import count_errors
+from results.measures.sweep import IOU_THRESHOLDS, operating_point, sweep
+from results.page.contents import RunError
 from results.report import write_report
-from results.sweep import IOU_THRESHOLDS, operating_point, sweep
 from trainable.detection import Detections, Truths, match
 from trainable.recipe import Recipe, Stage, reference
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.pr_curve import metadata
 from tensorboard.util import tensor_util
 
-from results.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
+from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
 from results.tensorboard_best import write_best_events
 from trainable.detection import Detections, Truths, match
 

@@ -7,7 +7,7 @@ from faster_coco_eval import COCOeval_faster
 from transformers import DetrImageProcessorPil
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
-from results.coco import coco_labels, coco_metrics, coco_results
+from results.measures.coco import coco_labels, coco_metrics, coco_results
 from trainable.detection import (
     Detections,
     Truths,

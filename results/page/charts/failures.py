@@ -4,9 +4,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
-from results.errors import ERRORS
-from results.formatting import count, percent, ratio
+from results.measures.errors import ERRORS
+from results.page.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
+from results.page.formatting import count, percent, ratio
 
 
 def error_split(errors: dict[str, int]) -> Chart | None:

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from results.charts.chart import ACCENT, FAINT, GROUND, INK, SERIES, Chart, chart, plain, short
-from results.formatting import ratio
-from results.sweep import ALL
+from results.measures.sweep import ALL
+from results.page.charts.chart import ACCENT, FAINT, GROUND, INK, SERIES, Chart, chart, plain, short
+from results.page.formatting import ratio
 
 MOST_CLASSES = 20
 """Classes that have a curve of their own."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from results.calibration import calibration
+from results.measures.calibration import calibration
 from trainable.detection import Matches
 
 

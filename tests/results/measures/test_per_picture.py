@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from results.pictures import counts_per_picture, flagged_beside_others, pairs_by_loss
+from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
 from trainable.detection import Detections, Truths, match
 
 BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]

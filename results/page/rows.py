@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from results.charts.chart import short, thinned
-from results.formatting import duration, figure, percent, ratio, setting
 from results.journal import TrialRecord
-from results.sweep import ALL
+from results.measures.sweep import ALL
+from results.page.charts.chart import short, thinned
+from results.page.formatting import duration, figure, percent, ratio, setting
 from trainable.recipe import PARTS
 
 MOST_TRIALS = 500

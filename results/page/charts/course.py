@@ -8,7 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.charts.chart import (
+from results.journal import TrialRecord
+from results.page.charts.chart import (
     ACCENT,
     INK,
     MOST_DOTS,
@@ -23,8 +24,7 @@ from results.charts.chart import (
     thinned,
     whole_ticks,
 )
-from results.formatting import count, duration, figure
-from results.journal import TrialRecord
+from results.page.formatting import count, duration, figure
 
 MOST_CURVES = 150
 MOST_POINTS = 60

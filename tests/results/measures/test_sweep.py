@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, operating_point, sweep
+from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, operating_point, sweep
 from trainable.detection import Detections, Truths, match, precision_recall_f1, scores_at
 
 NAMES = ("person", "car")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from results.operating_point import PointRule, recommend
-from results.sweep import IOU_THRESHOLDS, OperatingPoint, sweep
+from results.measures.operating_point import PointRule, recommend
+from results.measures.sweep import IOU_THRESHOLDS, OperatingPoint, sweep
 from trainable.detection import Detections, Truths, match
 
 BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5], [0.0, 0.5, 0.5, 1.0]])

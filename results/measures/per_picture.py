@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from results.disturbance import RULE
+from results.measures.disturbance import RULE
 from trainable.detection import Matches, Truths, precision_recall_f1
 
 

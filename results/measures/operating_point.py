@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.bootstrap import bootstrap_intervals
-from results.sweep import OperatingPoint, operating_point
+from results.measures.bootstrap import bootstrap_intervals
+from results.measures.sweep import OperatingPoint, operating_point
 from trainable.detection import Matches, scores_at
 
 IOU_THRESHOLD = 0.5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.errors import ERRORS, count_errors
+from results.measures.errors import ERRORS, count_errors
 from trainable.detection import Detections, Truths, match, scores_at
 
 PERSON, CAR = 0, 1

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from results.coco import coco_metrics, coco_results
+from results.measures.coco import coco_metrics, coco_results
 from trainable.detection import Detections, Truths
 
 NAMES = ("person", "car", "bike")

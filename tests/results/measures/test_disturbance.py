@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.disturbance import flagged
+from results.measures.disturbance import flagged
 from trainable.data.annotations import Labels
 from trainable.data.pairs import Pair
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.charts.chart import (
+from results.journal import TrialRecord
+from results.page.charts.chart import (
     FAINT,
     INK,
     MOST_DOTS,
@@ -18,8 +19,7 @@ from results.charts.chart import (
     short,
     thinned,
 )
-from results.formatting import count, percent
-from results.journal import TrialRecord
+from results.page.formatting import count, percent
 
 
 @dataclass(frozen=True)

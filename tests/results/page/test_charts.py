@@ -9,13 +9,13 @@ import torch
 from ray.tune.schedulers.async_hyperband import _Bracket
 from transformers import get_cosine_with_hard_restarts_schedule_with_warmup
 
-from results.charts.chart import DARK, loss_axis, plain, thinned
-from results.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
-from results.charts.recipe import POINTS_PER_STAGE, learning_rates
-from results.charts.rungs import epochs_spent, rungs, stopped_at_rungs
-from results.charts.workers import worker_stretches
-from results.importance import importances
 from results.journal import TrialRecord
+from results.page.charts.chart import DARK, loss_axis, plain, thinned
+from results.page.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
+from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates
+from results.page.charts.rungs import epochs_spent, rungs, stopped_at_rungs
+from results.page.charts.workers import worker_stretches
+from results.page.importance import importances
 
 STAGE = {"name": "heads", "trainable": ["class_head"], "epochs": 4, "learning_rate": 1e-3, "restart_cycles": 1}
 

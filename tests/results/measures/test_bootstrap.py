@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from results.bootstrap import bootstrap_intervals
+from results.measures.bootstrap import bootstrap_intervals
 from trainable.detection import precision_recall_f1
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from results.calibration import calibration
-from results.coco import coco_metrics
-from results.disturbance import flagged
-from results.errors import count_errors
-from results.operating_point import PointRule, recommend, recommended
-from results.pictures import counts_per_picture, flagged_beside_others, pairs_by_loss
-from results.sweep import IOU_THRESHOLDS, sweep
+from results.measures.calibration import calibration
+from results.measures.coco import coco_metrics
+from results.measures.disturbance import flagged
+from results.measures.errors import count_errors
+from results.measures.operating_point import PointRule, recommend, recommended
+from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
+from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import Pair
 from trainable.detection import match

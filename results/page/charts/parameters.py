@@ -6,7 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.charts.chart import (
+from results.journal import TrialRecord
+from results.page.charts.chart import (
     ACCENT,
     FAINT,
     MOST_DOTS,
@@ -22,9 +23,8 @@ from results.charts.chart import (
     thinned,
     whole_ticks,
 )
-from results.formatting import count, percent, setting
-from results.importance import is_logarithmic, is_numeric, parameter_values
-from results.journal import TrialRecord
+from results.page.formatting import count, percent, setting
+from results.page.importance import is_logarithmic, is_numeric, parameter_values
 
 MOST_PARAMETERS = 12
 MOST_AXES = 7
