@@ -71,6 +71,10 @@ def main(
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 
+    if split != "all":
+        console = Console(highlight=False, soft_wrap=True)
+        every = len(pairs.train) + len(pairs.val)
+        console.print(f"the {split} pairs of {every}; --split all takes every pair", style="dim")
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
 
 

@@ -100,7 +100,9 @@ def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out
     threshold, source = _score_threshold(score, recommended)
     found = []
     predicted = predict(model, processor, pairs, threshold)
-    for prediction in track(predicted, "predicting", len(pairs), console=console, transient=True):
+    for prediction in track(
+        predicted, "predicting", len(pairs), console=console, transient=True, disable=not console.is_terminal
+    ):
         write_prediction(prediction, names, threshold, out)
         found.append(prediction)
     write_summary(found, names, checkpoint, threshold, out)

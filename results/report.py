@@ -209,7 +209,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
     asked, environment = contents.asked, contents.environment
     flags = {name: value for name, value in asked.items() if name != "identity" and value is not None}
     return {
-        "command": environment.get("command") or _command(asked),
+        "command": _command(asked),
         "resume": shlex.join(["python", "search/run.py", "--resume", str(contents.path)]),
         "train": contents.train_command,
         "asked": flags,
@@ -222,7 +222,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
 
 
 def _command(asked: dict[str, Any]) -> str:
-    """The search's command line from what it was asked, for a run that did not get to write `environment.json`."""
+    """The search's command line from what it was asked, however often it was resumed since."""
     words = ["python", "search/run.py"]
     for name, value in asked.items():
         if name == "identity" or value is None or value is False:

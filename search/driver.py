@@ -12,7 +12,15 @@ from rich.markup import escape
 from results.journal import Journal, JournalError
 from search.inputs import InputError, Inputs, checked_inputs
 from search.options import Options
-from search.run_folder import RunFolderError, check_identity, create_run, identity_of, refuse_taken_name, resume_command
+from search.run_folder import (
+    RunFolderError,
+    check_identity,
+    create_run,
+    identity_of,
+    refuse_taken_name,
+    resume_command,
+    update_run,
+)
 from search.study import Budget, SearchStudy
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
@@ -36,21 +44,26 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
             refuse_taken_name(options)
         inputs = checked_inputs(options, console)
         identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
-        if resumed and not force:
-            check_identity(options.run, identity)
-        if not resumed:
+        if resumed:
+            if not force:
+                check_identity(options.run, identity)
+            update_run(options, identity)
+        else:
             create_run(options, identity)
         with closing(Journal(options.run / "journal.jsonl")) as journal:
             return _search(options, inputs, journal, console)
     except DataError as error:
-        options.run.mkdir(parents=True, exist_ok=True)
-        write_report(error.faults, options.run / "data_report.csv")
         errors.print(str(error), markup=False)
-        errors.print(f"all of them: {options.run / 'data_report.csv'}", markup=False)
+        if len(error.faults) > 1:  # A single one, such as a mistyped path, is told in full.
+            options.run.mkdir(parents=True, exist_ok=True)
+            write_report(error.faults, options.run / "data_report.csv")
+            errors.print(f"all of them: {options.run / 'data_report.csv'}", markup=False)
     except (SpaceError, RunFolderError, JournalError, InputError) as error:
         errors.print(str(error), markup=False)
     except KeyboardInterrupt:
-        errors.print("\ninterrupted; nothing was started", markup=False)
+        started = (options.run / "search.yaml").exists()
+        how = f"go on with: {resume_command(options.run)}" if started else "nothing was started"
+        errors.print(f"\ninterrupted; {how}", markup=False)
         return INTERRUPTED
     return BAD_INPUT
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError
 from rich.console import Console
 
 from results.best import Best, write_best, write_test
@@ -24,7 +25,7 @@ from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData
 from trainable.evaluation import Evaluation
-from trainable.model import load_processor
+from trainable.model import ModelError, load_processor
 from trainable.trial_folder import drop_checkpoints
 
 DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
@@ -56,7 +57,7 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     try:
         with console.status("evaluating the best model"):
             written, on_test = _evaluate_best(options, best, inputs, resources)
-    except (PictureError, OSError) as error:  # A picture or the disk went away; the trials are safe all the same.
+    except (PictureError, ModelError, OSError, RuntimeError, RayError) as error:  # The trials are safe all the same.
         report.write(records)
         print_not_evaluated(options, best, error, console)
         return NOT_EVALUATED
@@ -72,7 +73,8 @@ def _evaluate_best(
 
     def evaluate(model: Path, data: PairData, evaluated: tuple[Pair, ...]) -> Evaluation:
         padded = padded_size((*data.train, *data.val), load_processor(inputs.checkpoint))
-        task = partial(evaluate_checkpoint, model.resolve(), evaluated, data.names, padded, resources.cpus)
+        device = "cuda" if resources.gpus else "cpu"
+        task = partial(evaluate_checkpoint, model.resolve(), evaluated, data.names, padded, resources.cpus, device)
         return on_trial_resources(options, resources, task)
 
     run, pairs, test = options.run, inputs.pairs, inputs.test

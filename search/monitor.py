@@ -1,7 +1,9 @@
 """What follows a search while it goes on: the console, TensorBoard, the study's database and the report."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 
@@ -28,7 +30,9 @@ class Monitor:
         self.study = study
         self.progress = Progress(study, options.trials, concurrent, console)
         self.mirror = StudyMirror(options.run / "optuna.db")
-        self.report = LiveReport(options.run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
+        self._say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+        self._said: set[str] = set()
+        self.report = LiveReport(options.run, self._say)
         self._stack = ExitStack()
         self.board = rebuild(options.run / "tensorboard", list(study.records.values()))
         self._seen = len(study.journal.events)
@@ -37,8 +41,8 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         self._stack.callback(lambda: self.report.write(self.study.records.values()))
         self._stack.enter_context(self.progress)
-        self._stack.callback(self.board.close)
-        self._stack.callback(self.mirror.sync, self.study.optuna)
+        self._stack.callback(self._derive, "tensorboard/", self.board.close)
+        self._stack.callback(self._derive, "optuna.db", partial(self.mirror.sync, self.study.optuna))
         self._stack.callback(self.tick)
         return self
 
@@ -52,11 +56,20 @@ class Monitor:
         for event in new:
             record: TrialRecord = self.study.records[event["trial"]]
             if event["event"] == "reported":
-                self.board.reported(record, event["metrics"])
+                self._derive("tensorboard/", partial(self.board.reported, record, event["metrics"]))
             elif event["event"] == "ended":
-                self.board.ended(record)
-                self.mirror.sync(self.study.optuna)
+                self._derive("tensorboard/", partial(self.board.ended, record))
+                self._derive("optuna.db", partial(self.mirror.sync, self.study.optuna))
         self._unreported |= bool(new)
         if self._unreported and self.report.follow(self.study.records.values()):
             self._unreported = False
         self.progress.tick()
+
+    def _derive(self, what: str, write: Callable[[], Any]) -> None:
+        """Writes something that can be made again; what goes wrong with it is said once and costs no trial."""
+        try:
+            write()
+        except Exception as error:  # Whatever it is, it must not end the search.
+            if what not in self._said:
+                self._said.add(what)
+                self._say(f"{what} cannot be written: {type(error).__name__}: {error}")

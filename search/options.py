@@ -112,7 +112,7 @@ class Options:
             None if self.reduction > 1 else f"--reduction: a number above 1, got {self.reduction:g}",
             _at_least("--max-concurrent", self.max_concurrent, 1),
             _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
-            _at_least("--gpus-per-trial", self.gpus_per_trial, 0),
+            _share("--gpus-per-trial", self.gpus_per_trial),
             None if 0 <= self.cache_size < math.inf else f"--cache-size: GB, at least 0, got {self.cache_size:g}",
             _at_least("--subset", self.subset, 1),
             _share("--min-precision", self.min_precision),

@@ -28,7 +28,7 @@ def _duration(text: str) -> float:
         raise typer.BadParameter(str(error), param_hint="--time-budget") from None
 
 
-DATA, SEARCH, MACHINE, RUN = "What to learn from", "How to search", "What it may use", "Where it is written"
+DATA, SEARCH, MACHINE, RUN = "What to learn from", "How to search", "What it may use", "What is written"
 
 
 @app.command(help=__doc__)
@@ -74,7 +74,7 @@ def main(
     max_epochs: Annotated[
         int | None,
         typer.Option(
-            help="Most epochs of a trial",
+            help="Most epochs of a trial, at least 3",
             show_default="24 with the embedded checkpoint, else 120",
             rich_help_panel=SEARCH,
         ),
@@ -254,9 +254,9 @@ def main(
         else:
             epochs = max_epochs if max_epochs is not None else (DEFAULT_EPOCHS if model else SAMPLE_EPOCHS)
             options = Options(
-                space=space,
+                space=_with_absolute_path(space),
                 data=str(data.resolve()) if data else None,
-                model=model or EMBEDDED,
+                model=_absolute_if_there(model) if model else EMBEDDED,
                 trials=trials,
                 max_epochs=epochs,
                 grace=grace_of(epochs, grace),
@@ -284,6 +284,16 @@ def main(
     from search.driver import conduct
 
     raise typer.Exit(conduct(options, resumed=resume is not None, force=force, console=console))
+
+
+def _absolute_if_there(text: str) -> str:
+    """A path that exists, made absolute, so that a run can be resumed from elsewhere; else the text, such as a name."""
+    return str(Path(text).resolve()) if Path(text).exists() else text
+
+
+def _with_absolute_path(space: str) -> str:
+    path, colon, function = space.rpartition(":")
+    return f"{_absolute_if_there(path)}:{function}" if colon else space
 
 
 def _refuse_beside_resume(given: set[str]) -> None:

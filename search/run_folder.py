@@ -40,17 +40,26 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         RunFolderError: the name is taken, or the folder cannot be written.
     """
     path = options.run / "search.yaml"
-    text = yaml.safe_dump({**asdict(options), "identity": identity}, sort_keys=False, allow_unicode=True)
+    text = _search_yaml(options, identity)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:  # Another search took it while this one checked its data.
         refuse_taken_name(options)
+        raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
     except OSError as error:
         raise RunFolderError(
             f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"
         ) from None
+
+
+def update_run(options: Options, identity: dict[str, str]) -> None:
+    """Writes what a resume has changed into `search.yaml`, in one step: the next resume goes on from there."""
+    path = options.run / "search.yaml"
+    scratch = path.with_name("search.yaml.tmp")
+    scratch.write_text(_search_yaml(options, identity), encoding="utf-8")
+    scratch.replace(path)
 
 
 def resume_options(run: Path, changed: dict[str, Any]) -> Options:
@@ -107,6 +116,10 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
 def resume_command(run: Path) -> str:
     """The command that goes on with a run."""
     return shlex.join(["python", "search/run.py", "--resume", str(run)])
+
+
+def _search_yaml(options: Options, identity: dict[str, str]) -> str:
+    return yaml.safe_dump({**asdict(options), "identity": identity}, sort_keys=False, allow_unicode=True)
 
 
 def _hash(files: list[Path]) -> str:

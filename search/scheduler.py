@@ -22,6 +22,7 @@ class FairASHA(ASHAScheduler):
         # One more than any trial has: reaching the budget is a trial's own end, not a stop.
         super().__init__("epoch", "val_loss", "min", max_epochs + 1, grace, reduction)
         self.stopped: set[int] = set()
+        self._ids: dict[int, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Records the result in its rung and says whether the trial goes on."""
@@ -42,11 +43,12 @@ class FairASHA(ASHAScheduler):
             self.on_trial_result(None, trial, event["metrics"])
 
     def adopt(self, number: int, trial_id: str) -> None:
-        """Gives the rungs of a replayed trial to the live trial that goes on with it."""
+        """Gives a trial's places in the rungs to the live trial that goes on with it."""
+        before, self._ids[number] = self._ids.get(number, _replayed_id(number)), trial_id
         for bracket in self._brackets:  # No public way to rename a trial in Ray 2.60.
             for _, recorded in bracket._rungs:
-                if _replayed_id(number) in recorded:
-                    recorded[trial_id] = recorded.pop(_replayed_id(number))
+                if before in recorded:
+                    recorded[trial_id] = recorded.pop(before)
 
 
 def _replayed_id(number: int) -> str:

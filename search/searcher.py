@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 from results.journal import TrialRecord
 from search.scheduler import FairASHA
 from search.study import SearchStudy
-from trainable.trial_folder import ROW_FIELDS
+from trainable.trial_folder import ROW_FIELDS, drop_checkpoints
 
 DEATHS = 3
 """Times that a trial's process may die, each time for good in Ray's eyes, before the trial has failed."""
@@ -74,6 +74,8 @@ class StudySearcher(Searcher):
             self.deaths[number] = self.deaths.get(number, 0) + 1
             if self.deaths[number] >= DEATHS:
                 self.study.end(number, "FAILED", f"its process died {DEATHS} times without a message")
+        if record.status != "RUNNING":
+            drop_checkpoints(self.folder / f"{number:04d}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the searcher's memory."""

@@ -6,6 +6,7 @@ it drops ASHA's rungs, and a killed driver can leave its state unreadable.)
 """
 
 import dataclasses
+import json
 import time
 import warnings
 from collections.abc import Callable
@@ -173,7 +174,8 @@ class SearchStudy:
         """Draws a trial of the journal again; returns why it has no recipe, if so."""
         trial = self._next_trial()
         _, error = self._recipe(trial)
-        if (trial.number, trial.params) != (event["trial"], event["parameters"]):
+        drawn = json.loads(json.dumps(trial.params))  # As the journal keeps them: a tuple is a list there.
+        if (trial.number, drawn) != (event["trial"], event["parameters"]):
             raise JournalError(
                 f"{self.journal.path}: trial {event['trial']} was drawn with {event['parameters']}, but space "
                 f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"

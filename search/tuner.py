@@ -76,7 +76,8 @@ def connect(options: Options) -> Resources:
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else min(1.0, total.get("GPU", 0.0))
     fit = int(total.get("CPU", 0) // options.cpus_per_trial)
     if gpus:
-        fit = min(fit, int(total.get("GPU", 0.0) / gpus))
+        whole_gpus = int(total.get("GPU", 0.0))
+        fit = min(fit, whole_gpus * int(1 / gpus))  # A trial does not straddle two GPUs.
     if fit < 1:
         raise ClusterError(
             f"a trial needs {options.cpus_per_trial} CPU(s) and {gpus:g} GPU(s), but Ray has "
@@ -164,6 +165,7 @@ def _tuner(
             pairs=pairs,
             checkpoint=checkpoint_of(options.model),
             cpus=resources.cpus,
+            gpus=resources.gpus,
             cache_bytes=options.cache_bytes,
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},

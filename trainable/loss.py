@@ -154,4 +154,4 @@ def picture_losses(
 
 def _heads(model: DetrForObjectDetection, states: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [..., queries, classes + 1] and boxes [..., queries, 4] of decoder states [..., queries, d_model]."""
-    return model.class_labels_classifier(states).float(), model.bbox_predictor(states).sigmoid().float()
+    return model.class_labels_classifier(states).float(), model.bbox_predictor(states).float().sigmoid()

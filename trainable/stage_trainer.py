@@ -138,7 +138,9 @@ class StageTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW over the stage's parts, the backbone at its own multiple of the rate."""
         rate = self.stage.learning_rate
-        self.optimizer: Any = self.optimizer or torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=True)
+        # The fused one hides from the gradient scaler of float16 that it skipped a step.
+        fused = self.dtype is not torch.float16
+        self.optimizer: Any = self.optimizer or torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=fused)
         return self.optimizer
 
     def current_learning_rate(self) -> float:
@@ -195,7 +197,7 @@ def stage_seed(seed: int, stage: int) -> int:
 def torch_dtype(dtype: str) -> torch.dtype:
     """A recipe's `dtype` on this machine; `auto` is bfloat16 on a GPU that has it, else float32."""
     if dtype == "auto":
-        has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bfloat16 else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
 

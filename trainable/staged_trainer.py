@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,33 @@ def train_recipe(
     processor = load_processor(checkpoint)
     data = TrialData.of(pairs, processor, open_store((*pairs.train, *pairs.val), processor, cache_bytes))
     while (stage := trial.stage) is not None:
-        # A fresh model a stage: what an earlier Trainer wrapped or froze leaves no trace.
-        model = load_model(trial.start_weights or checkpoint, pairs.names, recipe.seed)
-        callback = _EpochCallback(trial, stage, report)
-        trainer = StageTrainer(model, trial.recipe, stage, data, folder / f"stage-{stage}", workers, [callback])
-        callback.trainer = trainer
-        resumed_from = trial.stage_checkpoint
-        try:
-            trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
-        finally:
-            _release(trainer)
+        _train_stage(trial, stage, data, pairs.names, checkpoint, report, workers)
+        # Trainer, its callbacks and the model refer to each other: only now can their memory be given back.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return trial
+
+
+def _train_stage(
+    trial: TrialFolder,
+    stage: int,
+    data: TrialData,
+    names: Sequence[str],
+    checkpoint: str | Path,
+    report: Callable[[Row], None],
+    workers: int,
+) -> None:
+    # A fresh model a stage: what an earlier Trainer wrapped or froze leaves no trace.
+    model = load_model(trial.start_weights or checkpoint, names, trial.recipe.seed)
+    callback = _EpochCallback(trial, stage, report)
+    trainer = StageTrainer(model, trial.recipe, stage, data, trial.path / f"stage-{stage}", workers, [callback])
+    callback.trainer = trainer
+    resumed_from = trial.stage_checkpoint
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
+    finally:
+        trainer.accelerator.free_memory()
 
 
 def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
@@ -136,12 +152,3 @@ class _EpochCallback(TrainerCallback):
             **evaluation.scores(),
             "seconds": self.seconds_before + time.monotonic() - self.started,
         }
-
-
-def _release(trainer: StageTrainer) -> None:
-    """Gives the stage's memory back before the next one, or the next trial, allocates its own."""
-    trainer.accelerator.free_memory()
-    trainer.__dict__.clear()  # Trainer, callbacks and optimizer refer to each other.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

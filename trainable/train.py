@@ -6,6 +6,7 @@ python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out train
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,8 +47,10 @@ def main(
         pairs = read_pairs(location, skip_bad=skip_bad, subset=subset, group_by=group_by)
     except (RecipeError, DataError) as error:
         _stop(error)
+    # A batch system's polite end is to us what Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, int(cache_size * 1e9), console)
 
 
@@ -98,13 +101,15 @@ def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
     Raises:
         RecipeError: `out` was begun with others.
     """
+    from trainable.trial_folder import write_atomically
+
     inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
     before = json.loads(kept.read_text()) if kept.exists() else inputs
     if changed := [name for name in inputs if inputs[name] != before[name]]:
         faults = [f"its progress is that of another --{name}; choose another --out" for name in changed]
         raise RecipeError(faults, str(out))
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(inputs))
+    write_atomically(kept, json.dumps(inputs))
 
 
 def _stop(error: Exception, code: int = 2) -> Any:

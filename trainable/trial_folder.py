@@ -95,6 +95,7 @@ class TrialFolder:
         kept = {self.weights_of(best_row(self.history)), self.weights_of(best_row(self.history, row["stage"]))}
         if self.weights_of(row) in kept:
             _save_weights(model, self.weights_of(row))
+        _sync(checkpoint)
         progress = {"history": self.history, "checkpoint": self._checkpoint}
         write_atomically(self.path / "progress.json", json.dumps(progress))
         for weights in set((self.path / "weights").iterdir()) - kept:
@@ -147,5 +148,14 @@ def _save_weights(model: DetrForObjectDetection, path: Path) -> None:
     scratch = path.with_name(path.name + ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     model.save_pretrained(scratch)
+    _sync(scratch)
     shutil.rmtree(path, ignore_errors=True)
     scratch.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    """Waits until a folder and its files are on the disk, not only in its cache: a power cut must not empty them."""
+    for path in (*folder.iterdir(), folder):
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.close(file)

@@ -20,7 +20,9 @@ from trainable.trial_folder import Row, write_atomically
 gc.freeze()
 
 
-def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, cache_bytes: int) -> None:
+def tune_trainable(
+    config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, gpus: float, cache_bytes: int
+) -> None:
     """Trains the recipe of `config` and reports every epoch to Ray Tune.
 
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
@@ -33,10 +35,14 @@ def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpu
         pairs: the data set.
         checkpoint: folder or hub name of the DETR to start from.
         cpus: cores that the trial may use.
+        gpus: GPUs that the trial may use; with 0 it trains on the CPU, whatever the machine has.
         cache_bytes: most bytes that a node may keep of resized differences; 0 keeps none.
     """
     # Two trials that each take all cores run many times slower than with their own.
     torch.set_num_threads(max(1, cpus))
+    if not gpus:
+        # Ray 2.60 leaves every GPU visible to a process that asked for none.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
@@ -54,4 +60,7 @@ def tune_trainable(config: dict[str, Any], pairs: PairData, checkpoint: str, cpu
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())
+        if isinstance(error, torch.AcceleratorError):
+            # The device's context is broken for good: the next trial needs a process of its own, and so does this one.
+            os._exit(1)
         tune.report({"failure": f"{type(error).__name__}: {error}"} | origin)

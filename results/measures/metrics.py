@@ -23,9 +23,14 @@ from trainable.trial_folder import write_atomically
 
 
 def evaluate_checkpoint(
-    checkpoint: str | Path, pairs: Sequence[Pair], names: Sequence[str], padded: tuple[int, int], cpus: int
+    checkpoint: str | Path,
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    padded: tuple[int, int],
+    cpus: int,
+    device: str | None = None,
 ) -> Evaluation:
-    """Loads a model and evaluates it in float32, on a GPU where there is one; the losses of each picture too.
+    """Loads a model and evaluates it in float32, the losses of each picture too.
 
     Args:
         checkpoint: made by `save_pretrained`, with its image processor.
@@ -33,9 +38,10 @@ def evaluate_checkpoint(
         names: class names of the data set; those of the model, or its class head is drawn anew.
         padded: height and width to which all pictures are padded; those of training give the figures of training.
         cpus: threads of the forward pass.
+        device: `cuda` or `cpu`; None is a GPU where there is one.
     """
     torch.set_num_threads(cpus)
-    model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(checkpoint, names).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dataset = MovedObjectDataset(pairs, load_processor(checkpoint))
     return evaluate(model, dataset, PairCollator(*padded), per_picture=True)
 

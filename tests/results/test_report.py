@@ -205,7 +205,7 @@ def test_a_full_search_is_told_in_numbers(full_run):
     assert "Run its model at score ≥ 0.80: precision 1.000 (95 % interval 1.000–1.000), recall 0.667" in page.text
     assert "Pruning saved 28 of 132 epochs, 21 %" in page.text
     assert "Only 15 trials completed." in page.text
-    assert "python search/run.py --trials 22" in page.text
+    assert "python search/run.py --space staged" in page.text and "--trials 22" in page.text
     assert "python trainable/train.py --recipe best/recipe.yaml" in page.text
     assert "no label" in page.text and "mend it" in page.text
 

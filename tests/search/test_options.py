@@ -43,7 +43,7 @@ def test_good_options_are_taken():
         ({"cpus_per_trial": 0}, "--cpus-per-trial: at least 1, got 0"),
         ({"cache_size": -1}, "--cache-size: GB, at least 0, got -1"),
         ({"cache_size": float("inf")}, "--cache-size: GB, at least 0, got inf"),
-        ({"gpus_per_trial": -0.5}, "--gpus-per-trial: at least 0, got -0.5"),
+        ({"gpus_per_trial": -0.5}, "--gpus-per-trial: a number from 0 to 1, got -0.5"),
         ({"subset": 0}, "--subset: at least 1, got 0"),
         ({"seed": -1}, "--seed: a whole number from 0 to 2**32 - 1, got -1"),
         ({"seed": 2**32}, "--seed: a whole number from 0 to 2**32 - 1, got 4294967296"),

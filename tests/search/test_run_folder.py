@@ -11,6 +11,7 @@ from search.run_folder import (
     identity_of,
     resume_command,
     resume_options,
+    update_run,
 )
 
 IDENTITY = {"data": "1" * 16, "model": "2" * 16, "space": "staged", "code": "3" * 16}
@@ -134,3 +135,10 @@ def test_a_run_may_be_renamed_to_whatever_the_file_system_takes(options):
     create_run(options, IDENTITY)
     renamed = options.run.rename(options.run.with_name("run (2)"))
     assert resume_options(renamed, {}).run == renamed
+
+
+def test_an_extension_that_was_interrupted_is_gone_on_with_by_the_plain_resume(options):
+    create_run(options, IDENTITY)
+    update_run(resume_options(options.run, {"trials": 99}), IDENTITY)
+    assert resume_options(options.run, {}).trials == 99
+    check_identity(options.run, IDENTITY)

@@ -10,8 +10,8 @@ from search.scheduler import FairASHA
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
-def start(asha: FairASHA, number: int):
-    trial = SimpleNamespace(trial_id=f"live-{number}", config={"number": number})
+def start(asha: FairASHA, number: int, round_: int = 1):
+    trial = SimpleNamespace(trial_id=f"live-{number}-{round_}", config={"number": number})
     asha.on_trial_add(None, trial)
     return trial
 
@@ -99,3 +99,14 @@ def test_an_adopted_trial_is_not_compared_with_itself(asha):
     assert report(asha, live, 2, 1.0001) == CONTINUE
     assert asha.debug_string() == cutoffs
     assert report(asha, start(asha, 2), 2, 1.1) == STOP
+
+
+def test_a_trial_that_is_sent_round_again_counts_once(asha):
+    first = start(asha, 1)
+    asha.adopt(1, first.trial_id)
+    report(asha, first, 2, 1.0)
+    cutoffs = asha.debug_string()
+    second = start(asha, 1, round_=2)
+    asha.adopt(1, second.trial_id)
+    assert report(asha, second, 2, 1.0001) == CONTINUE
+    assert asha.debug_string() == cutoffs

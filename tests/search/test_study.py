@@ -159,6 +159,19 @@ def test_a_changed_space_is_refused_with_what_was_drawn_and_what_would_be(search
     assert "journal.jsonl: trial 0 " in str(caught.value) and "space staged" in str(caught.value)
 
 
+def tuple_space(trial, max_epochs):
+    parts = trial.suggest_categorical("parts", [("class_head",), ("box_head", "class_head")])
+    return Recipe((Stage("heads", tuple(parts), 2, 1e-4), Stage("all", ("decoder",), max_epochs - 2, 1e-4)))
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_a_space_with_choices_that_json_does_not_know_is_resumed(search):
+    space = Space("mine.py:tuple_space", "", tuple_space, lambda max_epochs: None)
+    begun = search(space).run(4)
+    begun.journal.close()
+    assert len(search(space).study.finished) == 4
+
+
 def test_restart_cycles_are_capped_by_the_data():
     few, many = (fit_recipe(reference(120), Budget(120, 20, pictures, seed=0)) for pictures in (32, 3200))
     assert [stage.restart_cycles for stage in many.stages] == [5, 5, 5]

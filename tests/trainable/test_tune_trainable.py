@@ -22,7 +22,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
 
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
-        tune_trainable(config, pair_data, str(checkpoint), 1, 0)
+        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, cache_bytes=0)
         return reports
 
     return start
