@@ -4,6 +4,7 @@ import logging
 import signal
 import time
 from contextlib import closing
+from pathlib import Path
 
 import optuna
 from rich.console import Console
@@ -44,17 +45,17 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
             refuse_taken_name(options)
         inputs = checked_inputs(options, console)
         identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
-        if resumed:
-            if not force:
-                check_identity(options.run, identity)
-            update_run(options, identity)
-        else:
+        if not resumed:
             create_run(options, identity)
+        elif not force:
+            check_identity(options.run, identity)
         with closing(Journal(options.run / "journal.jsonl")) as journal:
+            if resumed:
+                update_run(options, identity)
             return _search(options, inputs, journal, console)
     except DataError as error:
         errors.print(str(error), markup=False)
-        if len(error.faults) > 1:  # A single one, such as a mistyped path, is told in full.
+        if Path(options.data or "").exists():  # A mistyped path is no reason to make a folder.
             options.run.mkdir(parents=True, exist_ok=True)
             write_report(error.faults, options.run / "data_report.csv")
             errors.print(f"all of them: {options.run / 'data_report.csv'}", markup=False)
