@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from search.study import SAMPLERS
 from spaces.budget import default_grace
 
@@ -92,10 +90,6 @@ class Options:
     def cache_bytes(self) -> int:
         """`cache_size` in bytes."""
         return int(self.cache_size * 1e9)
-
-    def to_yaml(self) -> str:
-        """YAML with the options in the order of this class."""
-        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Options":

@@ -54,12 +54,20 @@ def train_recipe(
     processor = load_processor(checkpoint)
     data = TrialData.of(pairs, processor, open_store((*pairs.train, *pairs.val), processor, cache_bytes))
     while (stage := trial.stage) is not None:
+        _free_memory()
         _train_stage(trial, stage, data, pairs.names, checkpoint, report, workers)
-        # Trainer, its callbacks and the model refer to each other: only now can their memory be given back.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
     return trial
+
+
+def _free_memory() -> None:
+    """Gives back what the stage before held, or the trial before in this process, however that ended.
+
+    Before a stage rather than after it: Trainer, its callbacks and the model refer to each other, and the exception by
+    which Ray stops a trial keeps them alive until it is over.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _train_stage(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trainable.detection import Matches, precision_recall_f1
+from trainable.detection import Matches, Scores, precision_recall_f1
 
 IOU_THRESHOLDS = tuple(round(0.5 + i / 20, 2) for i in range(10))
 """0.50, 0.55, ..., 0.95."""
@@ -19,17 +19,11 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class OperatingPoint(Scores):
     """The score threshold to run a model at, and what it gives over all classes."""
 
     iou_threshold: float
     score_threshold: float
-    precision: float
-    recall: float
-    f1: float
-    tp: int
-    fp: int
-    fn: int
 
 
 def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
