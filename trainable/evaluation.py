@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
@@ -61,7 +62,12 @@ def evaluate(
     """
     # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
     loader = DataLoader(
-        dataset, EVALUATION_BATCH_SIZE, collate_fn=collator, num_workers=workers, generator=torch.Generator()
+        dataset,
+        EVALUATION_BATCH_SIZE,
+        collate_fn=collator,
+        num_workers=workers,
+        pin_memory=model.device.type == "cuda",
+        generator=torch.Generator(),
     )
     model.eval()
     sums, detections, truths, losses = LossSums(model.config), [], [], []
@@ -83,9 +89,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    labels = [{name: value.to(device) for name, value in label.items()} for label in batch["labels"]]
-    return {
-        "pixel_values": batch["pixel_values"].to(device),
-        "pixel_mask": batch["pixel_mask"].to(device),
-        "labels": labels,
-    }
+    def moved(values: Tensor) -> Tensor:
+        return values.to(device, non_blocking=True)
+
+    labels = [{name: moved(value) for name, value in label.items()} for label in batch["labels"]]
+    return {"pixel_values": moved(batch["pixel_values"]), "pixel_mask": moved(batch["pixel_mask"]), "labels": labels}

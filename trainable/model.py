@@ -143,11 +143,16 @@ def freeze_all_but(model: DetrForObjectDetection, trainable: Sequence[str]) -> N
 
 
 def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
-    """Puts the parts `trainable` into train mode and the others into eval mode (no dropout, no batch statistics)."""
-    model.train()
-    for part, modules in PART_MODULES.items():
-        for module in modules:
-            model.get_submodule(module).train(part in trainable)
+    """Puts the parts `trainable` into train mode and the others into eval mode (no dropout, no batch statistics).
+
+    A model that lacks frozen parts (see `trainable.prefix`) is as good.
+    """
+    nn.Module.train(model)
+    modules = dict(model.named_modules())
+    for part, names in PART_MODULES.items():
+        for name in names:
+            if name in modules:
+                modules[name].train(part in trainable)
 
 
 def _names_timm(plain: dict[str, Any]) -> bool:

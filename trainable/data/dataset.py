@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import DetrImageProcessorPil
 
@@ -35,9 +36,7 @@ class MovedObjectDataset(Dataset):
         """Item `index`.
 
         Returns:
-            `pixel_values`, float32 [3, height, width] after resizing, and `labels`, a dict of `class_labels` (int64
-            [n]), `boxes` (float32 [n, 4], cxcywh normalised to the picture), `image_id` (int64 [1], the index),
-            `orig_size` and `size` (int64 [2], height and width before and after resizing).
+            `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.
 
         Raises:
             PictureError: a picture can no longer be read; the message names the file.
@@ -48,17 +47,25 @@ class MovedObjectDataset(Dataset):
         inputs = self.processor(
             images=picture, input_data_format="channels_first", do_resize=False, do_pad=False, return_tensors="pt"
         )
-        pixel_values = inputs["pixel_values"][0]
+        return {"pixel_values": inputs["pixel_values"][0], "labels": self.labels(index)}
+
+    def labels(self, index: int) -> dict[str, Tensor]:
+        """The labels of item `index`, without reading a picture.
+
+        Returns:
+            `class_labels` (int64 [n]), `boxes` (float32 [n, 4], cxcywh normalised to the picture), `image_id` (int64
+            [1], the index), `orig_size` and `size` (int64 [2], height and width before and after resizing).
+        """
+        pair = self.pairs[index]
         width, height = pair.size
         boxes_cxcywh_normalised = torch.tensor(pair.labels.boxes_cxcywh_normalised, dtype=torch.float32)
-        labels = {
+        return {
             "class_labels": torch.tensor(pair.labels.class_ids, dtype=torch.int64),
             "boxes": boxes_cxcywh_normalised.reshape(-1, 4),  # [n, 4] also where n is 0
             "image_id": torch.tensor([index]),
             "orig_size": torch.tensor([height, width]),
-            "size": torch.tensor(pixel_values.shape[-2:]),
+            "size": torch.tensor(resized_size(pair, self.processor)),
         }
-        return {"pixel_values": pixel_values, "labels": labels}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""The store of differences: the same items with and without it, whoever fills, shares, damages or drops it."""
+"""The store of differences: the same items with and without it, and what it goes by."""
 
 import dataclasses
 import hashlib
-import logging
 import multiprocessing
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -109,7 +107,7 @@ class TestFilling:
             for pair in pairs:
                 store[pair]
         assert sorted(made) == sorted(pair.id for pair in pairs)
-        assert files_of(cache) == ["", ".pixels"]
+        assert files_of(cache) == [".records"]
 
     def test_a_data_set_that_was_moved_or_split_anew_finds_its_store(self, pairs, cache, made, tmp_path):
         open_store(pairs, PROCESSOR, PLENTY, cache)
@@ -139,13 +137,6 @@ class TestFilling:
         assert [worker.exitcode for worker in workers] == [0, 0, 0]
         assert len((tmp_path / "filled").read_text().split()) == len(pairs)
 
-    def test_a_fill_that_was_killed_leaves_nothing_that_counts(self, pairs, cache, made):
-        path = open_store(pairs, PROCESSOR, PLENTY, cache).path
-        unfinished = path.rename(path.with_suffix(".unfinished"))
-        made.clear()
-        open_store(pairs, PROCESSOR, PLENTY, cache)
-        assert len(made) == len(pairs) and not unfinished.exists()
-
     def test_a_broken_picture_is_named_and_no_store_is_left(self, pairs, cache):
         pairs[3].after.write_bytes(pairs[3].after.read_bytes()[:60])
         with pytest.raises(PictureError, match=r"3-after\.png: cannot be read as a picture"):
@@ -153,13 +144,13 @@ class TestFilling:
         pairs[3].after.unlink()
         with pytest.raises(PictureError, match=r"3-after\.png"):
             open_store(pairs, PROCESSOR, PLENTY, cache)
-        assert files_of(cache) == [""]
+        assert files_of(cache) == []
 
     def test_a_picture_that_changed_since_the_check_is_not_kept_under_the_old_ones_name(self, pairs, cache):
         shutil.copy(pairs[0].before, pairs[5].before)
         with pytest.raises(PictureError, match=r"5-before\.png or .*5-after\.png has changed since it was checked"):
             open_store(pairs, PROCESSOR, PLENTY, cache)
-        assert files_of(cache) == [""]
+        assert files_of(cache) == []
 
     def test_a_store_goes_to_another_process_by_pickle(self, pairs, cache, made):
         store = open_store(pairs, PROCESSOR, PLENTY, cache)
@@ -169,33 +160,13 @@ class TestFilling:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("offset", [10, -1])
-    def test_a_damaged_picture_is_made_anew_and_said_so(self, pairs, cache, made, caplog, offset):
+    def test_a_damaged_picture_is_made_anew(self, pairs, cache, made):
         store = open_store(pairs, PROCESSOR, PLENTY, cache)
         whole = store.path.read_bytes()
-        damaged = bytearray(whole)
-        damaged[offset] ^= 1
-        store.path.write_bytes(damaged)
+        store.path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
         made.clear()
         assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
-        assert len(made) == 1 and f"damaged at pair {made[0]}" in caplog.text
-        assert store.path.read_bytes() == whole
-
-    def test_a_file_cut_short_under_an_open_store_is_noticed(self, pairs, cache, made):
-        store = open_store(pairs, PROCESSOR, PLENTY, cache)
-        whole = store.path.read_bytes()
-        os.truncate(store.path, 100)
-        assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
-        assert store.path.read_bytes() == whole
-
-    def test_a_file_cut_short_is_made_anew_when_it_is_opened(self, pairs, cache, made, caplog):
-        path = open_store(pairs, PROCESSOR, PLENTY, cache).path
-        whole = path.read_bytes()
-        os.truncate(path, len(whole) - 1)
-        made.clear()
-        open_store(pairs, PROCESSOR, PLENTY, cache)
-        assert path.read_bytes() == whole and len(made) == len(pairs)
-        assert "is damaged and is made anew" in caplog.text
+        assert len(made) == 1 and store.path.read_bytes() == whole
 
 
 class TestRoom:
@@ -203,45 +174,9 @@ class TestRoom:
         assert open_store(pairs, PROCESSOR, 0, cache) is None
         assert not cache.exists() and not caplog.text
 
-    def test_the_least_recently_used_store_is_dropped_for_a_new_one(self, cache, tmp_path):
-        first, second, third = (make_pairs(tmp_path / name, seed) for seed, name in enumerate("abc"))
-        paths, size = [], 0
-        for age, pairs in ((200, first), (100, second)):
-            store = open_store(pairs, PROCESSOR, PLENTY, cache)
-            paths.append(store.path)
-            size = store.bytes
-            os.utime(store.path, (store.path.stat().st_atime - age,) * 2)
-        del store
-        open_store(first, PROCESSOR, PLENTY, cache)  # now the second is the one that was used longest ago
-        newest = open_store(third, PROCESSOR, 2 * size, cache)
-        assert [path.exists() for path in (*paths, newest.path)] == [True, False, True]
-
-    def test_a_store_in_use_is_not_dropped(self, pairs, cache, tmp_path, caplog):
-        in_use = open_store(pairs, PROCESSOR, PLENTY, cache)
-        others = make_pairs(tmp_path / "others", seed=1)
-        assert open_store(others, PROCESSOR, in_use.bytes + 1, cache) is None
-        assert "GB in use, --cache-size allows" in caplog.text and in_use.path.exists()
-        del in_use
-        assert open_store(others, PROCESSOR, 10**6, cache)
-
-    def test_a_data_set_larger_than_the_cache_is_not_kept_and_drops_nothing(self, pairs, cache, tmp_path, caplog):
-        size, path = (store := open_store(pairs[:1], PROCESSOR, PLENTY, cache)).bytes, store.path
-        del store
-        assert open_store(pairs, PROCESSOR, size + 1, cache) is None
-        (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-        assert "every trial makes its own: they take" in line.message
-        assert path.exists()
-        assert open_store(pairs[:1], PROCESSOR, size - 1, cache) is None, "it is there, but more than is allowed"
-
-    def test_a_full_disk_is_said(self, pairs, cache, monkeypatch, caplog):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-        assert open_store(pairs, PROCESSOR, PLENTY, cache) is None
-        assert "the disk of" in caplog.text and "has 1e-08 GB left" in caplog.text
-
-    def test_a_folder_that_cannot_be_used_is_said(self, pairs, cache, caplog):
-        cache.write_text("not a folder")
-        assert open_store(pairs, PROCESSOR, PLENTY, cache) is None
-        assert "differences are not cached" in caplog.text and str(cache) in caplog.text
+    def test_a_data_set_larger_than_the_cache_is_not_kept_and_that_is_said(self, pairs, cache, caplog):
+        assert open_store(pairs, PROCESSOR, 1000, cache) is None
+        assert "differences are not cached, every trial makes its own: they take" in caplog.text
 
 
 def _open_and_check(pairs, cache, together):

@@ -1,0 +1,293 @@
+"""Stages that start behind their frozen parts: the same numbers as the whole model, from outputs made once."""
+
+import copy
+import dataclasses
+import logging
+
+import pytest
+import torch
+
+from trainable.data.dataset import MovedObjectDataset
+from trainable.data.difference import PictureError
+from trainable.evaluation import autocast, evaluate
+from trainable.loss import forward, loss_totals, scaled_loss
+from trainable.model import freeze_all_but, load_model, load_processor, part_of, set_modes
+from trainable.prefix import frozen_prefix, start_behind
+from trainable.recipe import Recipe, Stage
+from trainable.stage_trainer import StageTrainer, TrialData
+
+NAMES = ("person", "car")
+PLENTY = 10**9
+LEVELS = {
+    ("backbone",): ("encoder", "decoder", "box_head", "class_head"),
+    ("backbone", "encoder"): ("decoder", "class_head"),
+    ("backbone", "encoder", "decoder"): ("box_head", "class_head"),
+}
+every_level = pytest.mark.parametrize("trainable", LEVELS.values(), ids="+".join)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def make_model(make_checkpoint):
+    """A model whose layer norms and class head are not what they were made as, so that each matters."""
+
+    def make(**config):
+        model = load_model(make_checkpoint(**config), NAMES)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def data(pair_data, checkpoint):
+    pairs = dataclasses.replace(pair_data, train=pair_data.train[:4], val=pair_data.val[:3])
+    assert {pair.size for pair in pairs.train} == {pair.size for pair in pairs.val} == {(64, 48), (48, 64)}
+    return TrialData.of(pairs, load_processor(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def common_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def batches(common_cache, data):
+    """One batch of items for the whole model, and the same for the view of it."""
+
+    def make(model, trainable, indices, dtype=torch.float32):
+        behind, inputs = start_behind(model, trainable, data, dtype, PLENTY, common_cache)
+        assert behind is not model
+        whole = data.collator([data.train[index] for index in indices])
+        return behind, whole, inputs.collator([inputs.train[index] for index in indices])
+
+    return make
+
+
+def outputs_and_loss(model, batch, dtype=torch.float32):
+    with autocast(torch.device("cpu"), dtype):
+        result = forward(model, batch)
+    totals = loss_totals(batch["labels"], model.config)
+    loss = scaled_loss(result.terms, totals, totals, model.config)
+    return result.logits, result.boxes_cxcywh_normalised, loss
+
+
+def states(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def activations(cache):
+    return sorted((cache / "activations").glob("*.records"))
+
+
+@pytest.fixture
+def pictures_read(monkeypatch):
+    """The ids of the pairs whose pictures are read, as they are."""
+    read = []
+    get = MovedObjectDataset.__getitem__
+
+    def noted(self, index):
+        read.append(self.pairs[index].id)
+        return get(self, index)
+
+    monkeypatch.setattr(MovedObjectDataset, "__getitem__", noted)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("trainable", "expected"),
+    [(("backbone", "class_head"), ()), (("class_head",), ("backbone", "encoder", "decoder"))]
+    + [(parts, prefix) for prefix, parts in LEVELS.items()],
+)
+def test_the_prefix_is_what_lies_in_front_of_the_first_part_that_trains(trainable, expected):
+    assert frozen_prefix(trainable) == expected
+    assert frozen_prefix(trainable[::-1]) == expected
+
+
+@every_level
+@pytest.mark.parametrize(
+    "config", [{}, {"auxiliary_loss": True, "position_embedding_type": "learned"}], ids=["plain", "auxiliary, learned"]
+)
+class TestNumbers:
+    def test_of_one_picture_are_bit_identical(self, make_model, batches, trainable, config):
+        model = make_model(**config).train()  # with dropout, unless the prefix is put into eval mode
+        for index in (1, 2):  # landscape and portrait: with and without padding in either direction
+            behind, whole, kept = batches(model, trainable, [index])
+            model.eval()
+            for expected, found in zip(outputs_and_loss(model, whole), outputs_and_loss(behind, kept), strict=True):
+                assert torch.equal(found, expected)
+
+    def test_of_pictures_of_unequal_size_are_the_whole_models(self, make_model, batches, trainable, config):
+        model = make_model(**config).eval()
+        behind, whole, kept = batches(model, trainable, range(4))
+        for expected, found in zip(outputs_and_loss(model, whole), outputs_and_loss(behind, kept), strict=True):
+            assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+
+    def test_gradients_of_the_other_parts_are_the_whole_models(self, make_model, batches, trainable, config):
+        model = make_model(dropout=0.0, **config)
+        behind, whole, kept = batches(model, trainable, range(4))
+        gradients = []
+        for view, batch in ((model, whole), (behind, kept)):
+            freeze_all_but(view, trainable)
+            set_modes(view, trainable)
+            outputs_and_loss(view, batch)[2].backward()
+            gradients.append({name: p.grad.clone() for name, p in view.named_parameters() if p.grad is not None})
+            view.zero_grad()
+        expected, found = gradients
+        assert {part_of(name) for name in found} == set(trainable) and found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-7, name
+
+    def test_in_bfloat16_are_the_whole_models(self, make_model, batches, trainable, config):
+        model, dtype = make_model(**config).eval(), torch.bfloat16
+        behind, whole, kept = batches(model, trainable, [2], dtype)
+        alone = zip(outputs_and_loss(model, whole, dtype), outputs_and_loss(behind, kept, dtype), strict=True)
+        assert all(torch.equal(found, expected) for expected, found in alone)
+        behind, whole, kept = batches(model, trainable, range(4), dtype)
+        logits, boxes, _ = outputs_and_loss(model, whole, dtype)
+        found_logits, found_boxes, _ = outputs_and_loss(behind, kept, dtype)
+        assert torch.allclose(found_logits, logits, rtol=0.02, atol=0.02)
+        assert torch.allclose(found_boxes, boxes, rtol=0.02, atol=0.02)
+
+
+def test_in_bfloat16_the_decoder_gets_what_it_gets_in_the_whole_model(make_model, batches):
+    model = make_model().eval()
+    behind, whole, kept = batches(model, ("decoder",), [2], torch.bfloat16)
+    given = []
+    model.model.decoder.register_forward_pre_hook(lambda *inputs: given.append(inputs[2]), with_kwargs=True)
+    for view, batch in ((model, whole), (behind, kept)):
+        outputs_and_loss(view, batch, torch.bfloat16)
+    expected, found = given
+    assert found["encoder_hidden_states"].dtype is torch.bfloat16
+    for name in ("encoder_hidden_states", "encoder_attention_mask", "spatial_position_embeddings"):
+        assert found[name].dtype is expected[name].dtype and torch.equal(found[name], expected[name])
+
+
+@every_level
+class TestTheView:
+    def test_trains_the_whole_models_other_parts_and_leaves_the_prefix(
+        self, make_model, data, cache, tmp_path, trainable
+    ):
+        model = make_model(auxiliary_loss=True)
+        before = states(model)
+        behind, inputs = start_behind(model, trainable, data, torch.float32, PLENTY, cache)
+        names = {name for name, _ in model.named_parameters()}
+        assert {name for name, _ in behind.named_parameters()} <= names
+        recipe = Recipe((Stage("stage", trainable, 1, 1e-3),), batch_size=2, accumulation_steps=2)
+        trainer = StageTrainer(behind, recipe, 0, inputs, tmp_path / "out", 0, [])
+        trainer.train()
+        assert trainer.evaluate_data_set().losses == evaluate(behind, inputs.val, inputs.collator).losses
+        after = states(model)
+        changed = {part_of(name) for name in after if not torch.equal(after[name], before[name])}
+        assert changed == set(trainable)
+        assert evaluate(behind, inputs.val, inputs.collator).losses == pytest.approx(
+            evaluate(model, data.val, data.collator).losses, rel=1e-5
+        )
+
+    def test_leaves_the_whole_model_and_the_random_state_as_they_were(self, make_model, data, cache, trainable):
+        model = make_model(auxiliary_loss=True).eval()
+        batch = data.collator([data.train[0], data.train[2]])
+        before, modules = outputs_and_loss(model, batch), [id(module) for module in model.modules()]
+        random = torch.get_rng_state()
+        start_behind(model, trainable, data, torch.float32, PLENTY, cache)
+        assert torch.equal(torch.get_rng_state(), random)
+        assert [id(module) for module in model.modules()] == modules
+        assert all(map(torch.equal, outputs_and_loss(model, batch), before))
+
+    def test_needs_no_picture_and_has_the_same_labels(self, make_model, data, cache, pictures_read, trainable):
+        _, inputs = start_behind(make_model(), trainable, data, torch.float32, PLENTY, cache)
+        assert sorted(pictures_read) == sorted(pair.id for pair in (*data.train.pairs, *data.val.pairs))
+        items = [inputs.val[index] for index in range(len(inputs.val))]
+        assert len(pictures_read) == len(data.train) + len(data.val)
+        for item, picture in zip(items, (data.val[index] for index in range(len(data.val))), strict=True):
+            assert item["labels"].keys() == picture["labels"].keys()
+            assert all(torch.equal(value, picture["labels"][name]) for name, value in item["labels"].items())
+
+
+class TestTheStore:
+    TRAINABLE = ("decoder", "box_head", "class_head")
+
+    def start(self, model, data, cache, trainable=TRAINABLE, dtype=torch.float32):
+        return start_behind(model, trainable, data, dtype, PLENTY, cache)
+
+    def test_is_shared_by_trials_whose_frozen_parts_are_equal(
+        self, make_model, make_checkpoint, data, cache, pictures_read, tmp_path
+    ):
+        first = make_model()
+        self.start(first, data, cache)
+        pictures_read.clear()
+        first.save_pretrained(tmp_path / "elsewhere")
+        other = load_model(tmp_path / "elsewhere", NAMES)
+        with torch.no_grad():
+            other.class_labels_classifier.weight.zero_()
+            other.model.decoder.layernorm.weight.zero_()
+        self.start(other, data, cache, ("decoder",))
+        assert len(activations(cache)) == 1 and not pictures_read
+
+    def test_of_other_weights_or_levels_or_precision_is_another(self, make_model, data, cache):
+        model = make_model()
+        self.start(model, data, cache)
+        self.start(model, data, cache, dtype=torch.bfloat16)
+        self.start(model, data, cache, ("class_head",))
+        with torch.no_grad():
+            next(model.model.backbone.buffers()).add_(1e-3)
+        self.start(model, data, cache)
+        with torch.no_grad():
+            model.model.encoder.layers[0].final_layer_norm.bias[0] += 1e-6
+        self.start(model, data, cache)
+        assert len(activations(cache)) == 5
+
+    def test_of_other_padding_or_pictures_is_another(self, make_model, data, cache):
+        model = make_model()
+        self.start(model, data, cache)
+        self.start(model, dataclasses.replace(data, collator=dataclasses.replace(data.collator, height=80)), cache)
+        self.start(model, dataclasses.replace(data, val=data.train), cache)
+        assert len(activations(cache)) == 3
+
+    def test_mends_a_damaged_record_in_the_middle_of_training(self, make_model, data, cache, caplog):
+        model = make_model()
+        behind, inputs = self.start(model, data, cache)
+        (path,) = activations(cache)
+        whole = path.read_bytes()
+        set_modes(behind, self.TRAINABLE)
+        with torch.no_grad():
+            model.model.decoder.layernorm.weight.add_(1)
+        path.write_bytes(bytes(100) + whole[100:])
+        random = torch.get_rng_state()
+        for index in range(len(data.train)):
+            inputs.train[index]
+        for index in range(len(data.val)):
+            inputs.val[index]
+        assert "is damaged at" in caplog.text and path.read_bytes() == whole
+        assert torch.equal(torch.get_rng_state(), random)
+        assert behind.model.decoder.training
+
+    def test_does_not_keep_a_picture_that_changed_since_the_check(self, make_model, data, cache):
+        train = copy.copy(data.train)
+        train.pairs = (dataclasses.replace(train.pairs[0], pictures_digest="another"), *train.pairs[1:])
+        with pytest.raises(PictureError, match="has changed since it was checked"):
+            self.start(make_model(), dataclasses.replace(data, train=train), cache)
+        assert not activations(cache)
+
+
+class TestWithoutAStore:
+    def test_no_room_is_said_once_and_changes_nothing(self, make_model, data, cache, caplog):
+        model = make_model()
+        found = start_behind(model, ("class_head",), data, torch.float32, 1000, cache)
+        assert found[0] is model and found[1] is data
+        (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert line.message.startswith("activations are not cached, every trial makes its own: they take")
+
+    @pytest.mark.parametrize(("trainable", "room"), [(("backbone", "class_head"), PLENTY), (("class_head",), 0)])
+    def test_a_backbone_that_trains_and_no_cache_change_nothing(self, make_model, data, cache, caplog, trainable, room):
+        model = make_model()
+        found = start_behind(model, trainable, data, torch.float32, room, cache)
+        assert found[0] is model and found[1] is data
+        assert not caplog.text and not cache.exists()

@@ -1,0 +1,233 @@
+"""Frozen layers once: what lies in front of the first part that a stage trains gives the same outputs all the time.
+
+Frozen parts run in eval mode, so what they make of a picture stays the same in every epoch, and in every trial of the
+node that starts from the same weights. It is computed once, picture by picture, so that it does not depend on batching,
+and kept on disk; the stage then trains a view of the model that begins behind it. Against the whole model, whose
+batches hold several pictures, that moves outputs by rounding, about 1e-6; a batch of one picture gives the same bits.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import DetrForObjectDetection
+
+from trainable.data.dataset import MovedObjectDataset
+from trainable.data.pairs import Pair
+from trainable.data.records import RecordStore, open_records
+from trainable.data.store import pixels_key, refuse_changed
+from trainable.evaluation import autocast
+from trainable.model import PART_MODULES, part_of
+from trainable.model_view import kept_values, model_behind
+from trainable.recipe import PARTS
+
+if TYPE_CHECKING:
+    from trainable.stage_trainer import TrialData
+
+VERSION = 1
+"""Goes up whenever what is kept of a picture changes, or is laid out in another way."""
+
+_CACHEABLE = PARTS[:3]
+_NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
+
+
+def start_behind(
+    model: DetrForObjectDetection,
+    trainable: Sequence[str],
+    data: "TrialData",
+    dtype: torch.dtype,
+    cache_bytes: int,
+    cache: Path | None = None,
+) -> tuple[DetrForObjectDetection, "TrialData"]:
+    """A model and a data set with which a stage trains without computing its frozen first parts again.
+
+    The model is a view of `model`: it lacks those parts and shares all other parameters, under the same names. The data
+    set's items are the outputs of those parts instead of pictures, with the same labels. It is best read without worker
+    processes: there is nothing to decode, and on a GPU they could not mend a damaged record.
+
+    Args:
+        model: the whole model, on the device that it is to train on; its first parts are put into eval mode.
+        trainable: parts that the stage trains.
+        data: pictures, in `MovedObjectDataset`.
+        dtype: of the forward pass.
+        cache_bytes: most bytes of all stores of the cache together, see `open_records`; 0 turns this off.
+        cache: folder to keep the outputs in; the user's cache folder by default.
+
+    Returns:
+        `model` and `data` themselves where the first part trains, or the outputs cannot be kept, which is then logged.
+
+    Raises:
+        PictureError, ValueError: a picture cannot be read, or is not the one that was checked.
+    """
+    parts = frozen_prefix(trainable)
+    if not parts or not cache_bytes:
+        return model, data
+    train, val = data.train, data.val
+    assert isinstance(train, MovedObjectDataset) and isinstance(val, MovedObjectDataset)
+    prefix = FrozenPrefix(model, parts, (train, val), data.collator, dtype)
+    # With one thread: autocast, gradients being off and the number of torch's threads are a thread's own affair.
+    records = open_records(
+        "activations", prefix.key(), prefix.record_sizes(), prefix.record, cache_bytes, cache, threads=1
+    )
+    if records is None:
+        return model, data
+    behind = dataclasses.replace(
+        data,
+        train=ActivationDataset(train, prefix, records),
+        val=ActivationDataset(val, prefix, records),
+        collator=stack_activations,
+    )
+    return model_behind(model, parts, prefix.values_dtype), behind
+
+
+def frozen_prefix(trainable: Sequence[str]) -> tuple[str, ...]:
+    """The parts in front of the first one that trains, as far as their outputs are worth keeping."""
+    return _CACHEABLE[: min(PARTS.index(part) for part in trainable)]
+
+
+class FrozenPrefix:
+    """The first parts of a model, which a stage does not train.
+
+    What they make of a picture are its `kept_values` and the mask of the backbone's map, bool [h, w], True on real
+    pixels.
+
+    Args:
+        model: the whole model.
+        parts: the first ones of `recipe.PARTS`, at most to the decoder.
+        splits: the pictures.
+        collator: pads each picture to the same size.
+        dtype: of the forward pass.
+    """
+
+    def __init__(
+        self,
+        model: DetrForObjectDetection,
+        parts: Sequence[str],
+        splits: Sequence[MovedObjectDataset],
+        collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+        dtype: torch.dtype,
+    ):
+        self._model = model
+        self._parts = parts
+        self._splits = splits
+        self._collator = collator
+        self._dtype = dtype
+        self._pictures = {
+            pair.pictures_digest: (split, index) for split in splits for index, pair in enumerate(split.pairs)
+        }
+        blank = self._collator([{"pixel_values": torch.zeros(3, 1, 1), "labels": {}}])
+        self._padded_size = tuple(blank["pixel_values"].shape[-2:])
+        values, mask = self._outputs(blank)
+        self.values_dtype = values.dtype
+        self._values_shape, self._mask_shape = values.shape, mask.shape
+
+    def key(self) -> str:
+        """SHA-256, in hex, over all that the outputs depend on: weights, pictures and how they are computed."""
+        model, device = self._model, self._model.device
+        config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_IN_OUTPUTS}
+        on_gpu = device.type == "cuda"
+        depends_on = [
+            VERSION,
+            self._parts,
+            config,
+            model.config._attn_implementation,  # has no public name in transformers 5.23
+            pixels_key([pair for split in self._splits for pair in split.pairs], self._splits[0].processor),
+            self._padded_size,
+            self._dtype,
+            torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+            torch.get_float32_matmul_precision(),
+            torch.get_num_threads(),
+            torch.__version__,
+            transformers.__version__,
+        ]
+        digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode())
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if part_of(name) in self._parts:
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode())
+                digest.update(_bytes(tensor))
+        return digest.hexdigest()
+
+    def record_sizes(self) -> dict[str, int]:
+        """Bytes of each picture's `record`, by `pictures_digest`."""
+        size = self._values_shape.numel() * self.values_dtype.itemsize + self._mask_shape.numel()
+        return dict.fromkeys(self._pictures, size)
+
+    def record(self, pictures_digest: str) -> bytes:
+        """What the parts make of a picture, bit for bit: the values' bytes, then the mask's, one a pixel.
+
+        Raises:
+            PictureError, ValueError: the picture cannot be read, or is not the one that was checked.
+        """
+        split, index = self._pictures[pictures_digest]
+        values, mask = self._outputs(self._collator([split[index]]))
+        if split.store is None:
+            refuse_changed(split.pairs[index])
+        return _bytes(values) + _bytes(mask)
+
+    def outputs(self, record: bytes) -> tuple[Tensor, Tensor]:
+        """Values and mask of a `record`."""
+        raw = torch.frombuffer(bytearray(record), dtype=torch.uint8)
+        mask_bytes = self._mask_shape.numel()
+        values, mask = raw[:-mask_bytes].view(self.values_dtype), raw[-mask_bytes:].view(torch.bool)
+        return values.reshape(self._values_shape), mask.reshape(self._mask_shape)
+
+    def _outputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Values and mask of a batch of one picture."""
+        model, device = self._model, self._model.device
+        for part in self._parts:
+            for module in PART_MODULES[part]:
+                model.get_submodule(module).eval()
+        with torch.no_grad(), autocast(device, self._dtype):
+            maps, mask = model.model.backbone(batch["pixel_values"].to(device), batch["pixel_mask"].to(device))[-1]
+            return kept_values(model, self._parts, maps, mask), mask[0]
+
+
+class ActivationDataset(Dataset):
+    """The items of a `MovedObjectDataset` with what a frozen prefix makes of each picture in the picture's place."""
+
+    def __init__(self, pictures: MovedObjectDataset, prefix: FrozenPrefix, records: RecordStore):
+        self._pictures = pictures
+        self._prefix = prefix
+        self._records = records
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        """The pairs of its items."""
+        return self._pictures.pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Item `index`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
+
+        No picture is read, unless its record is damaged.
+        """
+        values, mask = self._prefix.outputs(self._records[self.pairs[index].pictures_digest])
+        return {"pixel_values": values, "pixel_mask": mask, "labels": self._pictures.labels(index)}
+
+
+def stack_activations(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of n items of `ActivationDataset`, for the model that begins behind the same prefix.
+
+    Returns:
+        `pixel_values` (float32 [n, ...]), `pixel_mask` (int64 [n, h, w], 1 on real pixels) and `labels`, a list. The
+        values are float32, which holds those of any precision exactly: DETR's position embeddings take their precision
+        from the input, which in the whole model is a float32 picture.
+    """
+    return {
+        "pixel_values": torch.stack([item["pixel_values"] for item in items]).float(),
+        "pixel_mask": torch.stack([item["pixel_mask"] for item in items]).long(),
+        "labels": [item["labels"] for item in items],
+    }
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
