@@ -9,6 +9,7 @@ on independent sampling. So:
 - Every stage but the last draws its own epochs, from ranges that depend on the budget alone and that leave the last
   stage at least one epoch whatever is drawn. The last stage trains the rest.
 - Head-only stages draw from a few lengths, so that trials often begin alike and a search can train that beginning once.
+  For the same reason their restart cycles are not sampled.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import optuna
 
-from trainable.recipe import PARTS, Stage, reference
+from trainable.recipe import PARTS, REFERENCE, Stage, reference
 
 LADDER = {
     "class_head": PARTS[4:],
@@ -29,6 +30,9 @@ LADDER = {
 
 HEAD_ONLY = ("class_head", "heads")
 """The lowest rungs of the ladder. A recipe never ends on them: it would outlast the grace period."""
+
+HEAD_RESTART_CYCLES = REFERENCE.stages[0].restart_cycles
+"""Of every head-only stage. Whatever their number, the rate has the same mean and ends at 0."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,13 @@ class Schedule:
 
         Args:
             learning_rates: peak rate of each stage.
-            restart_cycles: cosine cycles of every stage.
+            restart_cycles: cosine cycles of every stage but the head-only ones, which have those of the reference.
         """
-        return tuple(
-            Stage(_stage_name(self.rungs, learning_rates, index), LADDER[rung], epochs, rate, restart_cycles)
-            for index, (rung, epochs, rate) in enumerate(zip(self.rungs, self.epochs, learning_rates, strict=True))
-        )
+        stages = []
+        for index, (rung, epochs, rate) in enumerate(zip(self.rungs, self.epochs, learning_rates, strict=True)):
+            cycles = HEAD_RESTART_CYCLES if rung in HEAD_ONLY else restart_cycles
+            stages.append(Stage(_stage_name(self.rungs, learning_rates, index), LADDER[rung], epochs, rate, cycles))
+        return tuple(stages)
 
 
 def sample_schedule(trial: optuna.Trial, max_epochs: int, stages: int) -> Schedule:

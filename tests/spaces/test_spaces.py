@@ -3,13 +3,17 @@
 import functools
 import itertools
 import logging
+import math
+from collections.abc import Callable
 
 import optuna
 import pytest
 
+from search.study import RANDOM_TRIALS
 from spaces.budget import HEADS, default_grace, fits_grace
 from spaces.registry import Space, spaces
-from trainable.recipe import Recipe, Stage, reference
+from trainable.recipe import PARTS, Recipe, Stage, reference
+from trainable.shared_stages import stage_key
 
 BUDGETS = (3, 6, 12, 24, 120)
 SPACES = spaces()
@@ -95,7 +99,7 @@ def test_tpe_repeats_its_search_and_finds_every_parameter_in_its_own_range(space
     optuna.logging.enable_propagation()
     try:
         with caplog.at_level(logging.WARNING, logger="optuna"):
-            searches = [_search_with_tpe(space) for _ in range(2)]
+            searches = [_search_with_tpe(space, _most_learning, 60, seed=0) for _ in range(2)]
     finally:
         optuna.logging.disable_propagation()
     assert searches[0] == searches[1]
@@ -104,13 +108,20 @@ def test_tpe_repeats_its_search_and_finds_every_parameter_in_its_own_range(space
     assert [str(warning.message) for warning in others] == []
 
 
-def _search_with_tpe(space: Space) -> list[dict]:
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, group=True))
-    for _ in range(60):
+def _search_with_tpe(space: Space, loss: Callable[[Recipe], float], trials: int, seed: int) -> list[Recipe]:
+    """The recipes that a search would try if training them gave `loss`."""
+    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=RANDOM_TRIALS)
+    study = optuna.create_study(sampler=sampler)
+    recipes = []
+    for _ in range(trials):
         trial = study.ask()
-        recipe = space.build(trial, 24)
-        study.tell(trial, sum(stage.learning_rate * stage.epochs for stage in recipe.stages))
-    return [trial.params for trial in study.trials]
+        recipes.append(space.build(trial, 24))
+        study.tell(trial, loss(recipes[-1]))
+    return recipes
+
+
+def _most_learning(recipe: Recipe) -> float:
+    return sum(stage.learning_rate * stage.epochs for stage in recipe.stages)
 
 
 def test_staged_reaches_every_ladder_of_one_to_three_stages():
@@ -119,11 +130,48 @@ def test_staged_reaches_every_ladder_of_one_to_three_stages():
     assert len(ladders) == 3 + 12 + 31, "rungs 1 to 5, never falling, the last at least 3"
 
 
-def test_staged_draws_head_only_stages_from_a_few_values():
-    first = [recipe.stages[0] for _, recipe in draw(SPACES["staged"], 120)]
-    heads = [stage for stage in first if HEADS.issuperset(stage.trainable)]
+def test_staged_draws_all_that_a_head_only_stage_depends_on_from_a_few_values():
+    recipes = [recipe for _, recipe in draw(SPACES["staged"], 120) if HEADS.issuperset(recipe.stages[0].trainable)]
+    heads = [recipe.stages[0] for recipe in recipes]
     assert {stage.epochs for stage in heads} == {5, 10, 20}
-    assert {stage.learning_rate for stage in heads} == {1e-4, 3e-4, 1e-3, 3e-3}
+    assert {stage.learning_rate for stage in heads} == {1e-4, 1e-3}
+    assert {stage.restart_cycles for stage in heads} == {5}
+    assert {recipe.accumulation_steps for recipe in recipes} == {1, 4, 16}
+    assert {recipe.weight_decay for recipe in recipes} == {1e-4, 1e-2}
+    assert {recipe.warmup_share for recipe in recipes} == {0.0, 0.1}
+
+
+def test_staged_still_draws_the_restart_cycles_of_what_trains_more_than_the_heads():
+    last = [recipe.stages[-1] for _, recipe in draw(SPACES["staged"], 120)]
+    assert {stage.restart_cycles for stage in last} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(("name", "share"), [("staged", 1 / 4), ("freeze", 1 / 2), ("learning_rate", 1 / 2)])
+def test_of_forty_trials_many_begin_with_a_head_only_stage_that_was_trained_before(name: str, share: float):
+    searches = [_search_with_tpe(SPACES[name], _distance_from_a_good_recipe, 40, seed) for seed in range(3)]
+    counts = [_head_only_beginnings(recipes) for recipes in searches]
+    trained_before = sum(len(keys) - len(set(keys)) for keys in counts)
+    assert trained_before >= share * sum(len(keys) for keys in counts)
+
+
+def _head_only_beginnings(recipes: list[Recipe]) -> list[str]:
+    """What names the first stage, for each recipe whose first stage is head-only."""
+    return [stage_key("", recipe, 0) for recipe in recipes if HEADS.issuperset(recipe.stages[0].trainable)]
+
+
+def _distance_from_a_good_recipe(recipe: Recipe) -> float:
+    """A made-up loss to which all matters a little, the last stage's rate and parts most."""
+    first, last = recipe.stages[0], recipe.stages[-1]
+    return (
+        abs(math.log10(last.learning_rate) + 4.3)
+        + 0.3 * (len(PARTS) - len(last.trainable))
+        + 0.2 * abs(math.log10(first.learning_rate) + 3.2)
+        + 0.1 * abs(math.log2(recipe.accumulation_steps) - 2)
+        + 0.1 * abs(math.log10(recipe.weight_decay) + 3.5)
+        + recipe.warmup_share
+        + 0.5 * abs(first.epochs / recipe.epochs - 0.1)
+    )
 
 
 def test_learning_rate_moves_nothing_but_the_rates():

@@ -1,0 +1,199 @@
+"""Shared first stages: what trials that begin alike train once, kept in the run for all of its workers.
+
+A finished stage goes by everything that it depends on, so that whoever finds one may take it for its own: a folder with
+the stage's rows and its best weights. It appears under its name only when whole, it is checked whenever it is read, and
+whatever is wrong with the disk costs a trial no more than training the stage itself.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+
+from trainable.recipe import Recipe
+from trainable.trial_folder import Row, link_or_copy
+
+_STAGE = "stage.json"
+_WEIGHTS = "weights.safetensors"
+_UNFINISHED = ".unfinished"
+_OLD_SECONDS = 3600
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SharedStage:
+    """A stage that a trial has finished, for others to start from."""
+
+    trial: str
+    """Folder name of the trial that trained it."""
+    rows: list[Row]
+    """Its evaluations, in their order, as that trial had them: `seconds` and `final` are of its own recipe."""
+    weights: Path
+    """Those of its best row, one safetensors file. Link or copy it before use: it goes when the store is full."""
+
+
+@dataclass(frozen=True)
+class SharedStages:
+    """The finished stages of a run; any number of processes on any number of machines may use one folder at once."""
+
+    folder: Path
+    """Where they are kept; made when the first one is added."""
+    context: str
+    """What all recipes of the search have in common and a stage depends on: data, model, code, kind of device."""
+    max_bytes: int
+    """Of all weights together; beyond it, the least recently used stages are dropped."""
+
+    def find(self, recipe: Recipe, stage: int) -> SharedStage | None:
+        """The stage `stage` of `recipe` as another trial trained it.
+
+        Args:
+            recipe: the effective one (see `effective_recipe`).
+            stage: its index.
+
+        Returns:
+            None where it is not kept or cannot be read, or is damaged, in which case it is removed.
+        """
+        entry = self.folder / stage_key(self.context, recipe, stage)
+        try:
+            if not entry.exists():
+                return None
+            found = _read(entry)
+            if found is None:
+                if _remove(entry):
+                    _log.warning("%s is damaged and is removed; the stage is trained again", entry)
+                return None
+        except OSError as error:
+            _log.warning("a shared stage cannot be read and is trained again: %s", error)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(entry / _STAGE)
+        return found
+
+    def add(self, recipe: Recipe, stage: int, rows: Sequence[Row], weights: Path, trial: str) -> None:
+        """Keeps a finished stage, unless it is kept already, is larger than the store, or cannot be written.
+
+        Args:
+            recipe: the effective one.
+            stage: its index.
+            rows: the stage's own evaluations, in their order, at least one.
+            weights: safetensors file of its best row, which nobody changes later: it is linked where it can be.
+            trial: folder name of the trial that trained it.
+        """
+        entry = self.folder / stage_key(self.context, recipe, stage)
+        try:
+            if entry.exists() or weights.stat().st_size > self.max_bytes:
+                return
+            _write(entry, rows, weights, trial)
+            self._drop_oldest()
+        except OSError as error:
+            _log.warning("a finished stage of trial %s is not shared: %s", trial, error)
+
+    def _drop_oldest(self) -> None:
+        """Drops the least recently used stages beyond `max_bytes`, and what killed processes have left."""
+        sizes: dict[Path, int] = {}
+        used: dict[Path, float] = {}
+        for path in self.folder.iterdir():
+            # Another process may drop it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if path.suffix == _UNFINISHED:
+                    _remove_if_old(path)
+                    continue
+                used[path] = (path / _STAGE).stat().st_mtime_ns
+                sizes[path] = (path / _WEIGHTS).stat().st_size
+        taken = sum(sizes.values())
+        for entry in sorted(sizes, key=lambda entry: used[entry]):
+            if taken > self.max_bytes and _remove(entry):
+                taken -= sizes[entry]
+
+
+def stage_key(context: str, recipe: Recipe, stage: int) -> str:
+    """Name of what an effective recipe's first stages up to and with `stage` give; 64 hexadecimal digits.
+
+    Recipes with equal names train alike to the last bit through that stage, and their rows say the same. Later stages,
+    names of stages and the order in which parts are listed make no difference; nor does the backbone's rate as long as
+    the backbone does not train.
+    """
+    depends_on = recipe.to_dict()
+    depends_on["stages"] = [
+        plain | {"name": "", "trainable": sorted(plain["trainable"])} for plain in depends_on["stages"][: stage + 1]
+    ]
+    if not any("backbone" in plain["trainable"] for plain in depends_on["stages"]):
+        del depends_on["backbone_learning_rate_factor"]
+    text = json.dumps([context, torch.__version__, transformers.__version__, depends_on], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(entry: Path) -> SharedStage | None:
+    """What an entry holds, None where it is damaged.
+
+    Raises:
+        OSError: it cannot be read for another reason than that a file of it is missing.
+    """
+    try:
+        kept = json.loads((entry / _STAGE).read_bytes())
+        trial, rows = kept["trial"], kept["rows"]
+        if kept["checksum"] != _checksum(entry / _WEIGHTS, trial, rows):
+            return None
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+    return SharedStage(trial, rows, entry / _WEIGHTS)
+
+
+def _write(entry: Path, rows: Sequence[Row], weights: Path, trial: str) -> None:
+    scratch = entry.with_name(uuid.uuid4().hex + _UNFINISHED)
+    scratch.mkdir(parents=True)
+    try:
+        link_or_copy(weights, scratch / _WEIGHTS)
+        checksum = _checksum(scratch / _WEIGHTS, trial, rows)
+        (scratch / _STAGE).write_text(json.dumps({"trial": trial, "rows": list(rows), "checksum": checksum}))
+        for path in (scratch / _WEIGHTS, scratch / _STAGE, scratch):
+            _sync(path)
+        try:
+            scratch.rename(entry)
+        except OSError:
+            # Another trial was faster: a folder does not replace one that has files in it.
+            if not entry.exists():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _checksum(weights: Path, trial: str, rows: Sequence[Row]) -> str:
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps([trial, list(rows)]).encode())
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file or folder is on the disk: what a power cut empties must not have its name yet."""
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
+
+
+def _remove(entry: Path) -> bool:
+    """Deletes an entry, in one step for those who look for it; False where another process was faster."""
+    scratch = entry.with_name(uuid.uuid4().hex + _UNFINISHED)
+    try:
+        entry.rename(scratch)
+    except FileNotFoundError:
+        return False
+    shutil.rmtree(scratch, ignore_errors=True)
+    return True
+
+
+def _remove_if_old(scratch: Path) -> None:
+    """Deletes what a process began so long ago that it must have been killed."""
+    if time.time() - scratch.stat().st_mtime > _OLD_SECONDS:
+        shutil.rmtree(scratch, ignore_errors=True)
