@@ -23,6 +23,7 @@ import transformers
 
 from trainable.data.pairs import PairData, read_pairs
 from trainable.data.store import open_store
+from trainable.economy import Economy
 from trainable.model import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.sample import EMBEDDED, checkpoint_of
@@ -80,7 +81,7 @@ def trial(pairs: PairData, parts: tuple[str, ...], epochs: int, cache_bytes: int
         history.append({name: value for name, value in row.items() if name != "seconds"})
 
     with tempfile.TemporaryDirectory() as folder:
-        train_recipe(recipe, pairs, CHECKPOINT, Path(folder), report, cache_bytes=cache_bytes)
+        train_recipe(recipe, pairs, CHECKPOINT, Path(folder), report, economy=Economy(cache_bytes, frozen_layers=False))
     return history, (clock[-1] - clock[0]) / epochs
 
 

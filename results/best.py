@@ -18,7 +18,8 @@ from trainable.data.pairs import PairData
 from trainable.evaluation import Evaluation
 from trainable.model import load_processor
 from trainable.recipe import Recipe
-from trainable.trial_folder import write_atomically
+from trainable.trial_folder import weights_path, write_atomically
+from trainable.weights import trial_model
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
 """Relative difference of the loss, reloaded in float32 and as reported, that the training's precision explains, and the
@@ -64,9 +65,10 @@ def write_best(
     trial = run / "trials" / f"{record.number:04d}"
     scratch, best = run / "best.tmp", run / "best"
     shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(trial / "weights" / f"epoch-{record.best['epoch']:04d}", scratch / "model")
-    load_processor(checkpoint).save_pretrained(scratch / "model")
     recipe = Recipe.from_yaml(trial / "recipe.yaml")
+    weights = weights_path(trial, record.best["epoch"])
+    trial_model(checkpoint, pairs.names, recipe.seed, weights).save_pretrained(scratch / "model")
+    load_processor(checkpoint).save_pretrained(scratch / "model")
     evaluation = evaluate(scratch / "model")
     metrics = write_evaluation(evaluation, pairs.val, pairs.names, scratch, rule)
     score_threshold = metrics["recommended"]["score_threshold"]

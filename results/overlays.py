@@ -22,6 +22,9 @@ FALSE_POSITIVE = Pen("#d55e00", dashes=(0, 3.2), thickness=1.2)
 MISS = Pen("#f0e442", dashes=(5, 4, 0, 4), thickness=1.2)
 PREDICTION = Pen("#56b4e9", thickness=1.2)
 
+COMPRESSION = 1
+"""Of PNG files: a third of the time of Pillow's own choice for an eighth more bytes."""
+
 _MOST_GAIN = 4.0
 """Differences are shown at most so many times brighter; more would show a still pair's noise as if it were much."""
 
@@ -118,7 +121,7 @@ def write_overlays(
         pair = pairs[index]
         sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
         path = out / f"{name}_{_file_name(pair.id)}.png"
-        sheet.save(path)
+        sheet.save(path, compress_level=COMPRESSION)
         paths.append(path)
     return paths
 

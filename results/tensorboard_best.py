@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from results.measures.operating_point import IOU_THRESHOLD
@@ -38,5 +39,12 @@ def write_best_events(folder: Path, best: Path, epoch: int) -> None:
                 num_thresholds=len(SCORE_THRESHOLDS),
             )
         for path in sorted((best / "overlays").glob("*.png")):
-            with Image.open(path) as sheet:
-                writer.add_image(f"overlays/{path.stem}", np.asarray(sheet), epoch, dataformats="HWC")
+            writer.file_writer.add_summary(_picture(f"overlays/{path.stem}", path), epoch)  # type: ignore[union-attr]
+
+
+def _picture(tag: str, path: Path) -> Summary:
+    """A PNG file as it is; `SummaryWriter.add_image` would encode it once more, which takes as long as drawing it."""
+    with Image.open(path) as sheet:
+        width, height = sheet.size
+    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
+    return Summary(value=[Summary.Value(tag=tag, image=picture)])

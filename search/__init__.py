@@ -1,1 +1,18 @@
 """What runs next, and where? The command line, the tuner and the searcher."""
+
+import os
+
+# Read by Ray when it is imported: no usage statistics over the network, no result files beside the journal, workers
+# that stay where they were started, time for a stopped trial's thread to end before its process is used again, and
+# Ctrl-C left to the search (Ray would end a round without a word, and the next one would begin).
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+# A failed report's missing val_loss is no reason to warn; what matters is in the journal.
+os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")

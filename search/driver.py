@@ -4,7 +4,9 @@ import logging
 import signal
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from rich.console import Console
@@ -26,6 +28,9 @@ from search.study import Budget, SearchStudy
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.sample import EMBEDDED
+
+if TYPE_CHECKING:
+    from search.cluster import Resources
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -72,10 +77,12 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
 def _search(options: Options, inputs: Inputs, journal: Journal, console: Console) -> int:
     import ray
 
+    from search.cluster import ClusterError, connect
     from search.finish import write_results, write_tables_of
     from search.monitor import Monitor
+    from search.preflight import preflight
     from search.scheduler import FairASHA
-    from search.tuner import ClusterError, connect, run_trials
+    from search.tuner import run_trials
 
     started = time.monotonic()
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
@@ -84,7 +91,10 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
     try:
         with console.status("starting Ray"):
             resources = connect(options)
+        with console.status("asking the nodes whether they can train"):
+            preflight(options, resources, inputs.pairs, partial(console.print, style="yellow", markup=False))
     except ClusterError as error:
+        ray.shutdown()
         raise InputError(str(error)) from None
     # A batch system's or a cloud's polite end is to us what Ctrl-C is; Ray's own handler would end us without a word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -93,9 +103,9 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
         return None if options.time_budget is None else options.time_budget - (time.monotonic() - started)
 
     try:
-        _print_header(options, inputs, resources.gpus, resources.concurrent, len(study.finished), console)
+        _print_header(options, inputs, resources, len(study.finished), console)
         with Monitor(options, study, resources.concurrent, console) as monitor:
-            run_trials(options, resources, study, scheduler, inputs.pairs, monitor.tick, time_left)
+            run_trials(options, resources, study, scheduler, inputs.pairs, monitor.tick, monitor.say, time_left)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options.run, study)
@@ -109,17 +119,16 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
         ray.shutdown()
 
 
-def _print_header(
-    options: Options, inputs: Inputs, gpus: float, concurrent: int, finished: int, console: Console
-) -> None:
+def _print_header(options: Options, inputs: Inputs, resources: "Resources", finished: int, console: Console) -> None:
     pairs = inputs.pairs
+    at_a_time = f"{resources.concurrent} at a time" if resources.concurrent else "as soon as a node has room for one"
     lines = {
         "space": f"{options.space}: {inputs.space.description}",
         "data": f"{'the sample data set' if options.data is None else options.data}: {len(pairs.train)} training and "
         f"{len(pairs.val)} validation pairs of {', '.join(pairs.names)}",
         "model": "the embedded checkpoint" if options.model == EMBEDDED else options.model,
-        "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {concurrent} at a time"
-        + ("" if gpus else ", without a GPU: every trial trains on the CPU")
+        "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
+        + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
         + (f"; {finished} finished already" if finished else ""),
         "run": str(options.run),
     }

@@ -15,12 +15,12 @@ from results.journal import TrialRecord, best_trial
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.table import write_tables
+from search.cluster import Resources, on_trial_resources
 from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options
 from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.study import SearchStudy
-from search.tuner import Resources, on_trial_resources
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData

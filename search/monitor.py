@@ -30,9 +30,10 @@ class Monitor:
         self.study = study
         self.progress = Progress(study, options.trials, concurrent, console)
         self.mirror = StudyMirror(options.run / "optuna.db")
-        self._say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+        self._print = partial(console.print, style="yellow", markup=False, soft_wrap=True)
         self._said: set[str] = set()
-        self.report = LiveReport(options.run, self._say)
+        self._underivable: set[str] = set()
+        self.report = LiveReport(options.run, self.say)
         self._stack = ExitStack()
         self.board = rebuild(options.run / "tensorboard", list(study.records.values()))
         self._seen = len(study.journal.events)
@@ -48,6 +49,12 @@ class Monitor:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def say(self, note: str) -> None:
+        """Prints a line, once however often it is said."""
+        if note not in self._said:
+            self._said.add(note)
+            self._print(note)
 
     def tick(self) -> None:
         """Takes in what has happened since the last call."""
@@ -70,6 +77,6 @@ class Monitor:
         try:
             write()
         except Exception as error:  # Whatever it is, it must not end the search.
-            if what not in self._said:
-                self._said.add(what)
-                self._say(f"{what} cannot be written: {type(error).__name__}: {error}")
+            if what not in self._underivable:
+                self._underivable.add(what)
+                self.say(f"{what} cannot be written: {type(error).__name__}: {error}")

@@ -16,7 +16,7 @@ MIN_EPOCHS = 3
 
 CHANGED_BY_RESUME = (
     *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "address", "time_budget"),
-    *("cache_size", "min_precision", "min_recall", "overlays"),
+    *("cache_size", "share", "reuse_workers", "checkpoint_every", "keep", "min_precision", "min_recall", "overlays"),
 )  # fmt: skip
 """Options that may be given beside --resume; they change where and how much is run or what is recommended, not what a
 trial gives."""
@@ -56,7 +56,8 @@ class Options:
     """Trials at a time; None is what the resources allow."""
     gpus_per_trial: float | None = None
     """None is 1 where there is a GPU, else 0."""
-    cpus_per_trial: int = 1
+    cpus_per_trial: int | None = None
+    """None is 1, and beside a GPU up to 4: the others load pictures."""
     seed: int = 0
     skip_bad: bool = False
     subset: int | None = None
@@ -65,7 +66,19 @@ class Options:
     address: str | None = None
     """Of a running Ray cluster; None starts Ray here."""
     cache_size: float = 10.0
-    """GB (10^9 bytes) that each machine may keep of pictures made ready once; 0 keeps none."""
+    """GB (10^9 bytes) that each machine may keep of pictures and layer outputs made once; 0 keeps none."""
+    cache_pictures: bool = True
+    """Keep pictures made ready once."""
+    cache_layers: bool = True
+    """Keep the outputs of frozen layers."""
+    share: bool = True
+    """Let trials take over finished stages that begin as their own do."""
+    reuse_workers: bool = True
+    """Run trial after trial in one process."""
+    checkpoint_every: float = 60.0
+    """Least seconds between two checkpoints of a trial."""
+    keep: int = 10
+    """Trials whose weights are kept, the best ones."""
     time_budget: float | None = None
     """Seconds after which the search stops."""
     test: str | None = None
@@ -108,6 +121,13 @@ class Options:
             _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
             _share("--gpus-per-trial", self.gpus_per_trial),
             None if 0 <= self.cache_size < math.inf else f"--cache-size: GB, at least 0, got {self.cache_size:g}",
+            None
+            if 0 <= self.checkpoint_every < math.inf
+            else f"--checkpoint-every: seconds, at least 0, got {self.checkpoint_every:g}",
+            None
+            if self.time_budget is None or self.time_budget > 0
+            else f"--time-budget: above 0, got {self.time_budget:g}s",
+            _at_least("--keep", self.keep, 1),
             _at_least("--subset", self.subset, 1),
             _share("--min-precision", self.min_precision),
             _share("--min-recall", self.min_recall),
@@ -128,12 +148,12 @@ def parse_duration(text: str) -> float:
     """Seconds of a text such as `90s`, `30m` or `1.5h`.
 
     Raises:
-        ValueError: it is none, or not above 0.
+        ValueError: it is none.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not seconds or not math.isfinite(seconds):
-        raise ValueError(f"a duration above 0 such as 90s, 30m or 1.5h, got {text!r}")
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else math.inf
+    if not math.isfinite(seconds):
+        raise ValueError(f"a duration such as 90s, 30m or 1.5h, got {text!r}")
     return seconds
 
 

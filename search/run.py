@@ -21,14 +21,17 @@ SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
-def _duration(text: str) -> float:
+def _duration(text: str, flag: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--time-budget") from None
+        raise typer.BadParameter(str(error), param_hint=flag) from None
 
 
 DATA, SEARCH, MACHINE, RUN = "What to learn from", "How to search", "What it may use", "What is written"
+ONCE = "What is done once (each can be switched off; the results stay the same)"
+SETS = {"no_cache": "cache_size", "no_share": "share", "no_reuse": "reuse_workers"}
+"""Flags that set an option of another name."""
 
 
 @app.command(help=__doc__)
@@ -168,17 +171,72 @@ def main(
         ),
     ] = None,
     cpus_per_trial: Annotated[
-        int,
+        int | None,
         typer.Option(
             help="Cores of a trial",
+            show_default="1; its share of the cores, up to 4, beside a GPU",
             rich_help_panel=MACHINE,
         ),
-    ] = 1,
+    ] = None,
     cache_size: Annotated[
         float,
         typer.Option(
-            help="GB of each machine's cache folder for pictures made ready once; 0 has every trial make its own",
-            rich_help_panel=MACHINE,
+            help="GB of each machine's cache folder for pictures and layer outputs made once",
+            rich_help_panel=ONCE,
+        ),
+    ] = 10,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Keep neither pictures nor layer outputs, as --cache-size 0",
+            rich_help_panel=ONCE,
+        ),
+    ] = False,
+    no_cache_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache-pictures",
+            help="Decode, subtract and resize the pictures anew in every epoch",
+            rich_help_panel=ONCE,
+        ),
+    ] = False,
+    no_cache_layers: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache-layers",
+            help="Run the layers that a stage leaves frozen anew in every epoch",
+            rich_help_panel=ONCE,
+        ),
+    ] = False,
+    no_share: Annotated[
+        bool,
+        typer.Option(
+            "--no-share",
+            help="Train every stage, also one that another trial has trained already",
+            rich_help_panel=ONCE,
+        ),
+    ] = False,
+    no_reuse: Annotated[
+        bool,
+        typer.Option(
+            "--no-reuse",
+            help="Start a process for every trial",
+            rich_help_panel=ONCE,
+        ),
+    ] = False,
+    checkpoint_every: Annotated[
+        str,
+        typer.Option(
+            help="What a killed trial trains again at most, beside its running epoch: 0s, 60s, 5m",
+            rich_help_panel=ONCE,
+        ),
+    ] = "60s",
+    keep: Annotated[
+        int,
+        typer.Option(
+            help="Trials whose weights are kept, the best ones",
+            rich_help_panel=RUN,
         ),
     ] = 10,
     address: Annotated[
@@ -215,8 +273,8 @@ def main(
         Path | None,
         typer.Option(
             help="Go on with this run folder; beside it only --trials (more of them extend a finished search), "
-            "--max-concurrent, the resources, --cache-size, --address, --time-budget, --min-precision, --min-recall, "
-            "--overlays and --force",
+            "--max-concurrent, the resources, --address, --time-budget, --cache-size, --no-cache, --no-share, "
+            "--no-reuse, --checkpoint-every, --keep, --min-precision, --min-recall, --overlays and --force",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -245,12 +303,19 @@ def main(
         key for key, source in ((key, context.get_parameter_source(key)) for key in context.params)
         if source is not None and source.name == "COMMANDLINE"
     }  # fmt: skip
-    seconds = _duration(time_budget) if time_budget else None
+    seconds = _duration(time_budget, "--time-budget") if time_budget else None
+    once: dict[str, Any] = {
+        "cache_size": 0.0 if no_cache else cache_size,
+        "share": not no_share,
+        "reuse_workers": not no_reuse,
+        "checkpoint_every": _duration(checkpoint_every, "--checkpoint-every"),
+    }
     try:
         if resume:
-            changed = {key: context.params[key] for key in CHANGED_BY_RESUME if key in given}
+            given = {SETS.get(flag, flag) for flag in given}
             _refuse_beside_resume(given)
-            options = resume_options(resume, changed | ({"time_budget": seconds} if seconds else {}))
+            values = context.params | once | {"time_budget": seconds}
+            options = resume_options(resume, {key: values[key] for key in CHANGED_BY_RESUME if key in given})
         else:
             epochs = max_epochs if max_epochs is not None else (DEFAULT_EPOCHS if model else SAMPLE_EPOCHS)
             options = Options(
@@ -265,7 +330,10 @@ def main(
                 max_concurrent=max_concurrent,
                 gpus_per_trial=gpus_per_trial,
                 cpus_per_trial=cpus_per_trial,
-                cache_size=cache_size,
+                **once,
+                cache_pictures=not no_cache_pictures,
+                cache_layers=not no_cache_layers,
+                keep=keep,
                 storage=str(storage.resolve()),
                 name=name or time.strftime("%Y-%m-%d_%H-%M-%S"),
                 seed=seed,

@@ -103,14 +103,23 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
         space: `path/to/file.py:function` or a name of `spaces/`.
     """
     space_file = [Path(space.rpartition(":")[0])] if ":" in space else []
-    sources = sorted([*(PROJECT / "spaces").glob("*.py"), *(PROJECT / "trainable").rglob("*.py")])
     weights = sorted(path for path in Path(checkpoint).glob("*") if path.suffix in (".json", ".safetensors"))
     return {
         "data": fingerprint[:16],
         "model": _hash(weights) if weights else checkpoint,
         "space": space.rpartition(":")[2] + (f" {_hash(space_file)}" if space_file else ""),
-        "code": _hash(sources),
+        "code": code_version(),
     }
+
+
+def code_version() -> str:
+    """Short hash of the project's own code, as far as it decides a trial's result."""
+    return _hash(sorted([*(PROJECT / "spaces").glob("*.py"), *(PROJECT / "trainable").rglob("*.py")]))
+
+
+def identity_text(run: Path) -> str:
+    """What `identity_of` gave for a run, as one text; empty where the run folder has none."""
+    return repr(_read(run).get("identity", {})) if (run / "search.yaml").exists() else ""
 
 
 def resume_command(run: Path) -> str:

@@ -1,5 +1,6 @@
 """Optuna behind Ray Tune's `Searcher`: hands out trials, and tells the study the truth about how they ended."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from ray.tune.search import Searcher
 from results.journal import TrialRecord
 from search.scheduler import FairASHA
 from search.study import SearchStudy
-from trainable.trial_folder import ROW_FIELDS, drop_checkpoints
+from trainable.trial_folder import ROW_FIELDS, drop_checkpoints, drop_weights
 
 DEATHS = 3
 """Times that a trial's process may die, each time for good in Ray's eyes, before the trial has failed."""
@@ -24,17 +25,30 @@ class StudySearcher(Searcher):
         study: the search's memory.
         scheduler: told which live trial goes on with which replayed one.
         folder: where each trial has its own folder.
+        keep: trials whose weights are kept, the best ones.
+        say: called with what a trial wants the user to know.
         deaths: how often the process of a trial died in the rounds before this one.
     """
 
-    def __init__(self, study: SearchStudy, scheduler: FairASHA, folder: Path, deaths: dict[int, int] | None = None):
+    def __init__(
+        self,
+        study: SearchStudy,
+        scheduler: FairASHA,
+        folder: Path,
+        keep: int = 10,
+        say: Callable[[str], None] = lambda note: None,
+        deaths: dict[int, int] | None = None,
+    ):
         super().__init__(metric="val_loss", mode="min")
         self.study = study
         self.scheduler = scheduler
         self.folder = folder
+        self.keep = keep
+        self.say = say
         self.numbers: dict[str, int] = {}
         self.deaths = dict(deaths or {})
         self._failures: dict[int, str] = {}
+        self._dropped: set[int] = set()
         self._waiting = self._still_to_do()
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
@@ -52,6 +66,8 @@ class StudySearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes in a report: an epoch, or why the trial failed."""
         number = self.numbers[trial_id]
+        for note in result.get("notes", ()):
+            self.say(note)
         if failure := result.get("failure"):
             self._failures[number] = failure
         elif "epoch" in result:
@@ -76,6 +92,7 @@ class StudySearcher(Searcher):
                 self.study.end(number, "FAILED", f"its process died {DEATHS} times without a message")
         if record.status != "RUNNING":
             drop_checkpoints(self.folder / f"{number:04d}")
+            self._drop_losers()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the searcher's memory."""
@@ -88,6 +105,15 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles the searcher into a file that is never read.
         return {}
+
+    def _drop_losers(self) -> None:
+        """Keeps the weights of the best trials alone; the others' recipes give them again."""
+        ended = [record for record in self.study.finished if record.number not in self._dropped]
+        sound = [record for record in ended if record.status != "FAILED" and record.best]
+        ranked = sorted(sound, key=lambda record: record.best["val_loss"] if record.best else 0.0)
+        for record in [*ranked[self.keep :], *(record for record in ended if record not in sound)]:
+            drop_weights(self.folder / f"{record.number:04d}")
+            self._dropped.add(record.number)
 
     def _still_to_do(self) -> list[TrialRecord]:
         """Unfinished trials; those whose last epoch the journal holds are ended, as the broken search was to do."""

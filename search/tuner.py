@@ -1,89 +1,32 @@
-"""The one place that talks to Ray: resources, the Tuner, and rounds of it until every trial has ended."""
+"""Ray Tune at work: rounds of its Tuner until every trial has ended."""
 
 import contextlib
 import json
-import logging
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-# Read by Ray when it is imported: no usage statistics over the network, no result files beside the journal, workers
-# that stay where they were started, time for a stopped trial's thread to end before its process is used again, and
-# Ctrl-C left to the search (Ray would end a round without a word, and the next one would begin).
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-# A failed report's missing val_loss is no reason to warn; what matters is in the journal.
-os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")
-
-import ray
 from ray import tune
 
+from search.cluster import Resources
 from search.options import Options
+from search.run_folder import identity_text
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
+from trainable.economy import Economy
 from trainable.model import load_processor
 from trainable.sample import checkpoint_of
+from trainable.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
 
-Result = TypeVar("Result")
+SHARED_BYTES = 10**10
+"""Most bytes of the weights that a run keeps of finished stages; the least recently used ones go first."""
 
 IDLE_ROUNDS = 3
 """Rounds of the Tuner without a new epoch or an end after which the search gives up."""
-
-
-class ClusterError(RuntimeError):
-    """Ray cannot be reached, or has not what a trial needs; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial gets, and how many run at a time."""
-
-    cpus: int
-    gpus: float
-    concurrent: int
-
-
-def connect(options: Options) -> Resources:
-    """Starts Ray here, or joins the cluster at `--address`, and works out how many trials fit.
-
-    Raises:
-        ClusterError: there is no such cluster, or not one trial fits.
-    """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        ray.init(
-            address=options.address or "local",
-            include_dashboard=None if options.address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"Ray at {options.address or 'this machine'} cannot be used: {error}") from None
-    total = ray.cluster_resources()
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else min(1.0, total.get("GPU", 0.0))
-    fit = int(total.get("CPU", 0) // options.cpus_per_trial)
-    if gpus:
-        whole_gpus = int(total.get("GPU", 0.0))
-        fit = min(fit, whole_gpus * int(1 / gpus))  # A trial does not straddle two GPUs.
-    if fit < 1:
-        raise ClusterError(
-            f"a trial needs {options.cpus_per_trial} CPU(s) and {gpus:g} GPU(s), but Ray has "
-            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower --cpus-per-trial or --gpus-per-trial"
-        )
-    return Resources(options.cpus_per_trial, gpus, min(fit, options.max_concurrent or fit))
 
 
 def run_trials(
@@ -93,6 +36,7 @@ def run_trials(
     scheduler: FairASHA,
     pairs: PairData,
     on_step: Callable[[], None],
+    say: Callable[[str], None] = lambda note: None,
     time_left: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Runs trials until `options.trials` have ended or the time is over.
@@ -101,40 +45,53 @@ def run_trials(
 
     Args:
         options: what was asked; says where the run folder is.
-        resources: from `connect`.
+        resources: from `search.cluster.connect`.
         study: the search's memory.
         scheduler: already told of the journal.
         pairs: the data set.
         on_step: called several times a second.
+        say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
     """
-    searcher = StudySearcher(study, scheduler, options.run.resolve() / "trials")
+    searcher = StudySearcher(study, scheduler, options.run.resolve() / "trials", options.keep, say)
+    economy = _economy(options)
     idle = 0
-    with _differences_ready(options, pairs):
+    with _differences_ready(options, pairs, economy):
         while (left := options.trials - len(study.finished)) > 0 and idle < IDLE_ROUNDS:
             seconds = time_left()
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
-            _tuner(options, resources, searcher, scheduler, pairs, on_step, left, seconds).fit()
+            _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, left, seconds).fit()
             _take_in_last_epochs(study, searcher.folder)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
-            searcher = StudySearcher(study, scheduler, searcher.folder, searcher.deaths)
+            searcher = StudySearcher(study, scheduler, searcher.folder, options.keep, say, searcher.deaths)
+
+
+def _economy(options: Options) -> Economy:
+    run = options.run.resolve()
+    return Economy(
+        cache_bytes=options.cache_bytes,
+        pictures=options.cache_pictures,
+        frozen_layers=options.cache_layers,
+        shared_stages=SharedStages(run / "shared", identity_text(run), SHARED_BYTES) if options.share else None,
+        checkpoint_seconds=options.checkpoint_every,
+    )
 
 
 @contextlib.contextmanager
-def _differences_ready(options: Options, pairs: PairData) -> Iterator[None]:
+def _differences_ready(options: Options, pairs: PairData, economy: Economy) -> Iterator[None]:
     """Has this machine's store of differences filled and checked, and keeps it from being dropped between trials.
 
     Here, since all cores are still free and what there is to say reaches the user. On a cluster, where this machine may
     train nothing, the first trial of each node fills its own.
     """
-    if options.address is None and options.cache_bytes:
+    if options.address is None and economy.picture_bytes:
         everything = (*pairs.train, *pairs.val)
         # A picture that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            if store := open_store(everything, load_processor(checkpoint_of(options.model)), options.cache_bytes):
+            if store := open_store(everything, load_processor(checkpoint_of(options.model)), economy.picture_bytes):
                 for pair in everything:
                     store[pair]
     yield
@@ -155,6 +112,7 @@ def _tuner(
     searcher: StudySearcher,
     scheduler: FairASHA,
     pairs: PairData,
+    economy: Economy,
     on_step: Callable[[], None],
     trials: int,
     seconds: float | None,
@@ -166,7 +124,7 @@ def _tuner(
             checkpoint=checkpoint_of(options.model),
             cpus=resources.cpus,
             gpus=resources.gpus,
-            cache_bytes=options.cache_bytes,
+            economy=economy,
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
@@ -177,8 +135,8 @@ def _tuner(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=trials,
-            max_concurrent_trials=resources.concurrent,
-            reuse_actors=True,
+            max_concurrent_trials=resources.limit,
+            reuse_actors=options.reuse_workers,
             time_budget_s=seconds,
         ),
         run_config=tune.RunConfig(
@@ -203,10 +161,3 @@ class _Ticker(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles callbacks into a file that is never read.
         return {}
-
-
-def on_trial_resources(options: Options, resources: Resources, task: Callable[[], Result]) -> Result:
-    """Runs `task` on what a trial gets: here, or on a worker where the search runs on a cluster."""
-    if options.address is None:
-        return task()
-    return ray.get(ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(task).remote())

@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from transformers import (
     DetrForObjectDetection,
     DetrImageProcessorPil,
@@ -27,15 +28,16 @@ from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, ev
 from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, part_of, set_modes
 from trainable.recipe import Recipe
+from trainable.weights import save_weights
 
 
 @dataclass(frozen=True)
 class TrialData:
     """A data set as a trial feeds it to the model: both splits, padded to one size."""
 
-    train: MovedObjectDataset
-    val: MovedObjectDataset
-    collator: PairCollator
+    train: Dataset[dict[str, Any]]
+    val: Dataset[dict[str, Any]]
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
 
     @classmethod
     def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
@@ -83,6 +85,7 @@ class StageTrainer(Trainer):
         self.step_totals = LossTotals(0.0, 1)
         self.losses_of_epoch: list[float] = []
         freeze_all_but(model, self.stage.trainable)
+        _keep_modes(model, self.stage.trainable)
         super().__init__(
             model=model,
             args=_training_arguments(recipe, stage, output_dir, workers),
@@ -110,7 +113,6 @@ class StageTrainer(Trainer):
         Raises:
             FloatingPointError: it is not finite; the message says where.
         """
-        set_modes(self.model, self.stage.trainable)
         with self._located(self.state.global_step + 1):
             with autocast(self.args.device, self.dtype):
                 result = forward(self.model, inputs)
@@ -148,12 +150,13 @@ class StageTrainer(Trainer):
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves under the names that the model has in memory.
+        """Saves what the stage trains, under the names that the model has in memory; the rest is what it started from.
 
-        By default DETR is written under its old names, and Trainer reads a checkpoint without renaming and without
-        complaint: half of the weights would stay as they were (`strict=False` in transformers 5.23).
+        Trainer's own way would write DETR under its old names, and read it without renaming and without complaint: half
+        of the weights would stay as they were (`strict=False` in transformers 5.23).
         """
-        self.model.save_pretrained(output_dir or self.args.output_dir, save_original_format=False)
+        folder = Path(output_dir or self.args.output_dir)
+        save_weights(self.model, frozenset(self.stage.trainable), folder / "model.safetensors")
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: Trainer would walk all parameters at every batch for a figure that nobody reads."""
@@ -184,6 +187,24 @@ class StageTrainer(Trainer):
             }
             for (is_backbone, decays), parameters in groups.items()
         ]
+
+
+def _keep_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
+    """Has `model.train()`, which Trainer calls at every batch, leave what is frozen in eval mode.
+
+    It also walks the modules only where the mode changes: for a stage that trains from cached layer outputs, the walk
+    takes as long as the batch.
+    """
+
+    def train(mode: bool = True) -> DetrForObjectDetection:
+        if mode and not model.training:
+            set_modes(model, trainable)
+        elif not mode:
+            torch.nn.Module.train(model, False)
+        return model
+
+    set_modes(model, trainable)
+    model.train = train  # type: ignore[method-assign]
 
 
 def stage_seed(seed: int, stage: int) -> int:
@@ -221,6 +242,7 @@ def _training_arguments(recipe: Recipe, stage: int, output_dir: Path, workers: i
         fp16=on_gpu and torch_dtype(recipe.dtype) is torch.float16,
         dataloader_num_workers=workers,
         dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
         remove_unused_columns=False,
         # A callback asks for each evaluation and checkpoint.
         eval_strategy="no",

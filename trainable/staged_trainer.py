@@ -4,19 +4,22 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import DetrForObjectDetection, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
-from trainable.model import load_model, load_processor
+from trainable.economy import NO_CACHE, Economy
+from trainable.model import load_processor
+from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.stage_trainer import StageTrainer, TrialData, torch_dtype
-from trainable.trial_folder import Row, TrialFolder, stage_is_over
+from trainable.trial_folder import Row, TrialFolder, best_row, stage_is_over
+from trainable.weights import trial_model
 
 
 def train_recipe(
@@ -26,7 +29,7 @@ def train_recipe(
     folder: Path,
     report: Callable[[Row], None],
     workers: int = 0,
-    cache_bytes: int = 0,
+    economy: Economy = NO_CACHE,
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
 
@@ -38,8 +41,7 @@ def train_recipe(
         report: called at the end of each epoch, after the epoch is safe on disk; first with the epochs that `folder`
             already holds. May raise to end the trial.
         workers: processes that load pictures beside this one.
-        cache_bytes: most bytes that this node may keep of resized differences, see `open_store`; 0 keeps none. It makes
-            no difference to the numbers.
+        economy: what is done once; none of it is needed for the result.
 
     Returns:
         The folder, its history complete.
@@ -52,11 +54,44 @@ def train_recipe(
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint)
-    data = TrialData.of(pairs, processor, open_store((*pairs.train, *pairs.val), processor, cache_bytes))
-    while (stage := trial.stage) is not None:
-        _free_memory()
-        _train_stage(trial, stage, data, pairs.names, checkpoint, report, workers)
+    store = open_store((*pairs.train, *pairs.val), processor, economy.picture_bytes)
+    data = TrialData.of(pairs, processor, store)
+    try:
+        while (stage := trial.stage) is not None:
+            if taken_over := _take_over(trial, stage, economy):
+                for row in taken_over:
+                    report(row)
+                continue
+            _free_memory()
+            model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
+            _train_stage(trial, stage, model, data, report, workers, economy)
+    finally:
+        trial.close()
     return trial
+
+
+def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
+    """The recipe as `pictures` pairs and this machine let it be: restart cycles capped, `auto` precision resolved."""
+    dtype = str(torch_dtype(recipe.dtype)).removeprefix("torch.")
+    return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
+
+
+def _take_over(trial: TrialFolder, stage: int, economy: Economy) -> list[Row]:
+    """The rows of a stage that another trial has finished, now in this one's history; none where there is no such."""
+    shared = economy.shared_stages
+    if not shared or trial.rows_of(stage) or not (found := shared.find(trial.recipe, stage)):
+        return []
+    own = {"seconds": trial.seconds, "shared_from": found.trial}
+    is_last = stage == len(trial.recipe.stages) - 1
+    rows = [
+        row | own | {"final": is_last and row is found.rows[-1], "within_epoch": [r | own for r in row["within_epoch"]]}
+        for row in found.rows
+    ]
+    try:
+        trial.adopt(rows, found.weights)
+    except OSError:  # Dropped by another trial at this moment.
+        return []
+    return rows
 
 
 def _free_memory() -> None:
@@ -73,43 +108,48 @@ def _free_memory() -> None:
 def _train_stage(
     trial: TrialFolder,
     stage: int,
+    model: DetrForObjectDetection,
     data: TrialData,
-    names: Sequence[str],
-    checkpoint: str | Path,
     report: Callable[[Row], None],
     workers: int,
+    economy: Economy,
 ) -> None:
-    # A fresh model a stage: what an earlier Trainer wrapped or froze leaves no trace.
-    model = load_model(trial.start_weights or checkpoint, names, trial.recipe.seed)
-    callback = _EpochCallback(trial, stage, report)
-    trainer = StageTrainer(model, trial.recipe, stage, data, trial.path / f"stage-{stage}", workers, [callback])
+    trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
+    # What comes out of the store of layer outputs is not worth a process of its own to read it.
+    workers = workers if inputs is data else 0
+    callback = _EpochCallback(trial, stage, model, report, economy)
+    trainer = StageTrainer(behind, trial.recipe, stage, inputs, trial.path / f"stage-{stage}", workers, [callback])
     callback.trainer = trainer
-    resumed_from = trial.stage_checkpoint
+    resumed_from = trial.checkpoint_of(stage)
     try:
         trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
     finally:
         trainer.accelerator.free_memory()
 
 
-def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
-    """The recipe as `pictures` pairs and this machine let it be: restart cycles capped, `auto` precision resolved."""
-    dtype = str(torch_dtype(recipe.dtype)).removeprefix("torch.")
-    return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
-
-
 class _EpochCallback(TrainerCallback):
-    """Evaluates, saves and reports at the end of each epoch, and ends the stage when its patience is over."""
+    """Evaluates, keeps and reports each epoch, and ends the stage when its patience is over."""
 
     trainer: StageTrainer
 
-    def __init__(self, trial: TrialFolder, stage: int, report: Callable[[Row], None]):
+    def __init__(
+        self,
+        trial: TrialFolder,
+        stage: int,
+        model: DetrForObjectDetection,
+        report: Callable[[Row], None],
+        economy: Economy,
+    ):
         self.trial = trial
         self.stage = stage
+        self.model = model
         self.report = report
+        self.economy = economy
         self.within_epoch: list[Row] = []
-        self.row: Row = {}
-        self.started = time.monotonic()
-        self.seconds_before = trial.history[-1]["seconds"] if trial.history else 0.0
+        self.started = self.checkpoint_written = time.monotonic()
+        self.seconds_before = trial.seconds
         self.epochs_before = sum(row["stage"] < stage for row in trial.history)
         self.learning_rate = 0.0
 
@@ -127,24 +167,40 @@ class _EpochCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         updates = updates_per_epoch(self.trial.recipe, len(self.trainer.train_dataset))
         step, wanted = (state.global_step - 1) % updates + 1, self.trial.recipe.evaluations_per_epoch
-        if step < updates and step * wanted // updates > (step - 1) * wanted // updates:
-            self.within_epoch.append(self._evaluated(self.epochs_before + state.epoch))
+        due = step < updates and step * wanted // updates > (step - 1) * wanted // updates
+        epoch = self.epochs_before + (state.epoch or 0)
+        if due and not self.trial.known(math.ceil(epoch)):
+            self.within_epoch.append(self._evaluated(epoch))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        row = self._evaluated(self.epochs_before + round(state.epoch or 0))
-        history = [*self.trial.history, row]
-        stage_over = stage_is_over(history, self.trial.recipe, self.stage)
-        last_stage = self.stage == len(self.trial.recipe.stages) - 1
-        self.row = row | {"final": stage_over and last_stage, "within_epoch": self.within_epoch}
+        epoch = self.epochs_before + round(state.epoch or 0)
+        known = self.trial.known(epoch)
+        row = known or self._evaluated(epoch)
+        until_now = [earlier for earlier in self.trial.history if earlier["epoch"] < epoch] + [row]
+        stage_over = stage_is_over(until_now, self.trial.recipe, self.stage)
+        if not known:
+            last_stage = self.stage == len(self.trial.recipe.stages) - 1
+            row |= {"final": stage_over and last_stage, "within_epoch": self.within_epoch, "shared_from": None}
+        self.trial.commit(row, self.model)
+        if stage_over:
+            self._share()
+        if not known:
+            self.report(row)
         control.should_training_stop = control.should_training_stop or stage_over
-        control.should_save = True
+        due = time.monotonic() - self.checkpoint_written >= self.economy.checkpoint_seconds
+        control.should_save = due and not stage_over
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self.trial.commit(self.row, checkpoint, self.trainer.model)
-        self.report(self.row)
+        self.trial.checkpoint_written(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.stage)
+        self.checkpoint_written = time.monotonic()
+
+    def _share(self) -> None:
+        if self.economy.shared_stages:
+            rows = self.trial.rows_of(self.stage)
+            weights = self.trial.weights_of(best_row(rows))
+            self.economy.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
 
     def _evaluated(self, epoch: float) -> Row:
         trainer = self.trainer

@@ -5,7 +5,6 @@ python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out train
 
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,9 +59,11 @@ def _train(
     import torch
     import transformers
 
+    from trainable.economy import Economy
     from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
     from trainable.trial_folder import best_row
+    from trainable.weights import trial_model
 
     torch.set_num_threads(cpus)
     transformers.logging.set_verbosity_error()
@@ -78,7 +79,7 @@ def _train(
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
         workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
-        trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, cache_bytes)
+        trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, Economy(cache_bytes))
     except (ModelError, RecipeError) as error:
         _stop(error)
     except FloatingPointError as error:
@@ -86,7 +87,7 @@ def _train(
     except KeyboardInterrupt:
         console.print(f"interrupted; the same command goes on from the last epoch in {out}")
         raise typer.Exit(130) from None
-    shutil.copytree(trial.best_weights, out / "model", dirs_exist_ok=True)
+    trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
     processor.save_pretrained(out / "model")
     best = best_row(trial.history)
     console.print(

@@ -1,33 +1,58 @@
 """What a trial keeps on disk, so that it can be killed at any moment and resumed exactly.
 
-`progress.json` is the only commit point: it holds the history and names the checkpoint that belongs to it, and it is
-replaced in one step after everything that it names is on disk. Whatever else lies in the folder is left over and
-ignored.
+`progress.json` is the only commit point: it holds the history and names what belongs to it, and it is replaced in one
+step after everything that it names is on disk. Whatever else lies in the folder is left over and ignored.
+
+The history may be ahead of the checkpoint, which is written only so often. A resumed trial then trains those epochs
+once more without a word, and what it has reported stands.
 """
 
 import json
+import logging
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import DetrForObjectDetection
 
 from trainable.recipe import Recipe, RecipeError
+from trainable.weights import checksum, save_weights, trained_parts
 
 Row = dict[str, Any]
-"""One evaluation. At the end of an epoch it has `ROW_FIELDS`; one within an epoch lacks the last two."""
+"""One evaluation. At the end of an epoch it has `ROW_FIELDS`; one within an epoch lacks the last three."""
 
 ROW_FIELDS = (
     *("epoch", "stage", "train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"),
-    *("precision", "recall", "f1", "seconds", "final", "within_epoch"),
+    *("precision", "recall", "f1", "seconds", "final", "within_epoch", "shared_from"),
 )
 """`stage` counts from 0; `seconds` is what the trial has trained so far; `within_epoch` holds the evaluations of the
-recipe's finer interval."""
+recipe's finer interval; `shared_from` is the folder's name of the trial that trained the epoch, None for this one."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Trainer checkpoint that is whole and on the disk."""
+
+    path: str
+    """Relative to the trial's folder."""
+    stage: int
+    checksums: dict[str, int]
+    """CRC-32 of each of its files, by name."""
+
+    def is_sound(self, folder: Path) -> bool:
+        """Whether its files in the trial's `folder` are those that were written."""
+        return all(_is_sound(folder / self.path / name, value) for name, value in self.checksums.items())
 
 
 class TrialFolder:
     """One trial's recipe, history, last checkpoint and best weights.
+
+    A damaged checkpoint or weights file is logged, and the trial goes on from what it was trained from.
 
     Args:
         path: the folder; made if it does not exist.
@@ -41,37 +66,45 @@ class TrialFolder:
         self.path = path
         self.recipe = recipe
         self.history: list[Row] = []
-        self._checkpoint: str | None = None
+        self._weights: dict[str, int] = {}
+        self._checkpoint: Checkpoint | None = None
+        self._pending: Future[Checkpoint] | None = None
+        self._disk = ThreadPoolExecutor(max_workers=1)
         path.mkdir(parents=True, exist_ok=True)
         if (path / "progress.json").exists():
-            kept = Recipe.from_yaml(path / "recipe.yaml")
-            if kept != recipe:
-                raise RecipeError(["the folder holds another recipe's progress; choose another folder"], str(path))
-            progress = json.loads((path / "progress.json").read_text())
-            self.history, self._checkpoint = progress["history"], progress["checkpoint"]
+            self._read_progress()
         write_atomically(path / "recipe.yaml", recipe.to_yaml())
 
     @property
     def stage(self) -> int | None:
         """Index of the stage to train now, None when the trial is at its end."""
-        return current_stage(self.history, self.recipe)
+        stage = current_stage(self.history, self.recipe)
+        while stage and not self._has_weights(best_row(self.history, stage - 1)):
+            stage -= 1
+        return stage
 
     @property
-    def stage_checkpoint(self) -> Path | None:
-        """The Trainer checkpoint to go on from within the current stage, None at a stage's start."""
-        if self._checkpoint is None or not self.history or self.history[-1]["stage"] != self.stage:
+    def seconds(self) -> float:
+        """What the trial has trained so far."""
+        return self.history[-1]["seconds"] if self.history else 0.0
+
+    def known(self, epoch: int) -> Row | None:
+        """The row of an epoch that the trial has had before it was broken off, if it has."""
+        return next((row for row in reversed(self.history) if row["epoch"] == epoch), None)
+
+    def rows_of(self, stage: int) -> list[Row]:
+        """The history of one stage."""
+        return [row for row in self.history if row["stage"] == stage]
+
+    def checkpoint_of(self, stage: int) -> Path | None:
+        """The Trainer checkpoint to go on from within `stage`, None at a stage's start."""
+        if self._checkpoint is None or self._checkpoint.stage != stage:
             return None
-        return self.path / self._checkpoint
+        return self.path / self._checkpoint.path
 
-    @property
-    def start_weights(self) -> Path | None:
-        """What the current stage's model is loaded from: its own checkpoint, else the best weights of the stage before.
-
-        None at the very start.
-        """
-        if self.stage_checkpoint or not self.stage:
-            return self.stage_checkpoint
-        return self.weights_of(best_row(self.history, self.stage - 1))
+    def start_weights(self, stage: int) -> Path | None:
+        """What `stage` starts from: the best weights of the one before, None for the trial's own start."""
+        return self.weights_of(best_row(self.history, stage - 1)) if stage else None
 
     @property
     def best_weights(self) -> Path:
@@ -79,35 +112,112 @@ class TrialFolder:
         return self.weights_of(best_row(self.history))
 
     def weights_of(self, row: Row) -> Path:
-        """Where the weights of an epoch are kept, if they are."""
-        return self.path / "weights" / f"epoch-{row['epoch']:04d}"
+        """Where the weights of an epoch are kept, if they are; see `trainable.weights`."""
+        return weights_path(self.path, row["epoch"])
 
-    def commit(self, row: Row, checkpoint: Path, model: DetrForObjectDetection) -> None:
-        """Makes an epoch durable: its row, its checkpoint, and its weights where they are the best so far.
+    def commit(self, row: Row, model: DetrForObjectDetection) -> None:
+        """Makes an epoch durable: its row, and its weights where they are the best so far.
+
+        An epoch that is known keeps the row that it has.
 
         Args:
             row: of the epoch just evaluated.
-            checkpoint: the Trainer's checkpoint folder of this moment, inside this folder.
-            model: as evaluated.
+            model: as evaluated; holds the parts that the recipe has trained by then.
         """
-        self.history.append(row)
-        self._checkpoint = str(checkpoint.relative_to(self.path))
-        kept = {self.weights_of(best_row(self.history)), self.weights_of(best_row(self.history, row["stage"]))}
-        if self.weights_of(row) in kept:
-            _save_weights(model, self.weights_of(row))
-        _sync(checkpoint)
-        progress = {"history": self.history, "checkpoint": self._checkpoint}
+        if not self.known(row["epoch"]):
+            self.history.append(row)
+        if self.weights_of(row) in self._kept() and not self._has_weights(row):
+            parts = trained_parts(self.recipe, row["stage"])
+            self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
+        self._write_progress()
+
+    def adopt(self, rows: list[Row], weights: Path) -> None:
+        """Takes over a stage that another trial has finished, all of it at once.
+
+        Args:
+            rows: of the stage, in order.
+            weights: file with the weights of the best of them.
+
+        Raises:
+            OSError: the weights are gone.
+        """
+        target = self.weights_of(best_row(rows))
+        target.parent.mkdir(exist_ok=True)
+        link_or_copy(weights, target)
+        self._weights[target.name] = checksum(target)
+        self.history += rows
+        self._write_progress()
+
+    def checkpoint_written(self, path: Path, stage: int) -> None:
+        """Takes note of a new Trainer checkpoint.
+
+        It counts once it is on the disk; that is waited for beside the training.
+        """
+        if self._pending:
+            self._pending.result()
+        self._pending = self._disk.submit(_durable, self.path, path, stage)
+
+    def close(self) -> None:
+        """Waits for what is still being written."""
+        self._disk.shutdown()
+
+    def _read_progress(self) -> None:
+        kept = Recipe.from_yaml(self.path / "recipe.yaml")
+        if kept != self.recipe:
+            raise RecipeError(["the folder holds another recipe's progress; choose another folder"], str(self.path))
+        progress = json.loads((self.path / "progress.json").read_text())
+        self.history, self._weights = progress["history"], progress["weights"]
+        checkpoint = Checkpoint(**progress["checkpoint"]) if progress["checkpoint"] else None
+        if checkpoint and not checkpoint.is_sound(self.path):
+            _log.warning("%s is damaged; its stage is trained again", self.path / checkpoint.path)
+            checkpoint = None
+        self._checkpoint = checkpoint
+
+    def _write_progress(self) -> None:
+        if self._pending and self._pending.done():
+            self._checkpoint, self._pending = self._pending.result(), None
+            for other in set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}:
+                shutil.rmtree(other)
+        kept = {path.name for path in self._kept()}
+        dropped = [name for name in self._weights if name not in kept]
+        self._weights = {name: value for name, value in self._weights.items() if name in kept}
+        checkpoint = asdict(self._checkpoint) if self._checkpoint else None
+        progress = {"history": self.history, "checkpoint": checkpoint, "weights": self._weights}
         write_atomically(self.path / "progress.json", json.dumps(progress))
-        for weights in set((self.path / "weights").iterdir()) - kept:
-            shutil.rmtree(weights)
-        for other in set(self.path.glob("stage-*/checkpoint-*")) - {checkpoint}:
-            shutil.rmtree(other)
+        for name in dropped:
+            (self.path / "weights" / name).unlink(missing_ok=True)
+
+    def _kept(self) -> set[Path]:
+        """The best weights of all epochs, of the stage that was trained last, and what that one started from."""
+        stage = self.history[-1]["stage"]
+        rows = [best_row(self.history), *(best_row(self.history, s) for s in (stage, stage - 1) if s >= 0)]
+        return {self.weights_of(row) for row in rows}
+
+    def _has_weights(self, row: Row) -> bool:
+        path = self.weights_of(row)
+        if path.name not in self._weights:
+            return False
+        if sound := _is_sound(path, self._weights[path.name]):
+            return sound
+        _log.warning("%s is damaged or gone; its stage is trained again", path)
+        del self._weights[path.name]
+        return False
+
+
+def weights_path(path: Path, epoch: int) -> Path:
+    """Where the trial in `path` keeps the weights of `epoch`, if it does."""
+    return path / "weights" / f"epoch-{epoch:04d}.safetensors"
 
 
 def drop_checkpoints(path: Path) -> None:
     """Frees what only a resume of the trial in `path` needs; its recipe, history and best weights stay."""
     for folder in path.glob("stage-*"):
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_weights(path: Path) -> None:
+    """Frees the weights of the trial in `path`; its recipe and history stay, and training it again gives them back."""
+    shutil.rmtree(path / "weights", ignore_errors=True)
 
 
 def current_stage(history: list[Row], recipe: Recipe) -> int | None:
@@ -144,18 +254,27 @@ def write_atomically(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
-def _save_weights(model: DetrForObjectDetection, path: Path) -> None:
-    scratch = path.with_name(path.name + ".tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    _sync(scratch)
-    shutil.rmtree(path, ignore_errors=True)
-    scratch.replace(path)
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file's bytes where the filesystem can, else a copy."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
-def _sync(folder: Path) -> None:
-    """Waits until a folder and its files are on the disk, not only in its cache: a power cut must not empty them."""
-    for path in (*folder.iterdir(), folder):
-        file = os.open(path, os.O_RDONLY)
-        os.fsync(file)
-        os.close(file)
+def _durable(folder: Path, path: Path, stage: int) -> Checkpoint:
+    """The checkpoint, once all of it is on the disk and not only in its cache: a power cut must not empty it."""
+    files = sorted(path.iterdir())
+    for entry in (*files, path):
+        descriptor = os.open(entry, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return Checkpoint(str(path.relative_to(folder)), stage, {file.name: checksum(file) for file in files})
+
+
+def _is_sound(path: Path, expected: int) -> bool:
+    try:
+        return checksum(path) == expected
+    except OSError:
+        return False

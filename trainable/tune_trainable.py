@@ -1,6 +1,7 @@
 """Ray Tune's face of a trial: from a config to a recipe, from epochs to reports."""
 
 import gc
+import logging
 import os
 import socket
 import traceback
@@ -12,16 +13,37 @@ import transformers
 from ray import tune
 
 from trainable.data.pairs import PairData
+from trainable.economy import Economy
 from trainable.recipe import Recipe
 from trainable.staged_trainer import train_recipe
 from trainable.trial_folder import Row, write_atomically
+
+
+class _Notes(logging.Handler):
+    """Keeps what the project's own modules warn of, to go to the search with the next report."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+    def take(self) -> list[str]:
+        """All lines since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+
+_notes = _Notes()
+logging.getLogger("trainable").addHandler(_notes)
 
 # Trainer collects garbage at every stage; without this it walks all that the libraries made on import, 0.4 s each time.
 gc.freeze()
 
 
 def tune_trainable(
-    config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, gpus: float, cache_bytes: int
+    config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, gpus: float, economy: Economy
 ) -> None:
     """Trains the recipe of `config` and reports every epoch to Ray Tune.
 
@@ -36,7 +58,7 @@ def tune_trainable(
         checkpoint: folder or hub name of the DETR to start from.
         cpus: cores that the trial may use.
         gpus: GPUs that the trial may use; with 0 it trains on the CPU, whatever the machine has.
-        cache_bytes: most bytes that a node may keep of resized differences; 0 keeps none.
+        economy: what trials do once.
     """
     # Two trials that each take all cores run many times slower than with their own.
     torch.set_num_threads(max(1, cpus))
@@ -48,7 +70,7 @@ def tune_trainable(
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
 
     def report(row: Row) -> None:
-        tune.report(row | origin)
+        tune.report(row | origin | {"notes": _notes.take()})
 
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
@@ -56,11 +78,11 @@ def tune_trainable(
     folder = Path(config["folder"])
     workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
-        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers, cache_bytes)
+        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers, economy)
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())
         if isinstance(error, torch.AcceleratorError):
             # The device's context is broken for good: the next trial needs a process of its own, and so does this one.
             os._exit(1)
-        tune.report({"failure": f"{type(error).__name__}: {error}"} | origin)
+        tune.report({"failure": f"{type(error).__name__}: {error}", "notes": _notes.take()} | origin)

@@ -10,8 +10,10 @@ from results.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from trainable.data.dataset import padded_size
-from trainable.model import load_model, load_processor
-from trainable.recipe import REFERENCE, Recipe
+from trainable.model import load_processor
+from trainable.recipe import PARTS, REFERENCE, Recipe
+from trainable.trial_folder import weights_path
+from trainable.weights import save_weights, trial_model
 
 COMMAND = "python trainable/train.py --recipe best/recipe.yaml"
 
@@ -22,7 +24,7 @@ class Run:
     def __init__(self, folder: Path, pairs, checkpoint: Path, recipe: Recipe):
         self.folder, self.pairs, self.checkpoint = folder, pairs, checkpoint
         trial = folder / "trials" / "0007"
-        load_model(checkpoint, pairs.names).save_pretrained(trial / "weights" / "epoch-0002")
+        save_weights(trial_model(checkpoint, pairs.names, 0), frozenset(PARTS), weights_path(trial, 2))
         (trial / "recipe.yaml").write_text(recipe.to_yaml())
         self.val_loss = self.evaluate(checkpoint).losses["val_loss"]
 

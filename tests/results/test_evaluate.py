@@ -18,7 +18,9 @@ from trainable.data.dataset import padded_size
 from trainable.data.pairs import Pair, PairData
 from trainable.evaluation import Evaluation
 from trainable.model import load_model, load_processor
-from trainable.recipe import reference
+from trainable.recipe import PARTS, reference
+from trainable.trial_folder import weights_path
+from trainable.weights import save_weights, trial_model
 
 NAMES = ("person", "car")
 
@@ -34,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, pair_data: P
     """A run folder whose best trial is the reference after one epoch, evaluated with --min-recall 0.9 and --test."""
     run = tmp_path_factory.mktemp("run")
     trial = run / "trials" / "0000"
-    load_model(checkpoint, NAMES).save_pretrained(trial / "weights" / "epoch-0001")
+    save_weights(trial_model(checkpoint, NAMES, 0), frozenset(PARTS), weights_path(trial, 1))
     recipe = reference(3)
     (trial / "recipe.yaml").write_text(recipe.to_yaml())
     history = [{"epoch": 1, "val_loss": 2.5, "f1": 0.5}]

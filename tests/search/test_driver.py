@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import search.tuner
+import search.cluster
 from results.journal import Journal
 from search.run import app
 from spaces.registry import spaces
@@ -25,13 +25,13 @@ def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Pat
     """Runs the command line with good flags and those given; Ray cannot be reached."""
 
     def no_ray(options: Any) -> None:
-        raise search.tuner.ClusterError("all checks are passed")
+        raise search.cluster.ClusterError("all checks are passed")
 
     def searched(*arguments: Any, data: Path = data_folder, model: Any = checkpoint) -> Result:
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.tuner, "connect", no_ray)
+    monkeypatch.setattr(search.cluster, "connect", no_ray)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
 
@@ -80,7 +80,7 @@ def test_faulty_pairs_are_left_out_where_asked_and_reported_all_the_same(searche
         (("--address", "ray://head:10001"), ("--address: ray://", "--address auto", "ray job submit")),
         (("--trails", 4), ("No such option: --trails", "--trials")),
         (("--trials", "many"), ("'--trials'", "valid integer")),
-        (("--time-budget", "soon"), ("--time-budget: a duration above 0 such as 90s, 30m or 1.5h, got 'soon'",)),
+        (("--time-budget", "soon"), ("--time-budget: a duration such as 90s, 30m or 1.5h, got 'soon'",)),
         (("--data", "no/such/folder"), ("no/such/folder",)),
         (("--model", "no/such/model"), ("model no/such/model: neither a folder with a config.json nor",)),
         (("--group-by", "("), ("--group-by",)),

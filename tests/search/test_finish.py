@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from search import finish
+from search.cluster import Resources
 from search.inputs import Inputs
 from search.options import Options
-from search.tuner import Resources
 from trainable.data.difference import PictureError
 
 

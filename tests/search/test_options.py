@@ -28,7 +28,7 @@ def faults(**changed) -> list[str]:
 def test_good_options_are_taken():
     options = Options(**GOOD)
     assert str(options.run) == "runs/a run_1.2-3@4+5"
-    assert (options.reduction, options.sampler, options.cpus_per_trial, options.seed) == (3, "tpe", 1, 0)
+    assert (options.reduction, options.sampler, options.cpus_per_trial, options.seed) == (3, "tpe", None, 0)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,15 @@ def test_options_survive_yaml():
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2h ", 7200), ("0.5s", 0.5)]
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2h ", 7200), ("0.5s", 0.5), ("0s", 0)]
 )
 def test_durations_are_read(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "90", "0s", "-5m", "1d", "1h30m", "one hour", "1e3s", f"1{'0' * 400}h"])
+@pytest.mark.parametrize("text", ["", "90", "-5m", "1d", "1h30m", "one hour", "1e3s", f"1{'0' * 400}h"])
 def test_other_durations_are_refused_with_the_text(text):
-    with pytest.raises(ValueError, match=r"above 0 such as 90s, 30m or 1\.5h, got ") as caught:
+    with pytest.raises(ValueError, match=r"a duration such as 90s, 30m or 1\.5h, got ") as caught:
         parse_duration(text)
     assert repr(text) in str(caught.value)
 

@@ -5,11 +5,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,86 +18,8 @@ from optuna.trial import TrialState
 from results.journal import read_journal
 from results.table import tables_agree
 
-ROOT = Path(__file__).parents[2]
 TRIALS, MAX_EPOCHS = 5, 6
-PATIENCE = 300
-"""Seconds after which a search that hangs fails its test."""
-
 STATES = {"COMPLETED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
-
-
-class Search:
-    """`python search/run.py` in a session of its own, so that all its processes can be told from others."""
-
-    def __init__(self, *arguments: Any, cache: Path):
-        environment = os.environ | {"COLUMNS": "250", "XDG_CACHE_HOME": str(cache)}
-        self.process = subprocess.Popen(
-            [sys.executable, "search/run.py", *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait(self) -> tuple[int, str]:
-        """Exit code and all that was printed."""
-        output, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, output
-
-    def wait_for_events(self, journal: Path, count: int) -> None:
-        """Returns once the journal has so many events."""
-        deadline = time.monotonic() + PATIENCE
-        while not journal.exists() or len(read_journal(journal)) < count:
-            assert self.process.poll() is None, f"ended before event {count}:\n{self.wait()[1]}"
-            assert time.monotonic() < deadline, f"no event {count} in {PATIENCE} s"
-            time.sleep(0.02)
-
-    def others(self) -> list[int]:
-        """Ids of the living processes of the session, the driver left out."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(session) == self.process.pid != int(stat.parent.name) and state != "Z":
-                found.append(int(stat.parent.name))
-        return found
-
-    def assert_all_gone(self) -> None:
-        """Ray's processes end by themselves, soon after the driver has."""
-        deadline = time.monotonic() + 60
-        while others := self.others():
-            assert time.monotonic() < deadline, f"still there: {others}"
-            time.sleep(0.1)
-
-    def clean_up(self) -> None:
-        """Ends what a failed test has left."""
-        for process in [self.process.pid, *self.others()]:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.process.wait()
-
-
-Start = Callable[..., Search]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts a search; whatever is left of it in the end is ended."""
-    cache, started = tmp_path_factory.mktemp("cache"), []
-
-    def start(*arguments: Any) -> Search:
-        started.append(Search(*arguments, cache=cache))
-        return started[-1]
-
-    yield start
-    for search in started:
-        search.clean_up()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +37,7 @@ def flags(storage: Path, data_folder: Path, checkpoint: Path) -> tuple[Any, ...]
 
 
 @pytest.fixture(scope="module")
-def complete(start: Start, storage: Path, flags: tuple[Any, ...]) -> tuple[Path, str]:
+def complete(start: Callable[..., Any], storage: Path, flags: tuple[Any, ...]) -> tuple[Path, str]:
     """The run folder and the output of a search that nothing disturbed."""
     search = start(*flags, "--name", "complete")
     code, output = search.wait()

@@ -83,7 +83,7 @@ def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
         started.run_trial(epochs=3)
         assert started.study.records[0].status == ("FAILED" if death == DEATHS else "RUNNING")
         started.searcher = StudySearcher(
-            started.study, started.scheduler, started.searcher.folder, started.searcher.deaths
+            started.study, started.scheduler, started.searcher.folder, deaths=started.searcher.deaths
         )
     assert started.study.records[0].error == f"its process died {DEATHS} times without a message"
     assert len(started.study.records[0].history) == 3
@@ -122,3 +122,24 @@ def test_an_end_that_a_crash_kept_from_the_journal_is_written_on_resuming(search
     assert resumed.study.records[1].status == status
     assert event_kinds(resumed)[-1] == (1, "ended")
     assert resumed.searcher.suggest("live")["number"] == (2 if resumed.study.records[0].status != "RUNNING" else 0)
+
+
+def test_the_weights_of_the_best_trials_alone_are_kept(search):
+    started = search()
+    started.searcher.keep = 2
+    folders = [started.searcher.folder / f"{number:04d}" / "weights" for number in range(5)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    started.run(5)
+    ranked = sorted(started.study.finished, key=lambda record: record.best["val_loss"])
+    assert [folders[record.number].exists() for record in ranked] == [True, True, False, False, False]
+
+
+def test_what_a_trial_has_to_say_reaches_the_user(search, row):
+    said = []
+    started = search()
+    started.searcher.say = said.append
+    trial = started.start_trial()
+    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0, notes=["no room for pictures"]))
+    assert said == ["no room for pictures"]
+    assert "notes" not in started.study.records[0].history[0]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from search.cluster import Resources
 from search.options import Options
-from search.tuner import IDLE_ROUNDS, Resources, run_trials
+from search.tuner import IDLE_ROUNDS, run_trials
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
         options = Options("flat", None, "embedded", 2, 8, 2, str(tmp_path.parent), tmp_path.name, cache_size=0)
-        run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left)
+        run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left=time_left)
         return started.study
 
     return run

@@ -215,12 +215,14 @@ def test_the_seeds_of_stages_lie_far_apart():
     assert min(abs(a - b) for a in seeds for b in seeds if a != b) > 1000
 
 
-def test_a_saved_model_has_all_its_weights_under_the_names_in_memory(make_trainer, tmp_path):
+def test_a_checkpoint_has_what_the_stage_trains_under_the_names_in_memory(make_trainer, tmp_path):
     from safetensors.torch import load_file
 
-    trainer = make_trainer(one_stage())
+    trainer = make_trainer(one_stage(trainable=("decoder", "class_head")))
     trainer.save_model(str(tmp_path / "saved"))
-    assert load_file(tmp_path / "saved" / "model.safetensors").keys() == trainer.model.state_dict().keys()
+    trained = {name for name, value in trainer.model.named_parameters() if value.requires_grad}
+    assert load_file(tmp_path / "saved" / "model.safetensors").keys() == trained
+    assert {part_of(name) for name in trained} == {"decoder", "class_head"}
 
 
 def test_weights_that_are_not_finite_stop_the_stage_by_name(make_trainer):

@@ -1,18 +1,21 @@
 import copy
 import dataclasses
-import json
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import save
 
 import trainable.trial_folder
+from trainable.economy import Economy
 from trainable.evaluation import evaluate
 from trainable.model import load_model, load_processor
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.shared_stages import SharedStages
 from trainable.stage_trainer import StageTrainer, TrialData
 from trainable.staged_trainer import effective_recipe, train_recipe
 from trainable.trial_folder import ROW_FIELDS, TrialFolder, best_row
+from trainable.weights import trial_model
 
 HEADS = ("box_head", "class_head")
 
@@ -35,8 +38,27 @@ EVENTFUL = Recipe(
 )
 
 
+LAST_STATES = {}
+OFTEN = Economy(checkpoint_seconds=0)
+"""A checkpoint after every epoch."""
+
+
 class KilledError(Exception):
     """Stands for a process that ends here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def last_state():
+    """Keeps what the model was at the last commit of each trial, for `last_weights`."""
+    commit = TrialFolder.commit
+
+    def keeping(folder, row, model):
+        LAST_STATES[folder.path] = save({name: value.clone() for name, value in model.state_dict().items()})
+        commit(folder, row, model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrialFolder, "commit", keeping)
+        yield
 
 
 @pytest.fixture
@@ -44,11 +66,11 @@ def train(pair_data, checkpoint, tmp_path):
     """Trains a recipe in a folder of its own, or in the one named."""
     count = 0
 
-    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint, cache_bytes=0):
+    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint, economy=OFTEN):
         nonlocal count
         count += 1
         folder = tmp_path / (folder or f"trial-{count}")
-        return train_recipe(recipe, pair_data, checkpoint, folder, report, cache_bytes=cache_bytes)
+        return train_recipe(recipe, pair_data, checkpoint, folder, report, economy=economy)
 
     return run
 
@@ -64,12 +86,11 @@ def without_seconds(history):
 
 def last_weights(trial):
     """The bytes of the weights of the last epoch."""
-    progress = json.loads((trial.path / "progress.json").read_text())
-    return (trial.path / progress["checkpoint"] / "model.safetensors").read_bytes()
+    return LAST_STATES[trial.path]
 
 
 def best_weights(trial):
-    return (trial.best_weights / "model.safetensors").read_bytes()
+    return trial.best_weights.read_bytes()
 
 
 def with_stages(recipe, **fields):
@@ -89,10 +110,11 @@ class TestRepeating:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         without = train(EVENTFUL)
         assert not (tmp_path / "cache").exists()
-        train(RECIPE, cache_bytes=10**9)
+        economy = Economy(10**9, frozen_layers=False)
+        train(RECIPE, economy=economy)
         # From here on there is nothing but the store: no picture may be decoded.
         monkeypatch.setattr("trainable.data.resizing.open_picture", lambda path: pytest.fail(f"{path} was read"))
-        stored = train(EVENTFUL, cache_bytes=10**9)
+        stored = train(EVENTFUL, economy=economy)
         assert without_seconds(stored.history) == without_seconds(without.history)
         assert last_weights(stored) == last_weights(without)
         assert best_weights(stored) == best_weights(without)
@@ -122,7 +144,7 @@ class TestReporting:
         history = train(EVENTFUL).history
         for row in history:
             (within,) = row["within_epoch"]
-            assert set(within) == set(ROW_FIELDS) - {"final", "within_epoch"}
+            assert set(within) == set(ROW_FIELDS) - {"final", "within_epoch", "shared_from"}
             assert within["epoch"] == row["epoch"] - 0.5
             assert within["val_loss"] != row["val_loss"]
 
@@ -170,7 +192,8 @@ class TestStages:
     def test_the_best_weights_give_the_best_val_loss_again(self, train, pair_data, checkpoint):
         trial = train(EVENTFUL)
         data = TrialData.of(pair_data, load_processor(checkpoint))
-        losses = evaluate(load_model(trial.best_weights, pair_data.names), data.val, data.collator).losses
+        model = trial_model(checkpoint, pair_data.names, EVENTFUL.seed, trial.best_weights)
+        losses = evaluate(model, data.val, data.collator).losses
         assert losses["val_loss"] == best_row(trial.history)["val_loss"]
 
     def test_weights_that_are_not_finite_end_the_trial_by_name(self, train, checkpoint, tmp_path):
@@ -193,11 +216,15 @@ class TestResume:
         assert {0, 1, 2} == set(stages) and stages.count(0) < 4, "the recipe must be eventful"
         return trial
 
-    def until_done(self, train, most=12):
+    @pytest.fixture(params=[0, 1e9], ids=["a checkpoint every epoch", "no checkpoints"])
+    def economy(self, request):
+        return Economy(checkpoint_seconds=request.param)
+
+    def until_done(self, train, economy, most=12):
         """Starts the trial again after every kill."""
         for start in range(1, most + 1):
             try:
-                return train(EVENTFUL, "broken"), start
+                return train(EVENTFUL, "broken", economy=economy), start
             except KilledError:
                 pass
         return pytest.fail(f"not done after {most} starts")
@@ -207,7 +234,7 @@ class TestResume:
         assert best_weights(broken) == best_weights(unbroken)
         assert last_weights(broken) == last_weights(unbroken)
 
-    def test_killed_after_every_epoch(self, train, unbroken):
+    def test_killed_after_every_epoch(self, train, unbroken, economy):
         for epoch in range(1, len(unbroken.history)):
             rows = []
 
@@ -217,12 +244,12 @@ class TestResume:
                     raise KilledError
 
             with pytest.raises(KilledError):
-                train(EVENTFUL, "broken", report)
+                train(EVENTFUL, "broken", report, economy=economy)
             assert without_seconds(rows) == without_seconds(unbroken.history[:epoch])
-        self.check(train(EVENTFUL, "broken"), unbroken)
+        self.check(train(EVENTFUL, "broken", economy=economy), unbroken)
 
     @pytest.mark.parametrize("call", [3, 4], ids=["in the middle of an epoch", "at the end of an epoch"])
-    def test_killed_while_evaluating(self, train, unbroken, monkeypatch, call):
+    def test_killed_while_evaluating(self, train, unbroken, economy, monkeypatch, call):
         calls = 0
         original = StageTrainer.evaluate_data_set
 
@@ -235,12 +262,12 @@ class TestResume:
             return original(trainer)
 
         monkeypatch.setattr(StageTrainer, "evaluate_data_set", evaluate_data_set)
-        trial, starts = self.until_done(train)
+        trial, starts = self.until_done(train, economy)
         assert starts == len(unbroken.history)
         self.check(trial, unbroken)
 
     @pytest.mark.parametrize("moment", ["before the commit", "before its last write", "after its last write"])
-    def test_killed_in_every_commit(self, train, unbroken, monkeypatch, moment):
+    def test_killed_in_every_commit(self, train, unbroken, economy, monkeypatch, moment):
         commit, write = TrialFolder.commit, trainable.trial_folder.write_atomically
         killed_at = set()
 
@@ -249,11 +276,11 @@ class TestResume:
             killed_at.add(key)
             return first
 
-        def broken_commit(folder, row, checkpoint, model):
+        def broken_commit(folder, row, model):
             if killed_once(row["epoch"]):
-                leave_half_written_files(folder.path, checkpoint)
+                leave_half_written_files(folder.path)
                 raise KilledError
-            commit(folder, row, checkpoint, model)
+            commit(folder, row, model)
 
         def broken_write(path, text):
             if path.name != "progress.json" or not killed_once(text.count('"final"')):
@@ -266,10 +293,9 @@ class TestResume:
             monkeypatch.setattr(TrialFolder, "commit", broken_commit)
         else:
             monkeypatch.setattr(trainable.trial_folder, "write_atomically", broken_write)
-        trial, starts = self.until_done(train)
+        trial, starts = self.until_done(train, economy)
         assert starts == len(unbroken.history) + 1
         self.check(trial, unbroken)
-        assert not list(trial.path.glob("weights/*.tmp"))
 
     def test_moved_between_two_epochs(self, train, unbroken, tmp_path):
         def report(row):
@@ -282,15 +308,123 @@ class TestResume:
         self.check(train(EVENTFUL, "after"), unbroken)
 
 
-def leave_half_written_files(folder, checkpoint):
+def leave_half_written_files(folder):
     """As a process leaves them that is killed while it writes."""
-    for file in checkpoint.iterdir():
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
-    (folder / "progress.json.tmp").write_text('{"history": [')
-    scratch = folder / "weights" / "epoch-0003.tmp"
-    scratch.mkdir(parents=True, exist_ok=True)
-    (scratch / "model.safetensors").write_bytes(b"half")
+    for path in ("stage-0/checkpoint-99/optimizer.pt", "weights/epoch-0003.safetensors.tmp", "progress.json.tmp"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text('{"history": [')
+
+
+class TestSavings:
+    @pytest.fixture
+    def sharing(self, tmp_path):
+        return Economy(shared_stages=SharedStages(tmp_path / "shared", "one search", 10**9))
+
+    def without_origin(self, history):
+        history = without_seconds(history)
+        for row in history:
+            del row["shared_from"]
+            for within in row["within_epoch"]:
+                within.pop("shared_from", None)
+        return history
+
+    def test_a_trial_takes_over_the_stages_that_another_one_finished(self, train, sharing):
+        heads, *others = EVENTFUL.stages
+        first = train(EVENTFUL, "0004", economy=sharing)
+        assert {row["shared_from"] for row in first.history} == {None}
+        other = dataclasses.replace(EVENTFUL, stages=(heads, dataclasses.replace(others[0], learning_rate=5e-4)))
+        alone = train(other)
+        rows = []
+        second = train(other, "0005", rows.append, economy=sharing)
+        assert rows == second.history
+        assert [row["shared_from"] for row in rows] == [None if row["stage"] else "0004" for row in rows]
+        assert [row["seconds"] > 0 for row in rows] == [row["stage"] > 0 for row in rows]
+        assert self.without_origin(second.history) == self.without_origin(alone.history)
+        assert best_weights(second) == best_weights(alone)
+        assert last_weights(second) == last_weights(alone)
+
+    def test_a_recipe_that_is_tried_again_trains_nothing(self, train, sharing, monkeypatch):
+        first = train(EVENTFUL, economy=sharing)
+        monkeypatch.setattr(StageTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
+        again = train(EVENTFUL, economy=sharing)
+        assert self.without_origin(again.history) == self.without_origin(first.history)
+        assert best_weights(again) == best_weights(first)
+        assert again.history[-1]["final"]
+
+    def test_a_stage_is_shared_also_by_a_trial_that_is_stopped_at_its_end(self, train, sharing):
+        def stop(row):
+            raise KilledError
+
+        with pytest.raises(KilledError):
+            train(RECIPE, "0001", stop, economy=sharing)
+        assert train(RECIPE, "0002", economy=sharing).history[0]["shared_from"] == "0001"
+
+    def test_a_trial_that_is_killed_while_it_reports_what_it_took_over_goes_on(self, train, sharing):
+        whole = train(RECIPE, economy=sharing)
+
+        def stop(row):
+            raise KilledError
+
+        with pytest.raises(KilledError):
+            train(RECIPE, "broken", stop, economy=sharing)
+        rows = []
+        broken = train(RECIPE, "broken", rows.append, economy=sharing)
+        assert rows == broken.history
+        assert self.without_origin(broken.history) == self.without_origin(whole.history)
+
+    def test_cached_layers_move_the_losses_by_rounding_and_resume_exactly(self, train, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        economy = Economy(10**9)
+        whole, cached = train(RECIPE), train(RECIPE, economy=economy)
+        losses = [
+            [row[name] for row in trial.history for name in ("train_loss", "val_loss")] for trial in (whole, cached)
+        ]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+        assert list((tmp_path / "cache").rglob("activations/*")), "the heads were trained from what was kept"
+        again = train(RECIPE, economy=economy)
+        assert without_seconds(again.history) == without_seconds(cached.history)
+
+        def stop(row):
+            raise KilledError
+
+        with pytest.raises(KilledError):
+            train(RECIPE, "broken", stop, economy=economy)
+        broken = train(RECIPE, "broken", economy=economy)
+        assert without_seconds(broken.history) == without_seconds(cached.history)
+        assert best_weights(broken) == best_weights(cached)
+
+
+class TestDamage:
+    """What is wrong with a file on the disk is noticed, and what was trained before stands."""
+
+    def break_off(self, train, after):
+        def stop(row):
+            if row["epoch"] == after:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(EVENTFUL, "broken", stop)
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+    def test_a_damaged_checkpoint_costs_its_stage_alone(self, train, tmp_path, caplog, name):
+        unbroken = train(EVENTFUL)
+        self.break_off(train, len(unbroken.history))
+        (checkpoint,) = (tmp_path / "broken").glob("stage-2/checkpoint-*")
+        (checkpoint / name).write_bytes(b"damaged")
+        broken = train(EVENTFUL, "broken")
+        assert f"{checkpoint.name} is damaged; its stage is trained again" in caplog.text
+        assert without_seconds(broken.history) == without_seconds(unbroken.history)
+        assert best_weights(broken) == best_weights(unbroken)
+
+    def test_damaged_weights_of_the_stage_before_cost_that_stage_too(self, train, tmp_path, caplog):
+        unbroken = train(EVENTFUL)
+        second = next(row["epoch"] for row in unbroken.history if row["stage"] == 1)
+        self.break_off(train, second)
+        (tmp_path / "broken" / "weights" / f"epoch-{second:04d}.safetensors").write_bytes(b"")
+        broken = train(EVENTFUL, "broken")
+        assert "is damaged or gone; its stage is trained again" in caplog.text
+        assert without_seconds(broken.history) == without_seconds(unbroken.history)
+        assert last_weights(broken) == last_weights(unbroken)
 
 
 class TestEveryFieldIsUsed:

@@ -1,7 +1,11 @@
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import trainable.trial_folder
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
@@ -10,6 +14,7 @@ from trainable.trial_folder import (
     best_row,
     current_stage,
     drop_checkpoints,
+    drop_weights,
     stage_is_over,
     write_atomically,
 )
@@ -24,24 +29,34 @@ def history_of(*stages):
     return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
 
 
-class FakeModel:
-    """Saves its name."""
+class FakeModel(torch.nn.Module):
+    """Has one number in its class head."""
 
-    def __init__(self, name):
-        self.name = name
-
-    def save_pretrained(self, folder):
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_text(self.name)
+    def __init__(self, number):
+        super().__init__()
+        self.class_labels_classifier = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(self.class_labels_classifier.weight, number)
 
 
-def committed(path, history, recipe=RECIPE):
-    """The folder of a trial with this history; the weights of an epoch are its number."""
+def checkpoint_in(path, row):
+    """A Trainer checkpoint of this row's moment."""
+    checkpoint = path / f"stage-{row['stage']}" / f"checkpoint-{row['epoch']}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_text(f"epoch {row['epoch']}")
+    return checkpoint
+
+
+def committed(path, history, recipe=RECIPE, checkpoints=True):
+    """The folder of a trial with this history, a checkpoint after every epoch; an epoch's weights are its number."""
     trial = TrialFolder(path, recipe)
     for row in history[len(trial.history) :]:
-        checkpoint = path / f"stage-{row['stage']}" / f"checkpoint-{row['epoch']}"
-        checkpoint.mkdir(parents=True)
-        trial.commit(row, checkpoint, FakeModel(str(row["epoch"])))
+        trial.commit(row, FakeModel(row["epoch"]))
+        if checkpoints:
+            trial.checkpoint_written(checkpoint_in(path, row), row["stage"])
+            trial.close()
+            trial.commit(row, FakeModel(row["epoch"]))
+            trial = TrialFolder(path, recipe)
+    trial.close()
     return trial
 
 
@@ -49,8 +64,12 @@ def disk_is_full(path, text):
     raise OSError(28, "No space left on device")
 
 
+def number_in(path):
+    return int(load_file(path)["class_labels_classifier.weight"].item())
+
+
 def kept_weights(path):
-    return {int((folder / "model.safetensors").read_text()) for folder in (path / "weights").iterdir()}
+    return {number_in(file) for file in (path / "weights").iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -95,32 +114,50 @@ def test_a_folder_read_again_knows_what_was_committed(tmp_path):
     trial = committed(tmp_path, history)
     again = TrialFolder(tmp_path, RECIPE)
     assert again.history == trial.history == history
-    assert (again.stage, again.stage_checkpoint) == (0, tmp_path / "stage-0" / "checkpoint-2")
+    assert (again.stage, again.checkpoint_of(0)) == (0, tmp_path / "stage-0" / "checkpoint-2")
     assert Recipe.from_yaml(tmp_path / "recipe.yaml") == RECIPE
 
 
-def test_a_stage_starts_from_its_checkpoint_or_else_from_the_best_of_the_stage_before(tmp_path):
-    assert TrialFolder(tmp_path / "new", RECIPE).start_weights is None
+def test_a_stage_starts_from_the_best_of_the_stage_before_and_goes_on_from_its_own_checkpoint(tmp_path):
+    assert TrialFolder(tmp_path / "new", RECIPE).start_weights(0) is None
     history = history_of([3, 1, 2], [4, 5])
     trial = committed(tmp_path / "trial", history[:2])
-    assert trial.start_weights == trial.stage_checkpoint == trial.path / "stage-0" / "checkpoint-2"
+    assert trial.checkpoint_of(0) == trial.path / "stage-0" / "checkpoint-2"
     trial = committed(tmp_path / "trial", history[:3])
-    assert trial.stage_checkpoint is None
-    assert (trial.start_weights / "model.safetensors").read_text() == "2"
+    assert (trial.stage, trial.checkpoint_of(1)) == (1, None)
+    assert number_in(trial.start_weights(1)) == 2
     trial = committed(tmp_path / "trial", history[:4])
-    assert trial.start_weights == trial.stage_checkpoint == trial.path / "stage-1" / "checkpoint-4"
+    assert trial.checkpoint_of(1) == trial.path / "stage-1" / "checkpoint-4"
     trial = committed(tmp_path / "trial", history)
-    assert (trial.stage, trial.stage_checkpoint) == (None, None)
+    assert trial.stage is None
 
 
-def test_only_the_last_checkpoint_and_the_best_weights_of_all_and_of_the_stage_are_kept(tmp_path):
+def test_a_history_that_is_ahead_of_the_checkpoint_stands(tmp_path):
+    history = history_of([3, 2, 1])
+    committed(tmp_path, history[:1])
+    committed(tmp_path, history[1:2], checkpoints=False)
+    trial = committed(tmp_path, history[:2], checkpoints=False)
+    assert trial.history == history[:2]
+    assert trial.checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-1"
+    trial.commit(history[1] | {"val_loss": 7}, FakeModel(9))
+    assert TrialFolder(tmp_path, RECIPE).history == history[:2]
+    assert kept_weights(tmp_path) == {2}
+
+
+def test_the_last_checkpoint_and_the_best_weights_of_all_and_of_this_stage_and_the_one_before_are_kept(tmp_path):
     history = history_of([3, 1, 2], [4, 3])
     expected = [{1}, {2}, {2}, {2, 4}, {2, 5}]
     for epochs, weights in enumerate(expected, start=1):
         trial = committed(tmp_path, history[:epochs])
         assert kept_weights(tmp_path) == weights
         assert [folder.name for folder in tmp_path.glob("stage-*/checkpoint-*")] == [f"checkpoint-{epochs}"]
-    assert (trial.best_weights / "model.safetensors").read_text() == "2"
+    assert number_in(trial.best_weights) == 2
+
+
+def test_what_a_stage_started_from_is_kept_while_it_trains(tmp_path):
+    three = dataclasses.replace(RECIPE, stages=(*RECIPE.stages, Stage("c", PARTS, 2, 1e-5)))
+    committed(tmp_path, history_of([1, 2, 3], [9, 8], [7]), three)
+    assert kept_weights(tmp_path) == {1, 5, 6}
 
 
 def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, monkeypatch):
@@ -128,16 +165,49 @@ def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, mo
     trial = committed(tmp_path, history[:1])
     with monkeypatch.context() as patch, pytest.raises(OSError):
         patch.setattr(trainable.trial_folder, "write_atomically", disk_is_full)
-        trial.commit(history[1], tmp_path / "stage-0" / "checkpoint-9", FakeModel("unfinished"))
-    (tmp_path / "weights" / "epoch-0003.tmp").mkdir()
+        trial.commit(history[1], FakeModel(9))
+    (tmp_path / "weights" / "epoch-0002.safetensors.tmp").write_text("half")
     (tmp_path / "stage-0" / "checkpoint-9").mkdir()
     (tmp_path / "progress.json.tmp").write_text("{")
     again = TrialFolder(tmp_path, RECIPE)
     assert again.history == history[:1]
-    assert again.stage_checkpoint == tmp_path / "stage-0" / "checkpoint-1"
+    assert again.checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-1"
     committed(tmp_path, history)
     assert kept_weights(tmp_path) == {2}
     assert [folder.name for folder in tmp_path.glob("stage-*/*")] == ["checkpoint-2"]
+
+
+def test_a_damaged_checkpoint_is_noticed_and_its_stage_begins_again(tmp_path, caplog):
+    committed(tmp_path, history_of([3, 2]))
+    file = tmp_path / "stage-0" / "checkpoint-2" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    trial = TrialFolder(tmp_path, RECIPE)
+    assert (trial.stage, trial.checkpoint_of(0), len(trial.history)) == (0, None, 2)
+    assert "checkpoint-2 is damaged; its stage is trained again" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "emptied"])
+def test_damaged_weights_send_a_trial_back_to_the_stage_that_they_come_from(tmp_path, caplog, damage):
+    committed(tmp_path, history_of([3, 1, 2], [4]), checkpoints=False)
+    damage(tmp_path / "weights" / "epoch-0002.safetensors")
+    trial = TrialFolder(tmp_path, RECIPE)
+    assert (trial.stage, len(trial.history)) == (0, 4)
+    assert "epoch-0002.safetensors is damaged or gone; its stage is trained again" in caplog.text
+    trial.commit(trial.known(2), FakeModel(2))
+    assert trial.stage == 1
+    assert kept_weights(tmp_path) == {2, 4}
+
+
+def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
+    rows = history_of([3, 1, 2])
+    other = committed(tmp_path / "other", rows)
+    trial = TrialFolder(tmp_path / "trial", RECIPE)
+    trial.adopt([row | {"shared_from": "other"} for row in rows], other.best_weights)
+    shutil.rmtree(tmp_path / "other")
+    again = TrialFolder(tmp_path / "trial", RECIPE)
+    assert [row["shared_from"] for row in again.history] == ["other"] * 3
+    assert again.stage == 1
+    assert number_in(again.start_weights(1)) == 2
 
 
 def test_another_recipes_progress_is_not_gone_on_with(tmp_path):
@@ -160,7 +230,14 @@ def test_dropping_the_checkpoint_leaves_the_result(tmp_path):
     assert not list(tmp_path.glob("stage-*"))
     again = TrialFolder(tmp_path, RECIPE)
     assert again.stage is None
-    assert (again.best_weights / "model.safetensors").read_text() == "3"
+    assert number_in(again.best_weights) == 3
+
+
+def test_dropping_the_weights_leaves_the_history(tmp_path):
+    trial = committed(tmp_path, history_of([3, 2, 1], [2, 2]))
+    drop_weights(trial.path)
+    assert not (tmp_path / "weights").exists()
+    assert TrialFolder(tmp_path, RECIPE).history == trial.history
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):

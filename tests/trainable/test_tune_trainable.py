@@ -1,6 +1,9 @@
+import logging
+
 import pytest
 
 import trainable.tune_trainable
+from trainable.economy import Economy
 from trainable.recipe import Recipe, Stage
 from trainable.trial_folder import TrialFolder
 from trainable.tune_trainable import tune_trainable
@@ -22,7 +25,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
 
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
-        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, cache_bytes=0)
+        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, economy=Economy())
         return reports
 
     return start
@@ -34,6 +37,11 @@ def test_every_epoch_is_reported_with_its_trial(run, tmp_path):
     assert [report["trial"] for report in reports] == [7, 7]
     assert [{name: report[name] for name in row} for report, row in zip(reports, history, strict=True)] == history
     assert [report["final"] for report in reports] == [False, True]
+
+
+def test_what_a_trial_warns_of_goes_to_the_search_with_its_next_report(run):
+    logging.getLogger("trainable.data.store").warning("no room for %s", "pictures")
+    assert [report["notes"] for report in run()] == [["no room for pictures"], []]
 
 
 def test_a_trial_that_is_started_again_reports_its_history_first(run):

@@ -1,0 +1,229 @@
+"""What is wrong with a cluster's nodes, found before the first trial and told all together.
+
+A node that cannot train is named and kept out by taking its resources, as long as another one can.
+"""
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import ray
+import torch
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.cluster import ClusterError, Resources
+from search.options import Options
+from search.run_folder import code_version
+from trainable.data.pairs import Pair, PairData, pictures_digest
+
+SECONDS = 18.0
+"""That all nodes together have for their answers; one that has not answered by then counts as bad."""
+SAMPLED_PAIRS = 16
+"""Pairs of which a node reads the pictures; of the others it looks whether they are there."""
+LEAST_DISK = 2 * 10**9
+"""Free bytes that a node needs where it keeps its cache."""
+LEAST_SHARED_MEMORY = 64 * 2**20
+"""Free bytes of /dev/shm that a trial needs whose pictures are loaded by processes of its own."""
+
+
+_occupants: list[Any] = []
+"""Actors that hold the resources of bad nodes; they live as long as they are referred to."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a node is to be able to do; travels to each of them."""
+
+    code: str
+    packages: dict[str, str]
+    pairs: PairData
+    run: Path
+    token: str
+    """Content of the file that the driver has put into the run folder, and part of the names of the nodes' own."""
+    loaders: bool
+    """Whether trials start processes that load pictures."""
+    gpu: bool
+    """Whether trials train on a GPU."""
+
+
+def preflight(options: Options, resources: Resources, pairs: PairData, say: Callable[[str], None]) -> None:
+    """Asks every node that has what a trial needs whether it can train; without a cluster, whether there is room.
+
+    Bad nodes are kept out until Ray is shut down.
+
+    Args:
+        options: say where the run folder is, and whether the search runs on a cluster.
+        resources: of a trial.
+        pairs: the data set, as the driver sees it.
+        say: called with a line on each bad node.
+
+    Raises:
+        ClusterError: all of them are bad; the message says why, of each.
+    """
+    loaders = resources.cpus > 1 and resources.gpus > 0
+    if options.address is None:
+        for fault in room_faults(loaders):
+            say(f"this machine {fault}")
+        return
+    run = options.run.resolve()
+    nodes = [node for node in ray.nodes() if node["Alive"] and _has(node, resources)]
+    token = uuid.uuid4().hex
+    ours = run / f"preflight-{token}"
+    task = Task(code_version(), _packages(), pairs, run, token, loaders, resources.gpus > 0)
+    ours.write_text(token)
+    try:
+        answers = _answers(nodes, task, resources.gpus)
+    finally:
+        for file in run.glob("preflight-*"):
+            file.unlink(missing_ok=True)
+    bad = {node["NodeID"]: faults for node, faults in zip(nodes, answers, strict=True) if faults}
+    lines = [f"node {_name(node)} {'; '.join(bad[node['NodeID']])}" for node in nodes if node["NodeID"] in bad]
+    if nodes and len(bad) == len(nodes):
+        raise ClusterError("no node can train:\n" + "\n".join(f"  {line}" for line in lines))
+    for line in lines:
+        say(f"{line}; it is left out")
+    _occupants.extend(_occupy(node) for node in nodes if node["NodeID"] in bad)
+
+
+def inspect(task: Task) -> list[str]:
+    """What is wrong with this node."""
+    checks = (_code_faults, _data_faults, _storage_faults, _device_faults)
+    return [fault for check in checks for fault in check(task)] + room_faults(task.loaders)
+
+
+def room_faults(loaders: bool) -> list[str]:
+    """What this machine has too little of.
+
+    Args:
+        loaders: whether trials start processes that load pictures.
+    """
+    faults = []
+    cache = _existing(platformdirs.user_cache_path("moved-object-search", appauthor=False))
+    if (free := shutil.disk_usage(cache).free) < LEAST_DISK:
+        faults.append(f"has {free / 1e9:.2g} GB of disk left for its cache in {cache}, {LEAST_DISK / 1e9:g} are needed")
+    shared_memory = Path("/dev/shm")
+    if loaders and shared_memory.exists() and (free := shutil.disk_usage(shared_memory).free) < LEAST_SHARED_MEMORY:
+        faults.append(
+            f"has {free / 2**20:.0f} MiB of shared memory left, {LEAST_SHARED_MEMORY / 2**20:.0f} are needed (for a "
+            "container: --shm-size), or --cpus-per-trial 1"
+        )
+    return faults
+
+
+def _has(node: dict[str, Any], resources: Resources) -> bool:
+    has = node["Resources"]
+    return has.get("CPU", 0) >= resources.cpus and has.get("GPU", 0) >= resources.gpus
+
+
+def _answers(nodes: list[dict[str, Any]], task: Task, gpus: float) -> list[list[str]]:
+    """The faults of each node."""
+    deadline = time.monotonic() + SECONDS
+    shared = ray.put(task)
+    asked = ray.remote(inspect).options(num_cpus=0, num_gpus=gpus, max_retries=0)
+    answers = [asked.options(scheduling_strategy=_on(node)).remote(shared) for node in nodes]
+    return [
+        _answer(node, answer, task, max(0.1, deadline - time.monotonic()))
+        for node, answer in zip(nodes, answers, strict=True)
+    ]
+
+
+def _answer(node: dict[str, Any], answer: Any, task: Task, seconds: float) -> list[str]:
+    try:
+        faults = ray.get(answer, timeout=seconds)
+    except GetTimeoutError:
+        return [f"has not answered within {SECONDS:g} s"]
+    except RayError as error:
+        return [f"cannot run the project's code: {_last_line(error)}"]
+    if not faults and not (task.run / f"preflight-{task.token}-{node['NodeID']}").exists():
+        return [f"writes to {task.run} what does not arrive here; the storage must be one that all nodes see"]
+    return faults
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+
+def _occupy(node: dict[str, Any]) -> Any:
+    """Takes all of a node's CPUs and GPUs, so that no trial is put there."""
+    has = node["Resources"]
+    occupant = ray.remote(num_cpus=has.get("CPU", 0), num_gpus=has.get("GPU", 0))(_Occupant)
+    return occupant.options(scheduling_strategy=_on(node)).remote()
+
+
+class _Occupant:
+    """Holds resources by being there."""
+
+
+def _code_faults(task: Task) -> list[str]:
+    if (code := code_version()) != task.code:
+        return [f"has another version of the project ({code}, the search has {task.code})"]
+    here = _packages()
+    return [
+        f"has {name} {here[name]}, the search {value}" for name, value in task.packages.items() if here[name] != value
+    ]
+
+
+def _data_faults(task: Task) -> list[str]:
+    pairs = (*task.pairs.train, *task.pairs.val)
+    missing = [path for pair in pairs for path in (pair.before, pair.after) if not path.exists()]
+    if missing:
+        return [f"does not see {len(missing)} of the data set's {2 * len(pairs)} pictures, such as {missing[0]}"]
+    sampled = pairs[:: max(1, len(pairs) // SAMPLED_PAIRS)]
+    others = [pair for pair in sampled if _digest(pair) != pair.pictures_digest]
+    return [f"sees other pictures than the search, such as {others[0].before}"] if others else []
+
+
+def _digest(pair: Pair) -> str:
+    try:
+        return pictures_digest(pair.before, pair.after)
+    except OSError:
+        return ""
+
+
+def _storage_faults(task: Task) -> list[str]:
+    try:
+        token = (task.run / f"preflight-{task.token}").read_text()
+    except OSError as error:
+        return [f"cannot read the run folder {task.run}: {error.strerror}; the storage must be one that all nodes see"]
+    if token != task.token:
+        return [f"reads something else from {task.run} than the search has written there"]
+    node = ray.get_runtime_context().get_node_id()
+    try:
+        (task.run / f"preflight-{task.token}-{node}").write_text(token)
+    except OSError as error:
+        return [f"cannot write to the run folder {task.run}: {error.strerror}"]
+    return []
+
+
+def _device_faults(task: Task) -> list[str]:
+    if not task.gpu or torch.cuda.is_available():
+        return []
+    return ["Ray gives it a GPU that torch cannot use: the driver does not fit, or torch is a build without CUDA"]
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _packages() -> dict[str, str]:
+    import optuna
+    import transformers
+
+    return {"ray": ray.__version__, "torch": torch.__version__, "transformers": transformers.__version__} | {
+        "optuna": optuna.__version__
+    }
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

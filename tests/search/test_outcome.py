@@ -1,0 +1,57 @@
+"""The last words of a search: what was saved, where anything was."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from results.best import Best
+from results.journal import TrialRecord
+from search.outcome import print_outcome
+from trainable.recipe import reference
+
+POINT = {
+    "score_threshold": 0.5,
+    "precision": 0.5,
+    "recall": 0.5,
+    "f1": 0.5,
+    "constraint_kept": None,
+    "interval": {"f1": (0.4, 0.6)},
+}
+
+
+def trial(number: int, reused: int = 0) -> TrialRecord:
+    """Three epochs of 17 seconds each, the first ones taken over from trial 0."""
+    rows: list[dict[str, Any]] = [
+        {
+            "epoch": epoch,
+            "stage": epoch - 1,
+            "val_loss": 4.0 - epoch,
+            "precision": 0.5,
+            "recall": 0.5,
+            "f1": 0.5,
+            "seconds": 17.0 * max(0, epoch - reused),
+            "shared_from": "0000" if epoch <= reused else None,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    return TrialRecord(number, {}, reference(3).to_dict(), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
+
+
+def printed(records: list[TrialRecord], run: Path) -> str:
+    written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "recommended": POINT}, agrees=True)
+    console = Console(record=True, width=200)
+    with console.capture() as capture:
+        print_outcome(SimpleNamespace(run=run, trials=2), records, records[0], written, None, 0, console)
+    return capture.get()
+
+
+def test_a_search_that_shared_stages_ends_with_what_that_saved(tmp_path):
+    assert "reused 2 of 6 epochs from shared stages: 34 s saved\n" in printed([trial(0), trial(1, reused=2)], tmp_path)
+
+
+def test_a_search_that_shared_nothing_says_nothing_of_it(tmp_path):
+    text = printed([trial(0), trial(1)], tmp_path)
+    assert "best 2 of 2 trials" in text
+    assert "shared" not in text

@@ -1,0 +1,41 @@
+"""What a trial does once, or seldom, where it could do it again and again."""
+
+from dataclasses import dataclass
+
+from trainable.shared_stages import SharedStages
+
+
+@dataclass(frozen=True)
+class Economy:
+    """Every saving can be switched off alone, and none is needed for a trial to be right.
+
+    With `frozen_layers` the losses move by rounding (at most 1e-5 in the stage that trains from them); all others leave
+    every bit as it is.
+    """
+
+    cache_bytes: int = 0
+    """Most bytes that this node may keep of pictures and layer outputs together; 0 keeps none of either."""
+    pictures: bool = True
+    """Keep the resized differences (`trainable.data.store`)."""
+    frozen_layers: bool = True
+    """Keep the outputs of the layers that a stage leaves frozen (`trainable.prefix`)."""
+    shared_stages: SharedStages | None = None
+    """Where trials take over finished stages that begin as their own do; None has each train them itself."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints of a stage: what a killed trial trains again at most, beside its running
+    epoch. 0 writes one after every epoch. Weights that are the best so far are always written before they are
+    reported."""
+
+    @property
+    def picture_bytes(self) -> int:
+        """`cache_bytes` as far as pictures may be kept."""
+        return self.cache_bytes if self.pictures else 0
+
+    @property
+    def layer_bytes(self) -> int:
+        """`cache_bytes` as far as layer outputs may be kept."""
+        return self.cache_bytes if self.frozen_layers else 0
+
+
+NO_CACHE = Economy()
+"""What a trial by itself makes do with."""
