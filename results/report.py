@@ -26,6 +26,7 @@ from results.page.charts.operating_point import f1_surface, precision_recall, sc
 from results.page.charts.parameters import importance_bars, parallel_coordinates, slices
 from results.page.charts.recipe import recipe_timeline
 from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
+from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
 from results.page.formatting import count, figure, percent, ratio
@@ -119,12 +120,13 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     best, point = contents.best, contents.metrics.get("recommended") or {}
     spent = epochs_spent(contents.records)
     counts = Counter(record.status for record in contents.records)
+    saved_by = "by stopping weak trials early" + (" and sharing stages" if spent.reused else "")
     facts = [
         ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
         ("score threshold", f"{point['score_threshold']:.2f}" if point else "–", "to run the best model at"),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
-        ("epochs saved", percent(spent.saved / max(1, spent.budget)), "by stopping weak trials early"),
+        ("epochs saved", percent((spent.saved + spent.reused) / max(1, spent.budget)), saved_by),
     ]
     return {"headline": headline(contents), "sentences": further_sentences(contents), "facts": facts}
 
@@ -184,7 +186,7 @@ def _search(contents: RunContents) -> dict[str, Any]:
         saved_by_pruning(records),
         worker_timeline(epochs),
     ]
-    return {"search_charts": [chart for chart in charts if chart]}
+    return {"search_charts": [chart for chart in charts if chart], "stages_chart": stages_trained_once(records)}
 
 
 def _parameters(contents: RunContents) -> dict[str, Any]:

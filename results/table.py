@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from results.journal import TrialRecord
+from results.reuse import reused_rows, trial_id
 from trainable.recipe import flatten
 
 IGNORED = (
@@ -35,9 +36,12 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         status: COMPLETED, PRUNED, FAILED or RUNNING.
         reference: whether this is the reference recipe.
         val_loss, best_epoch: the lowest of all epochs, and when it was; precision, recall and f1 are of that epoch.
-        last_val_loss, epochs, stage, seconds, node, pid: of the last epoch; stages count from 0 as in the columns.
+        last_val_loss, epochs, stage, node, pid: of the last epoch; stages count from 0 as in the columns.
+        seconds: that this trial trained itself; what it took over from others took it none.
         error: why the trial failed.
         started, ended: ISO 8601, UTC.
+        reused_epochs: how many of its epochs another trial had trained, and it took over.
+        shared_from: the `trial_id` of those that trained them, in the order of first use, joined by `+`.
         Then the recipe's fields as from `flatten`, the stages first.
 
     What a trial has not (yet) got is missing in its row.
@@ -54,7 +58,8 @@ def history_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """One row an evaluation: all that was reported, with the time.
 
     Evaluations within an epoch have a fractional `epoch` and stand before the row of the epoch's end; `reported`
-    (ISO 8601, UTC), `node` and `pid` are those of the epoch that they came with.
+    (ISO 8601, UTC), `node`, `pid` and `shared_from` (the `trial_id` of the trial that trained the epoch, missing where
+    it is this one) are those of the epoch that they came with.
     """
     rows = [row for record in records for row in _evaluations(record)]
     columns = [*dict.fromkeys(["trial_id", "epoch", "stage", *(name for name in _keys(rows) if name != "reported")])]
@@ -110,8 +115,9 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
 
 def _trial_row(record: TrialRecord) -> dict[str, Any]:
     best, last = record.best or {}, record.history[-1] if record.history else {}
+    reused = reused_rows(record)
     return {
-        "trial_id": f"{record.number:04d}",
+        "trial_id": trial_id(record),
         "status": record.status,
         "reference": record.reference,
         "val_loss": best.get("val_loss"),
@@ -128,17 +134,19 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
         "ended": None if record.ended is None else _utc(record.ended),
         "node": last.get("node"),
         "pid": last.get("pid"),
+        "reused_epochs": len(reused),
+        "shared_from": "+".join(dict.fromkeys(row["shared_from"] for row in reused)) or None,
     }
 
 
 def _evaluations(record: TrialRecord) -> Iterable[dict[str, Any]]:
     for metrics, time in zip(record.history, record.reported, strict=True):
         at_end = {name: value for name, value in metrics.items() if name != "within_epoch"}
-        shared = {"trial_id": f"{record.number:04d}", "reported": _utc(time)}
-        shared |= {name: metrics[name] for name in ("node", "pid") if name in metrics}
+        common = {"trial_id": trial_id(record), "reported": _utc(time)}
+        common |= {name: metrics[name] for name in ("node", "pid", "shared_from") if name in metrics}
         for within in metrics.get("within_epoch", ()):
-            yield within | {"final": False} | shared
-        yield at_end | shared
+            yield within | {"final": False} | common
+        yield at_end | common
 
 
 def _utc(seconds: float) -> str:

@@ -7,6 +7,8 @@ from rich.table import Table
 
 from results.best import Best
 from results.journal import TrialRecord
+from results.page.formatting import duration
+from results.reuse import reuse
 from search.options import Options
 from search.run_folder import resume_command
 from search.study import SearchStudy
@@ -53,6 +55,7 @@ def print_outcome(
     console.print(_ranking(records, best), highlight=False)
     if failed := sum(record.status == "FAILED" for record in records):
         console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
+    _print_reuse(records, console)
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(f"\n[bold]{title}[/] (trial {record.number})", highlight=False)
         console.print(_stages(record), highlight=False)
@@ -82,6 +85,16 @@ def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, c
     console.print(f"the best model, of trial {best.number}, could not be evaluated: {error}", style="red", markup=False)
     console.print("all trials are kept; once that is mended, only the evaluation is done again by:", highlight=False)
     console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+
+
+def _print_reuse(records: list[TrialRecord], console: Console) -> None:
+    total = reuse(records)
+    if total.reused:
+        console.print(
+            f"reused {total.reused:,} of {total.reported:,} epochs from shared stages: "
+            f"{duration(total.seconds_saved)} saved",
+            highlight=False,
+        )
 
 
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:

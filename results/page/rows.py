@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -115,6 +116,7 @@ def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
         details[record.number] = {
             "stages": stage_rows(record) if record.recipe else [],
             "settings": settings(record.recipe) if record.recipe else "",
+            "taken_over": _taken_over(record),
             "parameters": {name: setting(value) for name, value in record.parameters.items()},
             "error": _shortened(record.error or ""),
             "epoch": [row["epoch"] for row in history],
@@ -167,6 +169,13 @@ def _summary(record: TrialRecord) -> str:
     """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`."""
     stages = record.recipe.get("stages", ())
     return " → ".join(f"{stage['name']} {stage['epochs']} @ {stage['learning_rate']:.2g}" for stage in stages)
+
+
+def _taken_over(record: TrialRecord) -> str:
+    """Which epochs another trial trained, such as `epochs 1–4 from trial 3`."""
+    groups = groupby(record.history, key=lambda row: row.get("shared_from"))
+    spans = [(name, [row["epoch"] for row in rows]) for name, rows in groups if name]
+    return ", ".join(f"epochs {epochs[0]}–{epochs[-1]} from trial {int(name)}" for name, epochs in spans)
 
 
 def _shortened(error: str) -> str:

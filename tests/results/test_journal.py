@@ -33,7 +33,9 @@ def test_every_number_comes_back_bit_for_bit(path):
 
 
 def test_a_write_cut_at_any_byte_loses_only_its_own_event(path):
-    events = [{"event": "ended", "trial": trial, "error": "größer"} for trial in range(4)]
+    start = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 1.0}
+    end = {"event": "ended", "trial": 0, "status": "FAILED", "error": "größer"}
+    events = [start, *(end | {"time": float(seconds)} for seconds in range(2, 5))]
     whole = write(path, events[:3])
     ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(len(whole) + 1):
@@ -56,6 +58,59 @@ def test_a_damaged_line_in_the_middle_is_named(path, events):
     path.write_bytes(b"\n".join([lines[0], b"\x00\x00", *lines[2:]]))
     with pytest.raises(JournalError, match=r"journal\.jsonl, line 2: is not JSON"):
         Journal(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "message"),
+    [
+        (1, {"event": "began"}, "event: one of asked, reported, ended, got 'began'"),
+        (1, {"recipe": {"stages": []}}, r"recipe\.stages: at least one is needed, got none"),
+        (2, {"trial": 0}, "trial 0 is asked for a second time"),
+        (3, {"trial": 7}, "trial 7 has reported before it was asked for"),
+        (3, {"metrics": {"epoch": 1}}, r"metrics\.f1: is missing"),
+        (3, {"time": None}, "time: seconds, 0 or more, got None"),
+        (7, {"status": "DONE"}, "status: one of COMPLETED, PRUNED, FAILED, got 'DONE'"),
+    ],
+)
+def test_an_event_that_cannot_be_is_named_and_neither_written_on_nor_cut_off(path, events, line, change, message):
+    events[line - 1] = events[line - 1] | change
+    path.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"torn')
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=rf"journal\.jsonl, line {line}: {message}; .* cut the journal off before it"):
+        Journal(path)
+    with pytest.raises(JournalError, match=rf"journal\.jsonl, line {line}: {message}"):
+        trial_records(read_journal(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"epoch": 2**70}, "epoch: a whole number, 1 or more, got 1180591620717411303424"),
+        ({"val_loss": float("nan")}, "val_loss: a number, got nan"),
+        ({"stage": 3}, "trial 0 reports stage 3 and has 3, counted from 0"),
+        ({"within_epoch": [3]}, r"within_epoch: a list of objects, got \[3\]"),
+        ({"more": [1]}, r"more: a number, a text, a truth value or null, got \[1\]"),
+        ({"seconds": 1e12}, "seconds: seconds, 0 or more, got 1000000000000.0"),
+    ],
+)
+def test_metrics_that_no_trial_reports_are_named(events, metrics, message):
+    events[2]["metrics"] |= metrics
+    with pytest.raises(JournalError, match=rf"journal\.jsonl, line 3: .*{message}"):
+        trial_records(events)
+
+
+def test_epochs_that_do_not_go_up_are_named(events):
+    events[4]["metrics"]["epoch"] = 1
+    with pytest.raises(JournalError, match="line 5: trial 0 reports epoch 1 after epoch 1"):
+        trial_records(events)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "3", "[]", '{"event": ["asked"]}', "9" * 5000])
+def test_json_that_is_no_event_is_named(path, line):
+    path.write_text(line + "\n")
+    with pytest.raises(JournalError, match=r"journal\.jsonl, line 1: "):
+        trial_records(read_journal(path))
 
 
 def test_a_second_writer_is_refused_until_the_first_has_closed(path, events):

@@ -13,7 +13,7 @@ from trainable.recipe import Recipe, flatten
 
 FIXED = [
     *("trial_id", "status", "reference", "val_loss", "best_epoch", "last_val_loss", "epochs", "stage", "precision"),
-    *("recall", "f1", "seconds", "error", "started", "ended", "node", "pid"),
+    *("recall", "f1", "seconds", "error", "started", "ended", "node", "pid", "reused_epochs", "shared_from"),
 ]
 
 
@@ -41,7 +41,19 @@ def test_a_row_says_what_became_of_its_trial(records):
         "ended": "2026-01-01T12:00:30.500+00:00",
         "node": "worker-1",
         "pid": 4242,
+        "reused_epochs": 0,
+        "shared_from": None,
     }
+
+
+def test_a_row_says_which_epochs_its_trial_took_over_and_from_whom(records):
+    for row, source in zip(records[0].history, ["0003", "0003", "0001"], strict=True):
+        row["shared_from"] = source
+    records[1].history[0]["shared_from"] = None  # trained by this trial; in older journals the field is missing
+    table = trial_table(records)
+    assert table["reused_epochs"].tolist() == [3, 0, 0, 0, 0]
+    assert table["shared_from"][0] == "0003+0001"
+    assert table["shared_from"].notna().tolist() == [True, False, False, False, False]
 
 
 def test_every_recipe_field_is_a_column_after_the_others(records):
@@ -55,6 +67,14 @@ def test_every_recipe_field_is_a_column_after_the_others(records):
 def test_stages_that_only_a_later_trial_has_stand_beside_the_others(records):
     names = list(trial_table([records[1], records[0]]).columns)
     assert names == list(trial_table(records).columns)
+
+
+def test_the_history_says_who_trained_each_epoch_and_what_was_measured_within_it(records):
+    records[0].history[1]["shared_from"] = "0003"
+    history = history_table(records)
+    assert history["shared_from"].where(history["shared_from"].notna(), None).tolist() == [
+        *(None, "0003", "0003", None, None, None, None, None),
+    ]  # fmt: skip
 
 
 def test_a_trial_without_recipe_or_epochs_is_still_a_row(records):

@@ -11,6 +11,7 @@ from results.page.charts.chart import (
     FAINT,
     INK,
     MOST_DOTS,
+    SERIES,
     STATUS_COLORS,
     STATUS_SYMBOLS,
     Chart,
@@ -20,6 +21,7 @@ from results.page.charts.chart import (
     thinned,
 )
 from results.page.formatting import count, percent
+from results.reuse import reuse
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,15 @@ class Spent:
     """Trained by trials that were not pruned."""
     pruned: int
     """Trained by trials before they were pruned."""
+    reused: int
+    """Taken over from another trial, by trials of both kinds."""
     saved: int
     """Left untrained by pruning."""
 
     @property
     def budget(self) -> int:
-        """Epochs that it would have been without pruning."""
-        return self.kept + self.pruned + self.saved
+        """Epochs that it would have been without pruning and sharing."""
+        return self.kept + self.pruned + self.reused + self.saved
 
 
 def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
@@ -49,11 +53,16 @@ def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
 
 
 def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
-    """What the trials trained, and what pruning saved."""
+    """What the trials trained, and what pruning and sharing saved."""
     pruned = [record for record in records if record.status == "PRUNED"]
-    trained = sum(len(record.history) for record in pruned)
     planned = sum(stage["epochs"] for record in pruned for stage in record.recipe["stages"])
-    return Spent(sum(len(record.history) for record in records) - trained, trained, max(0, planned - trained))
+    of_pruned, of_all = reuse(pruned), reuse(records)
+    return Spent(
+        kept=of_all.trained - of_pruned.trained,
+        pruned=of_pruned.trained,
+        reused=of_all.reused,
+        saved=max(0, planned - of_pruned.reported),
+    )
 
 
 def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> Chart | None:
@@ -95,13 +104,14 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
 
 
 def saved_by_pruning(records: Sequence[TrialRecord]) -> Chart | None:
-    """One bar: epochs trained to an end, trained and then pruned, and not trained at all."""
+    """One bar: epochs trained to an end, trained and then pruned, taken over, and not trained at all."""
     spent = epochs_spent(records)
     if not spent.budget:
         return None
     parts = (
         ("trained by the others", spent.kept, STATUS_COLORS["COMPLETED"], ""),
         ("trained, then pruned", spent.pruned, STATUS_COLORS["PRUNED"], "/"),
+        ("taken over from another trial", spent.reused, SERIES[2], "."),
         ("not trained: saved", spent.saved, FAINT, ""),
     )
     bars = [
@@ -119,8 +129,8 @@ def saved_by_pruning(records: Sequence[TrialRecord]) -> Chart | None:
     title = (
         f"Pruning saved {spent.saved:,} of {count(spent.budget, 'epoch')}, {percent(spent.saved / spent.budget)}"
         if spent.saved
-        else f"Pruning has saved nothing so far: all {count(spent.budget, 'epoch')} were trained"
-    )
+        else f"Pruning has saved none of {count(spent.budget, 'epoch')} so far"
+    ) + (f"; sharing stages saved {spent.reused:,}" if spent.reused else "")
     return chart(
         *("saved", title, bars),
         height=190,

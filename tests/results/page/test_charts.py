@@ -13,7 +13,7 @@ from results.journal import TrialRecord
 from results.page.charts.chart import DARK, loss_axis, plain, thinned
 from results.page.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates
-from results.page.charts.rungs import epochs_spent, rungs, stopped_at_rungs
+from results.page.charts.rungs import epochs_spent, rungs, saved_by_pruning, stopped_at_rungs
 from results.page.charts.workers import worker_stretches
 from results.page.importance import importances
 
@@ -73,6 +73,29 @@ def test_what_pruning_saved_is_what_the_pruned_recipes_had_left():
     records = [record(0, [4, 3, 2, 1]), record(1, [5], status="PRUNED"), record(2, [9, 9], status="FAILED")]
     spent = epochs_spent(records)
     assert (spent.kept, spent.pruned, spent.saved, spent.budget) == (6, 1, 3, 10)
+
+
+def taking_over(epochs: int, source: str, taker: TrialRecord) -> TrialRecord:
+    """The trial with its first epochs taken over from another one."""
+    for row in taker.history[:epochs]:
+        row["shared_from"] = source
+    return taker
+
+
+def test_what_was_taken_over_was_neither_trained_nor_pruned():
+    pruned = taking_over(2, "0000", record(1, [4, 3, 5], status="PRUNED"))
+    spent = epochs_spent([record(0, [4, 3, 2, 1]), pruned, taking_over(1, "0000", record(2, [4, 2, 2, 2]))])
+    assert (spent.kept, spent.pruned, spent.reused, spent.saved, spent.budget) == (7, 1, 3, 1, 12)
+    chart = saved_by_pruning([record(0, [4, 3, 2, 1]), pruned])
+    assert chart.title == "Pruning saved 1 of 8 epochs, 12 %; sharing stages saved 2"
+    assert "taken over from another trial (2)" in [trace["name"] for trace in json.loads(chart.figure)["data"]]
+
+
+def test_epochs_that_were_taken_over_are_not_spent_on_the_best():
+    records = [record(0, [4, 3, 3, 3]), taking_over(2, "0000", record(1, [4, 3, 2], start=100))]
+    chart = best_over_epochs(epochs_in_order(records))
+    assert chart.title.startswith("Of 5 epochs, it took 5 to reach the best val_loss")
+    assert json.loads(chart.figure)["data"][-1]["x"] == [1, 2, 5, 5]
 
 
 def test_the_best_so_far_never_rises_and_leaves_failed_trials_out():

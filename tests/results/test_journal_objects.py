@@ -1,0 +1,156 @@
+import json
+import math
+import threading
+import uuid
+
+import pytest
+
+from results.journal import JournalError
+from results.journal_objects import JournalObjects, read_objects
+from tests.s3 import BUSY
+from trainable.remote import Remote, StorageError
+
+
+@pytest.fixture
+def folder(s3):
+    return Remote(s3.uri(f"bucket/{uuid.uuid4().hex}/journal"), retry_seconds=1)
+
+
+def event(number):
+    return {"event": "reported", "trial": 0, "metrics": {"epoch": number, "val_loss": 1 / (number + 1)}}
+
+
+EVENTS = [event(number) for number in range(20)]
+
+
+def filled(folder, events=EVENTS):
+    journal = JournalObjects(folder)
+    for each in events:
+        journal.append(each)
+    journal.close()
+
+
+def test_a_journal_that_is_not_there_is_empty(folder):
+    assert JournalObjects(folder).events == read_objects(folder) == []
+
+
+def test_events_are_read_back_in_order_and_to_the_last_digit(folder):
+    filled(folder)
+    assert read_objects(folder) == JournalObjects(folder).events == EVENTS
+
+
+def test_an_event_that_was_waited_for_is_there(folder):
+    journal = JournalObjects(folder)
+    journal.append(event(0), wait=False)
+    journal.append(event(1))
+    assert read_objects(folder) == EVENTS[:2]
+    journal.close()
+
+
+def test_a_journal_goes_on_where_it_ended(folder):
+    filled(folder, EVENTS[:3])
+    journal = JournalObjects(folder)
+    journal.append(event(3))
+    journal.close()
+    assert folder.names() == ["00000000.json", "00000001.json", "00000002.json", "00000003.json"]
+    assert read_objects(folder) == EVENTS[:4]
+
+
+def test_events_that_come_while_one_is_sent_go_together(folder, monkeypatch):
+    let_go = threading.Event()
+    write = Remote.write
+    monkeypatch.setattr(Remote, "write", lambda *args: (let_go.wait(), write(*args)))
+    journal = JournalObjects(folder)
+    for each in EVENTS:
+        journal.append(each, wait=False)
+    let_go.set()
+    journal.close()
+    assert len(folder.names()) <= 2
+    assert read_objects(folder) == EVENTS
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_an_object_that_is_missing_is_noticed(folder, number):
+    filled(folder)
+    folder.drop(f"{number:08d}.json")
+    with pytest.raises(JournalError, match=rf"{number + 1:08d}.json: .* followed by {number:08d}.json"):
+        JournalObjects(folder)
+
+
+def test_an_object_of_a_second_writer_is_noticed(folder):
+    filled(folder, EVENTS[:2])
+    folder.write("00000000.json", json.dumps(EVENTS[:3]).encode())
+    with pytest.raises(JournalError, match="two searches"):
+        read_objects(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40, -1])
+def test_a_torn_object_is_noticed_also_as_the_last(folder, keep):
+    filled(folder)
+    whole = folder.read("00000019.json")
+    folder.write("00000019.json", whole[:keep])
+    with pytest.raises(JournalError, match=r"journal/00000019.json: is damaged"):
+        read_objects(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3"])
+def test_an_object_of_something_else_is_noticed(folder, text):
+    folder.write("00000000.json", text.encode())
+    with pytest.raises(JournalError, match="no list of events"):
+        read_objects(folder)
+
+
+def test_other_files_beside_the_objects_are_left_out(folder):
+    filled(folder, EVENTS[:2])
+    folder.write("notes.txt", b"mine")
+    assert read_objects(folder) == EVENTS[:2]
+
+
+def test_after_an_event_that_could_not_be_sent_none_is_taken_until_the_search_is_resumed(folder, s3):
+    journal = JournalObjects(folder)
+    journal.append(event(0))
+    s3.failure = BUSY
+    with pytest.raises(StorageError, match=r"journal/00000001.json: cannot be reached"):
+        journal.append(event(1))
+    s3.failure = None
+    with pytest.raises(StorageError):
+        journal.append(event(2))
+    assert read_objects(folder) == EVENTS[:1]
+    resumed = JournalObjects(folder)
+    assert resumed.reconcile(EVENTS[:2]) == EVENTS[:2]
+    resumed.close()
+    assert read_objects(folder) == EVENTS[:2]
+
+
+def test_a_failure_nobody_waited_for_is_raised_later(folder, s3):
+    journal = JournalObjects(folder)
+    s3.failure = BUSY
+    journal.append(event(0), wait=False)
+    with pytest.raises(StorageError, match="cannot be reached"):
+        journal.close()
+
+
+def test_what_a_local_journal_is_ahead_is_sent(folder):
+    filled(folder, EVENTS[:3])
+    journal = JournalObjects(folder)
+    assert journal.reconcile(EVENTS) == EVENTS
+    journal.append(event(20))
+    journal.close()
+    assert read_objects(folder) == [*EVENTS, event(20)]
+
+
+@pytest.mark.parametrize("local", [[], EVENTS[:2], [*EVENTS[:2], event(99), event(100), event(101)]])
+def test_a_search_that_went_on_elsewhere_holds(folder, local):
+    filled(folder, EVENTS[:4])
+    journal = JournalObjects(folder)
+    assert journal.reconcile(local) == EVENTS[:4]
+    journal.close()
+    assert read_objects(folder) == EVENTS[:4]
+
+
+def test_an_event_with_a_nan_equals_itself(folder):
+    nan = {"event": "reported", "trial": 0, "metrics": {"precision": math.nan}}
+    filled(folder, [nan])
+    journal = JournalObjects(folder)
+    assert len(journal.reconcile([nan, event(0)])) == 2
+    journal.close()
