@@ -8,15 +8,24 @@ is derived from it. Events:
 - `ended`: `trial`, `status` (COMPLETED, PRUNED or FAILED), `error` (text or null), `time`
 """
 
+import contextlib
+import errno
 import fcntl
+import gc
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from results.journal_events import first_fault
+from trainable.shown import printable_lines
 
 Event = dict[str, Any]
+
+BLOCK_BYTES = 1 << 22
+"""Of lines that are parsed at once."""
 
 
 class JournalError(ValueError):
@@ -35,16 +44,23 @@ class TrialRecord:
     """Seconds since the epoch, as all times."""
     status: str = "RUNNING"
     history: list[dict[str, Any]] = field(default_factory=list)
-    """The reported metrics, one dict an epoch."""
+    """The reported metrics, one dict an epoch; it only ever grows."""
     reported: list[float] = field(default_factory=list)
     """When each of them was reported."""
     error: str | None = None
     ended: float | None = None
+    _best: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
+    _compared: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The metrics of the epoch with the lowest `val_loss`, the earliest of equals; None before the first."""
-        return min(self.history, key=lambda metrics: metrics["val_loss"], default=None)
+        # Asked for many times a trial: only what is new is compared.
+        for metrics in self.history[self._compared :]:
+            if self._best is None or metrics["val_loss"] < self._best["val_loss"]:
+                self._best = metrics
+        self._compared = len(self.history)
+        return self._best
 
 
 class Journal:
@@ -61,7 +77,7 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = path.open("a+b")
+        self._file = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -69,16 +85,30 @@ class Journal:
             raise JournalError(
                 f"{path}: another search is writing this run; wait for it or choose another --name"
             ) from None
-        self._file.seek(0)
-        whole = self._file.read()
-        self._file.truncate(whole.rfind(b"\n") + 1)
-        self.events = read_journal(path)
+        try:
+            with path.open("rb") as file:
+                self.events, whole = _read(file, path)
+            _check(self.events, str(path))
+        except JournalError:
+            self._file.close()
+            raise
+        self._file.truncate(whole)
 
     def append(self, event: Event) -> None:
-        """Writes an event and waits until it is on the disk."""
-        self._file.write(json.dumps(event).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Writes an event and waits until it is on the disk.
+
+        Raises:
+            OSError: it could not be written; the journal is as it was before.
+        """
+        line, before = json.dumps(event).encode() + b"\n", os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            os.fsync(self._file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(before)
+            raise
         self.events.append(event)
 
     def close(self) -> None:
@@ -90,23 +120,28 @@ def read_journal(path: Path) -> list[Event]:
     """The events of a journal, whether or not it is being written; a torn last line is left out.
 
     Raises:
-        JournalError: the file is missing, or a line before the last one is damaged.
+        JournalError: the file is missing, or a line before the last one is not JSON. What the events say is checked
+            by those who use it, `Journal` and `trial_records`.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        with path.open("rb") as file:
+            return _read(file, path)[0]
     except OSError as error:
         raise JournalError(f"{path}: cannot be read, so this is no run folder: {error.strerror}") from None
-    events = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            events.append(json.loads(line))
-        except ValueError as error:
-            raise JournalError(f"{path}, line {number}: is not JSON: {error}") from None
-    return events
 
 
-def trial_records(events: Iterable[Event]) -> list[TrialRecord]:
-    """The trials that `events` tell of, in the order of their numbers."""
+def trial_records(events: Iterable[Event], source: str = "journal.jsonl") -> list[TrialRecord]:
+    """The trials that `events` tell of, in the order of their numbers.
+
+    Args:
+        events: a line of the journal each.
+        source: what error messages call it.
+
+    Raises:
+        JournalError: an event breaks a rule of `journal_events`.
+    """
+    events = list(events)
+    _check(events, source)
     records: dict[int, TrialRecord] = {}
     for event in events:
         number = event["trial"]
@@ -119,7 +154,9 @@ def trial_records(events: Iterable[Event]) -> list[TrialRecord]:
             records[number].reported.append(event["time"])
         else:
             record = records[number]
-            record.status, record.error, record.ended = event["status"], event["error"], event["time"]
+            # Tables and terminals show it, and the names of files that it tells of may come from anyone.
+            error = None if event["error"] is None else printable_lines(event["error"])
+            record.status, record.error, record.ended = event["status"], error, event["time"]
     return [records[number] for number in sorted(records)]
 
 
@@ -127,3 +164,56 @@ def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The trial of the lowest `val_loss` over all epochs of all trials that did not fail; the earliest of equals."""
     candidates = [record for record in records if record.status != "FAILED" and record.history]
     return min(candidates, key=lambda record: record.best["val_loss"] if record.best else 0.0, default=None)
+
+
+def _read(file: BinaryIO, path: Path) -> tuple[list[Event], int]:
+    """The events of all whole lines from here on, and the bytes of these lines."""
+    events: list[Event] = []
+    size = 0
+    with _garbage_uncollected():
+        while lines := file.readlines(BLOCK_BYTES):
+            whole = lines if lines[-1].endswith(b"\n") else lines[:-1]
+            events += _parsed(whole, len(events), path)
+            size += sum(map(len, whole))
+            if whole is not lines:
+                break  # Another process may be writing the rest of the line just now.
+    return events, size
+
+
+def _parsed(lines: list[bytes], before: int, path: Path) -> list[Event]:
+    """The events of `lines`; `before` lines stand before them in the file.
+
+    As one JSON text: parsed one by one, each would have its own copy of all names, twice the memory.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        events = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(events) == len(lines):
+            return events
+    events = []
+    for number, line in enumerate(lines, start=before + 1):
+        try:
+            events.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise JournalError(f"{path}, line {number}: is not JSON: {error}; {_ADVICE}") from None
+    return events
+
+
+_ADVICE = "mend the line, or cut the journal off before it: a resumed search goes on from there"
+
+
+def _check(events: Sequence[Event], source: str) -> None:
+    if found := first_fault(events):
+        line, fault = found
+        raise JournalError(f"{source}, line {line}: {fault}; {_ADVICE}")
+
+
+@contextlib.contextmanager
+def _garbage_uncollected() -> Iterator[None]:
+    """Millions of new objects, none of them garbage: looking for it would take as long as reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -38,6 +38,8 @@ def connect(options: Options) -> Resources:
         ClusterError: there is no such cluster, or not one trial fits this machine.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Of snapshots that nobody reads; the search has its own way to say that the disk is full.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     try:
         ray.init(
             address=options.address or "local",

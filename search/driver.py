@@ -32,7 +32,7 @@ from trainable.sample import EMBEDDED
 if TYPE_CHECKING:
     from search.cluster import Resources
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, PAUSED, INTERRUPTED = 2, 4, 130
 
 
 def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -> int:
@@ -40,7 +40,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
 
     Returns:
         The exit code: 0 done, 1 the best model could not be evaluated, 2 the input is wrong and nothing was started, 3
-        no trial succeeded, 130 interrupted.
+        no trial succeeded, 4 paused since the disk or the storage has given out, 130 interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
@@ -82,7 +82,7 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
     from search.monitor import Monitor
     from search.preflight import preflight
     from search.scheduler import FairASHA
-    from search.tuner import run_trials
+    from search.tuner import SearchPausedError, run_trials
 
     started = time.monotonic()
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
@@ -115,6 +115,17 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
         )
         console.print(resume_command(options.run), soft_wrap=True, highlight=False)
         return INTERRUPTED
+    except (SearchPausedError, OSError) as fault:
+        console.print(
+            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {fault}. When "
+            "that is mended, go on with:",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+        return PAUSED
     finally:
         ray.shutdown()
 

@@ -1,6 +1,7 @@
 """Optuna behind Ray Tune's `Searcher`: hands out trials, and tells the study the truth about how they ended."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from search.study import SearchStudy
 from trainable.trial_folder import ROW_FIELDS, drop_checkpoints, drop_weights
 
 DEATHS = 3
-"""Times that a trial's process may die, each time for good in Ray's eyes, before the trial has failed."""
+"""So many times a trial's process dies without a new evaluation in between, and the trial has failed."""
 
 
 class StudySearcher(Searcher):
     """First the trials that a broken search left unfinished, then new ones.
+
+    A trial whose process died is the next to be handed out: it goes on from its last evaluation. Ray's own retries are
+    not made use of, since they know nothing of evaluations.
 
     A trial that ASHA stopped is ended as PRUNED: Ray gives the same call for stopped and natural ends, so the trial
     says of each report whether it is its `final` one.
@@ -27,7 +31,11 @@ class StudySearcher(Searcher):
         folder: where each trial has its own folder.
         keep: trials whose weights are kept, the best ones.
         say: called with what a trial wants the user to know.
-        deaths: how often the process of a trial died in the rounds before this one.
+        deaths: how often the process of a trial died since its last evaluation, in the rounds before this one.
+        trials: how many the search is to have; None for no end.
+
+    Attributes:
+        alive: whether Ray has a trial that has not ended, as far as is known.
     """
 
     def __init__(
@@ -38,6 +46,7 @@ class StudySearcher(Searcher):
         keep: int = 10,
         say: Callable[[str], None] = lambda note: None,
         deaths: dict[int, int] | None = None,
+        trials: int | None = None,
     ):
         super().__init__(metric="val_loss", mode="min")
         self.study = study
@@ -47,15 +56,32 @@ class StudySearcher(Searcher):
         self.say = say
         self.numbers: dict[str, int] = {}
         self.deaths = dict(deaths or {})
+        self.trials = trials
+        self.alive = False
+        self.pause: str | None = None
+        """Why the search cannot go on for now: the disk or the storage has given out."""
         self._failures: dict[int, str] = {}
+        self._live: set[int] = set()
         self._dropped: set[int] = set()
         self._waiting = self._still_to_do()
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The config of the next trial: its number, recipe and folder."""
-        record = self._waiting.pop(0) if self._waiting else self.study.ask()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial: its number, recipe and folder; none while the search pauses.
+
+        Also none where all are handed out and one of them may still die; `Searcher.FINISHED` where none may.
+        """
+        if self.pause:
+            return None
+        if self._all_handed_out():
+            return None if self.alive else Searcher.FINISHED
+        with self._pausing():
+            record = self._waiting.pop(0) if self._waiting else self.study.ask()
+        if self.pause:
+            return None
         self.numbers[trial_id] = record.number
         self.scheduler.adopt(record.number, trial_id)
+        self._live.add(record.number)
+        self.alive = True
         return {
             "number": record.number,
             "recipe": record.recipe,
@@ -68,17 +94,26 @@ class StudySearcher(Searcher):
         number = self.numbers[trial_id]
         for note in result.get("notes", ()):
             self.say(note)
+        self.pause = self.pause or result.get("pause")
         if failure := result.get("failure"):
             self._failures[number] = failure
-        elif "epoch" in result:
+        elif "epoch" in result and not self.pause:
             fields = (*ROW_FIELDS, "node", "pid")
-            self.study.report(number, {name: result[name] for name in fields})
+            with self._pausing():
+                if self.study.report(number, {name: result[name] for name in fields}):
+                    self.deaths.pop(number, None)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ends the trial; one whose process died without a cause of its own stays unfinished, to be run again."""
         number = self.numbers[trial_id]
+        self._live.discard(number)
         if result and not error:
             self.on_trial_result(trial_id, result)
+        if not self.pause:
+            with self._pausing():
+                self._end(number)
+
+    def _end(self, number: int) -> None:
         record = self.study.records[number]
         if number in self._failures:
             self.study.end(number, "FAILED", self._failures[number])
@@ -89,10 +124,20 @@ class StudySearcher(Searcher):
         else:
             self.deaths[number] = self.deaths.get(number, 0) + 1
             if self.deaths[number] >= DEATHS:
-                self.study.end(number, "FAILED", f"its process died {DEATHS} times without a message")
+                self.study.end(number, "FAILED", f"its process died {DEATHS} times without a new evaluation in between")
+            else:
+                self._waiting.insert(0, record)
         if record.status != "RUNNING":
             drop_checkpoints(self.folder / f"{number:04d}")
             self._drop_losers()
+
+    @contextlib.contextmanager
+    def _pausing(self) -> Iterator[None]:
+        """Pauses the search where the journal cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            self.pause = f"{self.study.journal.path}: {error.strerror or error}"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the searcher's memory."""
@@ -105,6 +150,11 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles the searcher into a file that is never read.
         return {}
+
+    def _all_handed_out(self) -> bool:
+        if self.trials is None:
+            return False
+        return len(self._live | {record.number for record in self.study.finished}) >= self.trials
 
     def _drop_losers(self) -> None:
         """Keeps the weights of the best trials alone; the others' recipes give them again."""

@@ -25,6 +25,10 @@ from trainable.tune_trainable import tune_trainable
 SHARED_BYTES = 10**10
 """Most bytes of the weights that a run keeps of finished stages; the least recently used ones go first."""
 
+class SearchPausedError(RuntimeError):
+    """The search cannot go on for now, and can be resumed later; the message says why."""
+
+
 IDLE_ROUNDS = 3
 """Rounds of the Tuner without a new epoch or an end after which the search gives up."""
 
@@ -41,7 +45,7 @@ def run_trials(
 ) -> None:
     """Runs trials until `options.trials` have ended or the time is over.
 
-    A trial whose process died without a message is unfinished when Ray is through; it is sent round again.
+    A trial that is unfinished when Ray is through, for whatever reason, is sent round again.
 
     Args:
         options: what was asked; says where the run folder is.
@@ -52,21 +56,29 @@ def run_trials(
         on_step: called several times a second.
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
+
+    Raises:
+        SearchPausedError: the disk or the storage has given out.
     """
-    searcher = StudySearcher(study, scheduler, options.run.resolve() / "trials", options.keep, say)
+    folder = options.run.resolve() / "trials"
+    searcher = StudySearcher(study, scheduler, folder, options.keep, say, trials=options.trials)
     economy = _economy(options)
     idle = 0
     with _differences_ready(options, pairs, economy):
-        while (left := options.trials - len(study.finished)) > 0 and idle < IDLE_ROUNDS:
+        while len(study.finished) < options.trials and idle < IDLE_ROUNDS:
             seconds = time_left()
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
-            _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, left, seconds).fit()
+            _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
+            if searcher.pause:
+                raise SearchPausedError(searcher.pause)
             _take_in_last_epochs(study, searcher.folder)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
-            searcher = StudySearcher(study, scheduler, searcher.folder, options.keep, say, searcher.deaths)
+            searcher = StudySearcher(
+                study, scheduler, folder, options.keep, say, deaths=searcher.deaths, trials=options.trials
+            )
 
 
 def _economy(options: Options) -> Economy:
@@ -114,7 +126,6 @@ def _tuner(
     pairs: PairData,
     economy: Economy,
     on_step: Callable[[], None],
-    trials: int,
     seconds: float | None,
 ) -> tune.Tuner:
     trainable = tune.with_resources(
@@ -134,7 +145,7 @@ def _tuner(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=trials,
+            num_samples=-1,  # The searcher knows when it is over: a trial may be handed out several times.
             max_concurrent_trials=resources.limit,
             reuse_actors=options.reuse_workers,
             time_budget_s=seconds,
@@ -143,19 +154,41 @@ def _tuner(
             name=f"round-{len(list(folder.glob('round-*'))) + 1:03d}",
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[_Ticker(on_step)],
+            callbacks=[_Ticker(on_step, searcher)],
+            stop=_PauseStopper(searcher),
         ),
     )
 
 
-class _Ticker(tune.Callback):
-    """Calls back at each step of Ray's loop."""
+class _PauseStopper(tune.Stopper):
+    """Ends Ray's loop when the search has to pause."""
 
-    def __init__(self, on_step: Callable[[], None]):
+    def __init__(self, searcher: StudySearcher):
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.searcher.pause is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray pickles the stopper into a file that is never read.
+        return {}
+
+
+class _Ticker(tune.Callback):
+    """Calls back at each step of Ray's loop, and tells the searcher whether a trial is alive.
+
+    The searcher itself cannot know: there are ends of which Ray does not tell it.
+    """
+
+    def __init__(self, on_step: Callable[[], None], searcher: StudySearcher):
         self.on_step = on_step
+        self.searcher = searcher
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.searcher.alive = any(not trial.is_finished() for trial in trials)
         self.on_step()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class FrozenPrefix:
             PictureError, ValueError: the picture cannot be read, or is not the one that was checked.
         """
         split, index = self._pictures[pictures_digest]
-        values, mask = self._outputs(self._collator([split[index]]))
+        values, mask = self._outputs(self._collator([split.item(index)]))
         if split.store is None:
             refuse_changed(split.pairs[index])
         return _bytes(values) + _bytes(mask)

@@ -6,13 +6,13 @@ and from plain dicts and YAML without loss.
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from trainable.shown import printable, shown
+from trainable.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
 """Named groups of a DETR's parameters, from the picture to the output; `trainable.model` maps names to them."""
@@ -20,29 +20,19 @@ PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
 UPDATES_PER_CYCLE = 4
 """Least optimizer steps of a restart cycle: over fewer, a cosine with restarts aliases into rates that rise."""
 
+LARGEST = 2**63
+"""Numbers are below this: the tables hold 64 bits."""
+
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads `1e-4` as a number, as people write it (YAML 1.1 wants `1.0e-4`)."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML that quotes a text such as `1e-4`, which `_Loader` would read as a number."""
-
-
-for _yaml_class in (_Loader, _Dumper):
-    _yaml_class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
 
 
 class RecipeError(ValueError):
     """A recipe breaks one or more rules. `faults` lists them all, one line each."""
 
     def __init__(self, faults: list[str], source: str = "recipe"):
-        self.faults = faults
-        super().__init__(f"{source}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+        self.faults = [printable(fault) for fault in faults]
+        heading = f"{printable(source)}: {len(faults)} fault(s)\n"
+        super().__init__(heading + "\n".join(f"  - {fault}" for fault in self.faults))
 
 
 @dataclass(frozen=True)
@@ -121,7 +111,7 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """YAML with the fields in the order of this class."""
-        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml_text(self.to_dict())
 
     @classmethod
     def from_yaml(cls, path: Path) -> "Recipe":
@@ -131,8 +121,8 @@ class Recipe:
             RecipeError: the file cannot be read, is not YAML, or breaks a rule; the message names the file.
         """
         try:
-            plain = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            plain = read_yaml(path)
+        except YamlError as error:
             raise RecipeError([f"cannot be read as YAML: {error}"], str(path)) from None
         if not isinstance(plain, Mapping):
             raise RecipeError([f"must be a mapping of fields, got {type(plain).__name__}"], str(path))
@@ -179,7 +169,7 @@ def _value_faults(plain: Mapping[str, Any]) -> list[str]:
                 faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
     faults += _number_faults("", plain, _RECIPE_RULES)
     if plain.get("dtype", "auto") not in DTYPES:
-        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {plain['dtype']!r}")
+        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {shown(plain['dtype'])}")
     return faults
 
 
@@ -187,7 +177,7 @@ def _name_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
     name = stage.get("name", "")
     if isinstance(name, str) and name.isprintable():
         return []
-    return [f"{where}name: a text without line breaks and the like, got {name!r}"]
+    return [f"{where}name: a text without line breaks and the like, got {shown(name)}"]
 
 
 def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
@@ -197,7 +187,7 @@ def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
     is_list = isinstance(parts, list | tuple) and bool(parts)
     if is_list and all(part in PARTS and parts.count(part) == 1 for part in parts):
         return []
-    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {parts!r}"]
+    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {shown(parts)}"]
 
 
 _STAGE_RULES = {
@@ -225,8 +215,10 @@ def _number_faults(where: str, plain: Mapping[str, Any], rules: dict[str, tuple]
             continue
         value = plain[name]
         right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if not right_type or not math.isfinite(value) or not holds(value):
-            faults.append(f"{where}{name}: {rule}, got {value!r}")
+        if right_type and LARGEST <= abs(value) < math.inf:
+            faults.append(f"{where}{name}: a number below 2**63, got {shown(value)}")
+        elif not right_type or not abs(value) < math.inf or not holds(value):
+            faults.append(f"{where}{name}: {rule}, got {shown(value)}")
     return faults
 
 
@@ -234,10 +226,10 @@ def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
     faults = _field_faults("", plain, Recipe)
     stages = plain.get("stages")
     if "stages" in plain and not isinstance(stages, list | tuple):
-        return [*faults, f"stages: a list, got {stages!r}"]
+        return [*faults, f"stages: a list, got {shown(stages)}"]
     for index, stage in enumerate(stages or ()):
         if not isinstance(stage, Mapping):
-            faults.append(f"stages[{index}]: a mapping of fields, got {stage!r}")
+            faults.append(f"stages[{index}]: a mapping of fields, got {shown(stage)}")
             continue
         faults += _field_faults(f"stages[{index}].", stage, Stage)
     return faults
@@ -245,7 +237,9 @@ def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
 
 def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[Recipe]) -> list[str]:
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    unknown = [f"{where}{name}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields]
+    unknown = [
+        f"{where}{str(name)[:80]}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields
+    ]
     missing = [
         f"{where}{name}: is missing"
         for name, field in fields.items()

@@ -38,6 +38,8 @@ class TrialData:
     train: Dataset[dict[str, Any]]
     val: Dataset[dict[str, Any]]
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    skip_bad: bool = False
+    """Whether other pairs stand in for those whose pictures cannot be read any more."""
 
     @classmethod
     def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
@@ -47,9 +49,10 @@ class TrialData:
         """
         height, width = padded_size((*pairs.train, *pairs.val), processor)
         return cls(
-            MovedObjectDataset(pairs.train, processor, store),
-            MovedObjectDataset(pairs.val, processor, store),
+            MovedObjectDataset(pairs.train, processor, store, pairs.skip_bad),
+            MovedObjectDataset(pairs.val, processor, store, pairs.skip_bad),
             PairCollator(height, width),
+            pairs.skip_bad,
         )
 
 

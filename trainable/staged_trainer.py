@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -9,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DetrForObjectDetection, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import DetrForObjectDetection, DetrImageProcessorPil, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainable.data.pairs import PairData
-from trainable.data.store import open_store
+from trainable.data.store import DifferenceStore, open_store
 from trainable.economy import NO_CACHE, Economy
+from trainable.exhaustion import is_out_of_memory
+from trainable.mirror import Mirror
 from trainable.model import load_processor
 from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.stage_trainer import StageTrainer, TrialData, torch_dtype
 from trainable.trial_folder import Row, TrialFolder, best_row, stage_is_over
 from trainable.weights import trial_model
+
+_log = logging.getLogger(__name__)
 
 
 def train_recipe(
@@ -30,8 +35,11 @@ def train_recipe(
     report: Callable[[Row], None],
     workers: int = 0,
     economy: Economy = NO_CACHE,
+    mirror: Mirror | None = None,
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
+
+    Where the memory is not enough, it goes on once with half the batch and twice the accumulation.
 
     Args:
         recipe: what to train; its effective form is written into `folder`.
@@ -42,6 +50,7 @@ def train_recipe(
             already holds. May raise to end the trial.
         workers: processes that load pictures beside this one.
         economy: what is done once; none of it is needed for the result.
+        mirror: of the run that `folder` is in, where that lies in a remote storage.
 
     Returns:
         The folder, its history complete.
@@ -50,12 +59,11 @@ def train_recipe(
         FloatingPointError: a loss is not finite.
         ModelError, RecipeError, OSError: the checkpoint, the folder or a picture cannot be used.
     """
-    trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train)))
+    trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train)), mirror)
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint)
-    store = open_store((*pairs.train, *pairs.val), processor, economy.picture_bytes)
-    data = TrialData.of(pairs, processor, store)
+    data = TrialData.of(pairs, processor, _differences(pairs, processor, economy))
     try:
         while (stage := trial.stage) is not None:
             if taken_over := _take_over(trial, stage, economy):
@@ -64,7 +72,16 @@ def train_recipe(
                 continue
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
-            _train_stage(trial, stage, model, data, report, workers, economy)
+            try:
+                _train_stage(trial, stage, model, data, report, workers, economy)
+            except Exception as error:
+                if not (is_out_of_memory(error) and trial.halve_batch()):
+                    raise
+                _log.warning(
+                    "trial %s ran out of memory in stage '%s'; it goes on with batch %d x %d, which trains the same",
+                    *(folder.name, trial.recipe.stages[stage].name),
+                    *(trial.recipe.batch_size, trial.recipe.accumulation_steps),
+                )
     finally:
         trial.close()
     return trial
@@ -74,6 +91,16 @@ def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
     """The recipe as `pictures` pairs and this machine let it be: restart cycles capped, `auto` precision resolved."""
     dtype = str(torch_dtype(recipe.dtype)).removeprefix("torch.")
     return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
+
+
+def _differences(pairs: PairData, processor: DetrImageProcessorPil, economy: Economy) -> DifferenceStore | None:
+    try:
+        return open_store((*pairs.train, *pairs.val), processor, economy.picture_bytes)
+    except ValueError as error:
+        if not pairs.skip_bad:
+            raise
+        _log.warning("differences are not cached: %s", error)
+        return None
 
 
 def _take_over(trial: TrialFolder, stage: int, economy: Economy) -> list[Row]:
@@ -87,11 +114,8 @@ def _take_over(trial: TrialFolder, stage: int, economy: Economy) -> list[Row]:
         row | own | {"final": is_last and row is found.rows[-1], "within_epoch": [r | own for r in row["within_epoch"]]}
         for row in found.rows
     ]
-    try:
-        trial.adopt(rows, found.weights)
-    except OSError:  # Dropped by another trial at this moment.
-        return []
-    return rows
+    # Another trial may have dropped it at this moment.
+    return rows if trial.adopt(rows, found.weights) else []
 
 
 def _free_memory() -> None:
@@ -116,7 +140,13 @@ def _train_stage(
 ) -> None:
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
+    try:
+        behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
+    except ValueError as error:
+        if not data.skip_bad:
+            raise
+        _log.warning("layer outputs are not cached: %s", error)
+        behind, inputs = model, data
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
     workers = workers if inputs is data else 0
     callback = _EpochCallback(trial, stage, model, report, economy)

@@ -5,6 +5,9 @@ step after everything that it names is on disk. Whatever else lies in the folder
 
 The history may be ahead of the checkpoint, which is written only so often. A resumed trial then trains those epochs
 once more without a word, and what it has reported stands.
+
+Where the run lies in a remote storage, the same holds of the trial's folder there: it is what counts, and a trial that
+starts again, on whatever machine, begins by fetching it.
 """
 
 import json
@@ -18,6 +21,8 @@ from typing import Any
 
 from transformers import DetrForObjectDetection
 
+from trainable.exhaustion import with_half_batch
+from trainable.mirror import Mirror
 from trainable.recipe import Recipe, RecipeError
 from trainable.weights import checksum, save_weights, trained_parts
 
@@ -57,23 +62,29 @@ class TrialFolder:
     Args:
         path: the folder; made if it does not exist.
         recipe: the effective recipe; written to `recipe.yaml`.
+        mirror: of the run, where that lies in a remote storage.
 
     Raises:
         RecipeError: the folder holds the progress of another recipe.
+        StorageError: here and from all that writes, the remote storage cannot be used or reached.
     """
 
-    def __init__(self, path: Path, recipe: Recipe):
+    def __init__(self, path: Path, recipe: Recipe, mirror: Mirror | None = None):
         self.path = path
         self.recipe = recipe
         self.history: list[Row] = []
         self._weights: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._pending: Future[Checkpoint] | None = None
+        self._has_half_batch = False
         self._disk = ThreadPoolExecutor(max_workers=1)
+        self._mirror = mirror
+        if mirror and not mirror.pull(path):
+            shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, exist_ok=True)
         if (path / "progress.json").exists():
             self._read_progress()
-        write_atomically(path / "recipe.yaml", recipe.to_yaml())
+        self._write_recipe()
 
     @property
     def stage(self) -> int | None:
@@ -129,33 +140,51 @@ class TrialFolder:
         if self.weights_of(row) in self._kept() and not self._has_weights(row):
             parts = trained_parts(self.recipe, row["stage"])
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
+            self._push(self.weights_of(row))
         self._write_progress()
 
-    def adopt(self, rows: list[Row], weights: Path) -> None:
+    def adopt(self, rows: list[Row], weights: Path) -> bool:
         """Takes over a stage that another trial has finished, all of it at once.
 
         Args:
             rows: of the stage, in order.
             weights: file with the weights of the best of them.
 
-        Raises:
-            OSError: the weights are gone.
+        Returns:
+            False, and nothing is taken over, where the weights are gone.
         """
         target = self.weights_of(best_row(rows))
         target.parent.mkdir(exist_ok=True)
-        link_or_copy(weights, target)
+        try:
+            link_or_copy(weights, target)
+        except FileNotFoundError:
+            return False
         self._weights[target.name] = checksum(target)
+        self._push(target)
         self.history += rows
         self._write_progress()
+        return True
+
+    def halve_batch(self) -> bool:
+        """Goes on with half as many pictures at a time and as many a step; False where that cannot be, or was before.
+
+        The recipe of the folder is then that one.
+        """
+        smaller = with_half_batch(self.recipe)
+        if smaller is None or self._has_half_batch:
+            return False
+        self.recipe, self._has_half_batch = smaller, True
+        self._write_recipe()
+        return True
 
     def checkpoint_written(self, path: Path, stage: int) -> None:
         """Takes note of a new Trainer checkpoint.
 
-        It counts once it is on the disk; that is waited for beside the training.
+        It counts once it is on the disk, and in the storage; that is waited for beside the training.
         """
         if self._pending:
             self._pending.result()
-        self._pending = self._disk.submit(_durable, self.path, path, stage)
+        self._pending = self._disk.submit(self._durable, path, stage)
 
     def close(self) -> None:
         """Waits for what is still being written."""
@@ -163,6 +192,8 @@ class TrialFolder:
 
     def _read_progress(self) -> None:
         kept = Recipe.from_yaml(self.path / "recipe.yaml")
+        if kept == with_half_batch(self.recipe):
+            self.recipe, self._has_half_batch = kept, True
         if kept != self.recipe:
             raise RecipeError(["the folder holds another recipe's progress; choose another folder"], str(self.path))
         progress = json.loads((self.path / "progress.json").read_text())
@@ -174,18 +205,37 @@ class TrialFolder:
         self._checkpoint = checkpoint
 
     def _write_progress(self) -> None:
+        outdated: list[Path] = []
         if self._pending and self._pending.done():
             self._checkpoint, self._pending = self._pending.result(), None
-            for other in set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}:
-                shutil.rmtree(other)
+            outdated += set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}
         kept = {path.name for path in self._kept()}
-        dropped = [name for name in self._weights if name not in kept]
+        outdated += (self.path / "weights" / name for name in self._weights if name not in kept)
         self._weights = {name: value for name, value in self._weights.items() if name in kept}
         checkpoint = asdict(self._checkpoint) if self._checkpoint else None
         progress = {"history": self.history, "checkpoint": checkpoint, "weights": self._weights}
         write_atomically(self.path / "progress.json", json.dumps(progress))
-        for name in dropped:
-            (self.path / "weights" / name).unlink(missing_ok=True)
+        self._push(self.path / "progress.json")
+        for path in outdated:
+            _drop(path, self._mirror)
+
+    def _write_recipe(self) -> None:
+        write_atomically(self.path / "recipe.yaml", self.recipe.to_yaml())
+        self._push(self.path / "recipe.yaml")
+
+    def _push(self, path: Path) -> None:
+        if self._mirror:
+            self._mirror.push(path)
+
+    def _durable(self, path: Path, stage: int) -> Checkpoint:
+        """The checkpoint, once all of it is on the disk and not only in its cache: a power cut must not empty it."""
+        files = sorted(path.iterdir())
+        for entry in (*files, path):
+            descriptor = os.open(entry, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        self._push(path)
+        return Checkpoint(str(path.relative_to(self.path)), stage, {file.name: checksum(file) for file in files})
 
     def _kept(self) -> set[Path]:
         """The best weights of all epochs, of the stage that was trained last, and what that one started from."""
@@ -209,15 +259,36 @@ def weights_path(path: Path, epoch: int) -> Path:
     return path / "weights" / f"epoch-{epoch:04d}.safetensors"
 
 
-def drop_checkpoints(path: Path) -> None:
-    """Frees what only a resume of the trial in `path` needs; its recipe, history and best weights stay."""
-    for folder in path.glob("stage-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+def drop_checkpoints(path: Path, mirror: Mirror | None = None) -> None:
+    """Frees what only a resume of the trial in `path` needs; its recipe, history and best weights stay.
+
+    Raises:
+        StorageError: where the run has a `mirror`, the remote storage cannot be used or reached.
+    """
+    names = {folder.name for folder in path.glob("stage-*")}
+    if mirror:
+        names |= {name for name in mirror.names(path) if name.startswith("stage-")}
+    for name in names:
+        _drop(path / name, mirror)
 
 
-def drop_weights(path: Path) -> None:
-    """Frees the weights of the trial in `path`; its recipe and history stay, and training it again gives them back."""
-    shutil.rmtree(path / "weights", ignore_errors=True)
+def drop_weights(path: Path, mirror: Mirror | None = None) -> None:
+    """Frees the weights of the trial in `path`; its recipe and history stay, and training it again gives them back.
+
+    Raises:
+        StorageError: where the run has a `mirror`, the remote storage cannot be used or reached.
+    """
+    _drop(path / "weights", mirror)
+
+
+def _drop(path: Path, mirror: Mirror | None) -> None:
+    """Deletes a file or folder, also in the storage."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    if mirror:
+        mirror.drop(path)
 
 
 def current_stage(history: list[Row], recipe: Recipe) -> int | None:
@@ -261,16 +332,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _durable(folder: Path, path: Path, stage: int) -> Checkpoint:
-    """The checkpoint, once all of it is on the disk and not only in its cache: a power cut must not empty it."""
-    files = sorted(path.iterdir())
-    for entry in (*files, path):
-        descriptor = os.open(entry, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    return Checkpoint(str(path.relative_to(folder)), stage, {file.name: checksum(file) for file in files})
 
 
 def _is_sound(path: Path, expected: int) -> bool:

@@ -14,6 +14,7 @@ from ray import tune
 
 from trainable.data.pairs import PairData
 from trainable.economy import Economy
+from trainable.exhaustion import storage_fault
 from trainable.recipe import Recipe
 from trainable.staged_trainer import train_recipe
 from trainable.trial_folder import Row, write_atomically
@@ -49,7 +50,8 @@ def tune_trainable(
 
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
     neither a lost worker nor a lost driver needs Ray's own checkpoints. A failure is reported, not raised: Ray would
-    run a trial that raises again, and never tell the searcher why it failed.
+    run a trial that raises again, and never tell the searcher why it failed. Where the disk or the storage has given
+    out, that is reported in the place of a failure.
 
     Args:
         config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
@@ -80,6 +82,10 @@ def tune_trainable(
     try:
         train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers, economy)
     except Exception as error:
+        if fault := storage_fault(error, folder):
+            # No fault of the recipe: the search pauses, and the trial goes on when it is resumed.
+            tune.report({"pause": fault, "notes": _notes.take()} | origin)
+            return
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "error.txt", traceback.format_exc())
         if isinstance(error, torch.AcceleratorError):

@@ -1,5 +1,7 @@
 """Trials are handed out once, and the study hears the truth about how each ended."""
 
+import errno
+
 import pytest
 from optuna.trial import TrialState
 
@@ -85,7 +87,7 @@ def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
         started.searcher = StudySearcher(
             started.study, started.scheduler, started.searcher.folder, deaths=started.searcher.deaths
         )
-    assert started.study.records[0].error == f"its process died {DEATHS} times without a message"
+    assert started.study.records[0].error == f"its process died {DEATHS} times without a new evaluation in between"
     assert len(started.study.records[0].history) == 3
     assert started.searcher.suggest("next")["number"] == 1
 
@@ -143,3 +145,31 @@ def test_what_a_trial_has_to_say_reaches_the_user(search, row):
     started.searcher.on_trial_result(trial.trial_id, row(1, 2.0, notes=["no room for pictures"]))
     assert said == ["no room for pictures"]
     assert "notes" not in started.study.records[0].history[0]
+
+
+def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_failure(search, row):
+    started = search()
+    trial = started.start_trial()
+    started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+    started.searcher.on_trial_complete(trial.trial_id, {"pause": "s3://bucket/runs: cannot be reached"})
+    assert started.searcher.pause == "s3://bucket/runs: cannot be reached"
+    assert started.study.records[0].status == "RUNNING"
+    assert started.searcher.suggest("next") is None, "nothing is begun while the search pauses"
+    assert started.searcher.deaths == {}
+
+
+def test_a_journal_that_gives_out_pauses_the_search_with_no_gap_in_it(search, row, monkeypatch):
+    started = search()
+    trial = started.start_trial()
+    append = started.journal.append
+
+    def give_out(event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(started.journal, "append", give_out)
+    started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+    monkeypatch.setattr(started.journal, "append", append)
+    started.searcher.on_trial_result(trial.trial_id, row(2, 2.0))
+    started.searcher.on_trial_complete(trial.trial_id, row(3, 1.0, final=True))
+    assert started.searcher.pause.endswith("journal.jsonl: No space left on device")
+    assert [event["event"] for event in started.journal.events] == ["asked"], "epochs 2 and 3 are reported on resuming"

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from optuna.trial import TrialState
 
-from results.journal import JournalError
+from results.journal import JournalError, TrialRecord
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
 from trainable.recipe import Recipe, Stage, reference
@@ -17,10 +17,10 @@ def parameters(search) -> list[dict]:
     return [trial.params for trial in search.study.optuna.trials]
 
 
-def known(search) -> list[dict]:
+def known(search) -> list[TrialRecord]:
     """Every trial's record, but for when things happened."""
-    records = [dataclasses.asdict(record) for record in search.study.records.values()]
-    return [record | {"asked": 0, "ended": 0, "reported": len(record["reported"])} for record in records]
+    happened = {"asked": 0.0, "ended": 0.0, "reported": []}
+    return [dataclasses.replace(record, **happened) for record in search.study.records.values()]
 
 
 def told(search) -> list[tuple]:

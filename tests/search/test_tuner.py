@@ -9,7 +9,7 @@ import pytest
 
 from search.cluster import Resources
 from search.options import Options
-from search.tuner import IDLE_ROUNDS, run_trials
+from search.tuner import IDLE_ROUNDS, SearchPausedError, run_trials
 
 
 @pytest.fixture
@@ -58,3 +58,8 @@ def test_a_search_that_gets_nowhere_gives_up(rounds):
 
 def test_no_round_is_started_when_the_time_is_over(rounds):
     assert not rounds(lambda started: pytest.fail("a round was started"), lambda: 0.0).records
+
+
+def test_a_search_that_pauses_says_why(rounds):
+    with pytest.raises(SearchPausedError, match="the disk is full"):
+        rounds(lambda started: setattr(started.searcher, "pause", "the disk is full"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.data.faults import Fault
+from trainable.text_file import read_text
 
 FIELDS = ("class_id", "x_center", "y_center", "width", "height")
 EDGE_TOLERANCE = 1e-3
@@ -39,7 +40,7 @@ def read_labels(path: Path, number_of_classes: int | None) -> tuple[Labels, list
         The boxes of the lines without fault, and the faults of the others. Nothing is raised for a bad file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         byte = f"byte 0x{error.object[error.start]:02x}"

@@ -1,5 +1,6 @@
 """Pairs as the model takes them: differences, resized and normalised by the image processor, padded to one size."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from trainable.data.pairs import Pair
 from trainable.data.resizing import resized_difference, resized_size
 from trainable.data.store import DifferenceStore
 
+_log = logging.getLogger(__name__)
+
 
 class MovedObjectDataset(Dataset):
     """One item a pair: what changed between its pictures, and the boxes of what moved.
@@ -22,18 +25,40 @@ class MovedObjectDataset(Dataset):
         processor: resizes and normalises; nothing else here does. It is called without padding and without annotations,
             since its padding would rewrite boxes, which are normalised to the picture, into the padded frame.
         store: has the pairs' resized differences; None makes each of them when it is asked for. Items are the same.
+        stand_ins: where a picture cannot be read any more, have the next pair stand in for its own, which is logged.
     """
 
-    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil, store: DifferenceStore | None = None):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        processor: DetrImageProcessorPil,
+        store: DifferenceStore | None = None,
+        stand_ins: bool = False,
+    ):
         self.pairs = pairs
         self.processor = processor
         self.store = store
+        self.stand_ins = stand_ins
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Item `index`.
+        """Item `index`, or the one that stands in for it.
+
+        Returns, raises: as `item`; with stand-ins, only where no picture can be read at all.
+        """
+        if not self.stand_ins:
+            return self.item(index)
+        for candidate in (*range(index, len(self)), *range(index)):
+            try:
+                return self.item(candidate)
+            except ValueError as error:
+                _log.warning("%s; another pair stands in for it", error)
+        return self.item(index)
+
+    def item(self, index: int) -> dict[str, Any]:
+        """Item `index` itself.
 
         Returns:
             `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.shown import printable
+
 MOST_PRINTED = 50
 
 
@@ -27,7 +29,7 @@ class Fault:
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
         value = f" (met: {self.value})" if self.value else ""
-        return _printable(f"{where}: {self.kind}{value}; {self.advice}")
+        return printable(f"{where}: {self.kind}{value}; {self.advice}")
 
 
 class DataError(ValueError):
@@ -59,9 +61,4 @@ def write_report(faults: Iterable[Fault], path: Path) -> None:
 
 def _cell(text: str) -> str:
     """Text that no spreadsheet takes for a formula: the user's files may come from anyone."""
-    return _printable(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text)
-
-
-def _printable(text: str) -> str:
-    """The text on one line, with control characters and the undecodable bytes of file names escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text)

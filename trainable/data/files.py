@@ -36,6 +36,17 @@ class PairFiles:
         ]
 
 
+def linked_folders(layout: Layout) -> list[Fault]:
+    """A fault for every link to a folder below the three folders: nobody looks for pairs behind it."""
+    advice = "put the folder itself there, or links to its files; before, after and labels themselves may be links"
+    return [
+        Fault("link to a folder", str(path), None, "", advice)
+        for folder in (layout.before, layout.after, layout.labels)
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() and path.is_dir() and not _is_hidden(path, folder)
+    ]
+
+
 def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     """Files below the folder, by their path in it without suffix.
 
@@ -47,8 +58,10 @@ def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]
     """
     found = defaultdict(list)
     for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            found[relative.with_suffix("").as_posix()].append(path)
+        if path.suffix.lower() in suffixes and not _is_hidden(path, folder) and path.is_file():
+            found[path.relative_to(folder).with_suffix("").as_posix()].append(path)
     return dict(found)
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -10,6 +10,7 @@ from trainable.data.annotations import Labels, read_labels
 from trainable.data.difference import PictureError, open_picture, stored_size
 from trainable.data.faults import Fault
 from trainable.data.files import PairFiles
+from trainable.shown import is_plain, shown
 
 PIXEL_LIMIT = 50_000_000
 """Most pixels of a picture, unless something else is asked for: more would be decoded to 150 MB and over."""
@@ -32,6 +33,9 @@ def check_files(
     """
     label = files.labels[id_][0]
     labels, faults = read_labels(label, number_of_classes)
+    if not is_plain(id_):
+        advice = "tables, reports and terminals show it; rename it and its pictures"
+        faults.append(Fault("file name that cannot be shown", str(label), None, shown(id_), advice))
     faults += _more_than_one("label files", files.labels[id_])
     chosen = []
     for side, pictures in (("before", files.before.get(id_, [])), ("after", files.after.get(id_, []))):

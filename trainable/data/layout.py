@@ -1,14 +1,14 @@
 """Where a data set keeps its parts: a folder of the usual names, or what a `data.yaml` says."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-
 from trainable.data.faults import DataError, Fault
+from trainable.shown import is_plain, shown
+from trainable.text_file import read_text
+from trainable.yaml_file import YamlError, read_yaml
 
 _FOLDERS = ("before", "after", "labels")
 _KEYS = ("path", *_FOLDERS, "names", "train", "val", "val_ratio", "seed")
@@ -46,14 +46,23 @@ def read_layout(location: Path) -> Layout:
 
     Args:
         location: a folder that holds `before`, `after` and `labels`, or a YAML file with any of the keys `path` (that
-            folder, relative to the file), `before`, `after`, `labels` (relative to `path`), `names` (a list, or a
-            mapping from class id), `train` and `val` (lists of ids, or files of them), `val_ratio` and `seed`.
+            folder, relative to the file), `before`, `after`, `labels` (within `path`), `names` (a list, or a mapping
+            from class id), `train` and `val` (lists of ids, or files of them within `path`), `val_ratio` and `seed`.
             A plain folder's names are in `classes.txt` (also found among the labels, where some tools leave it), its
             split in `train.txt` and `val.txt`, each one a line.
 
     Raises:
         DataError: naming every fault of the layout.
     """
+    try:
+        return _layout(location)
+    except OSError as error:
+        advice = "give a folder or a data.yaml that you may read"
+        where = str(error.filename or location)
+        raise DataError([Fault("unusable path", where, None, error.strerror or str(error), advice)]) from None
+
+
+def _layout(location: Path) -> Layout:
     faults: list[Fault] = []
     if location.is_dir():
         layout = _from_folder(location, faults)
@@ -89,18 +98,13 @@ def _from_folder(root: Path, faults: list[Fault]) -> Layout:
 def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
     fields = _yaml_mapping(file)
     allowed = f"the keys are {', '.join(_KEYS)}"
-    faults += [Fault("unknown key", str(file), None, str(key), allowed) for key in fields if key not in _KEYS]
-    texts = {"path": ".", **{folder: folder for folder in _FOLDERS}}
-    for key in texts:
-        if isinstance(fields.get(key, ""), str):
-            texts[key] = fields.get(key, texts[key])
-        else:
-            faults.append(_bad_value(file, key, fields[key], "a path, as text"))
-    root = file.parent / Path(texts["path"]).expanduser()
+    faults += [Fault("unknown key", str(file), None, str(key)[:80], allowed) for key in fields if key not in _KEYS]
+    root = _yaml_root(file, fields.get("path", "."), faults)
+    before, after, labels = (_yaml_path(file, key, fields.get(key, key), root, faults) for key in _FOLDERS)
     return Layout(
-        before=root / Path(texts["before"]).expanduser(),
-        after=root / Path(texts["after"]).expanduser(),
-        labels=root / Path(texts["labels"]).expanduser(),
+        before=before,
+        after=after,
+        labels=labels,
         names=_yaml_names(file, fields["names"], faults) if "names" in fields else None,
         lists=_yaml_lists(file, fields, root, faults),
         val_ratio=_yaml_ratio(file, fields.get("val_ratio", Layout.val_ratio), faults),
@@ -110,23 +114,39 @@ def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
 
 def _yaml_mapping(file: Path) -> Mapping[Any, Any]:
     try:
-        fields = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        fields = read_yaml(file)
+    except YamlError as error:
         advice = "give a folder or a data.yaml"
-        raise DataError(
-            [Fault("not readable as YAML", str(file), None, " ".join(str(error).split()), advice)]
-        ) from None
+        raise DataError([Fault("not readable as YAML", str(file), None, str(error), advice)]) from None
     if not isinstance(fields, Mapping):
         raise DataError([_bad_value(file, "the file", fields, f"a mapping of {', '.join(_KEYS)}")])
     return fields
 
 
+def _yaml_root(file: Path, value: Any, faults: list[Fault]) -> Path:
+    try:
+        return file.parent / Path(value).expanduser()
+    except (TypeError, RuntimeError):  # No text; the home of somebody who is not known here.
+        faults.append(_bad_value(file, "path", value, "a path, as text"))
+        return file.parent
+
+
+def _yaml_path(file: Path, key: str, value: Any, root: Path, faults: list[Fault]) -> Path:
+    """A path below `root`: a data.yaml may come from anyone, and reads no files but those of its data set."""
+    if not isinstance(value, str):
+        faults.append(_bad_value(file, key, value, "a path, as text"))
+        return root
+    if PurePath(value).is_absolute() or ".." in PurePath(value).parts:
+        advice = "a path within `path`, which may be any folder that holds them all"
+        faults.append(Fault("path outside the data folder", str(file), None, f"{key}: {shown(value)}", advice))
+    return root / value
+
+
 def _yaml_names(file: Path, value: Any, faults: list[Fault]) -> tuple[str, ...]:
     if isinstance(value, Mapping):
-        if set(value) != set(range(len(value))):
-            faults.append(
-                _bad_value(file, "names", list(value), "class ids from 0 up, none left out, each with its name")
-            )
+        if set(value) != set(range(len(value))) or bool in map(type, value):
+            rule = "class ids from 0 up, none left out, each with its name"
+            faults.append(_bad_value(file, "names", list(value), rule))
             return ()
         value = [value[class_id] for class_id in range(len(value))]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
@@ -148,7 +168,7 @@ def _yaml_lists(file: Path, fields: Mapping[Any, Any], root: Path, faults: list[
 def _yaml_list(file: Path, key: str, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> IdList:
     value = fields.get(key)
     if isinstance(value, str):
-        return _id_list(root / Path(value).expanduser(), faults)
+        return _id_list(_yaml_path(file, key, value, root, faults), faults)
     if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):
         faults.append(_bad_value(file, key, value, "a list of ids (quote numbers) or the file that lists them"))
         return IdList(str(file), ())
@@ -156,7 +176,7 @@ def _yaml_list(file: Path, key: str, fields: Mapping[Any, Any], root: Path, faul
 
 
 def _yaml_ratio(file: Path, value: Any, faults: list[Fault]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         faults.append(_bad_value(file, "val_ratio", value, "a number above 0 and below 1"))
     return value
 
@@ -168,7 +188,7 @@ def _yaml_seed(file: Path, value: Any, faults: list[Fault]) -> int:
 
 
 def _bad_value(file: Path, key: str, value: Any, rule: str) -> Fault:
-    return Fault("wrong value", str(file), None, f"{key}: {value!r}"[:80], f"{key} must be {rule}")
+    return Fault("wrong value", str(file), None, f"{key}: {shown(value)}", f"{key} must be {rule}")
 
 
 def _id_list(file: Path, faults: list[Fault]) -> IdList:
@@ -178,12 +198,13 @@ def _id_list(file: Path, faults: list[Fault]) -> IdList:
 def _lines(file: Path, faults: list[Fault]) -> list[tuple[int, str]]:
     """Number and stripped text of every line, without the blank ones at the end; none where the file is unreadable."""
     try:
-        text = file.read_text(encoding="utf-8-sig").rstrip()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file).rstrip()
+    except (OSError, ValueError) as error:  # The latter also for a path that no file can have.
         advice = (
             "train.txt and val.txt go together" if isinstance(error, FileNotFoundError) else "save it as UTF-8 text"
         )
-        faults.append(Fault("unreadable list", str(file), None, str(error), advice))
+        reason = getattr(error, "strerror", None) or str(error)
+        faults.append(Fault("unreadable list", str(file), None, reason, advice))
         return []
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)] if text else []
 
@@ -191,11 +212,15 @@ def _lines(file: Path, faults: list[Fault]) -> list[tuple[int, str]]:
 def _checked_names(names: list[str], file: str, faults: list[Fault]) -> tuple[str, ...]:
     if not names:
         faults.append(Fault("no names", file, None, "", "list the names of the classes in the order of their ids"))
+    first_ids: dict[str, int] = {}
     for class_id, name in enumerate(names):
         if not name:
             advice = "give every class id a name; a gap would shift the ones after it"
             faults.append(Fault("empty name", file, None, f"class id {class_id}", advice))
-        elif name in names[:class_id]:
-            advice = f"class id {names.index(name)} has that name already; tell them apart"
-            faults.append(Fault("repeated name", file, None, name, advice))
+        elif (first := first_ids.setdefault(name, class_id)) != class_id:
+            advice = f"class id {first} has that name already; tell them apart"
+            faults.append(Fault("repeated name", file, None, name[:80], advice))
+        elif not is_plain(name):
+            advice = "names are shown in tables and on terminals; take the control characters out"
+            faults.append(Fault("name that cannot be shown", file, None, shown(name), advice))
     return tuple(names)

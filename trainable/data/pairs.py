@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainable.data.annotations import Labels
 from trainable.data.faults import DataError, Fault
-from trainable.data.files import PairFiles
+from trainable.data.files import PairFiles, linked_folders
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
 from trainable.data.split import split_ids
@@ -45,6 +45,8 @@ class PairData:
     """SHA-256, in hex, over names, split, ids and the contents of all files; the same wherever the data set lies."""
     left_out: tuple[Fault, ...]
     """Why pairs were left out; empty unless bad pairs were to be skipped."""
+    skip_bad: bool = False
+    """Whether bad pairs were to be skipped, also those that go bad later."""
 
 
 def read_pairs(
@@ -85,7 +87,7 @@ def read_pairs(
 
     pair_faults = [*split.id_faults, *(fault for check in checks for fault in check.faults)]
     if layout.lists is None:
-        pair_faults += files.pictures_without_label()
+        pair_faults += [*files.pictures_without_label(), *linked_folders(layout)]
     sides = {"train": checks[: len(train_ids)], "val": checks[len(train_ids) :]}
     if skip_bad:
         sides = {name: [check for check in side if check.pair] for name, side in sides.items()}
@@ -94,7 +96,7 @@ def read_pairs(
     if faults or (pair_faults and not skip_bad):
         raise DataError([*faults, *pair_faults])
     train, val = (tuple(check.pair for check in side if check.pair) for side in sides.values())
-    return PairData(str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults))
+    return PairData(str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults), skip_bad)
 
 
 def pictures_digest(before: Path, after: Path) -> str:

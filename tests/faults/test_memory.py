@@ -1,0 +1,113 @@
+"""A trial that runs out of memory tries once more with half the batch, and then fails alone. (Memory is made short by
+hand: every batch of more than so many pictures is too much.)"""
+
+import dataclasses
+
+import pytest
+import torch
+
+from trainable.economy import Economy
+from trainable.exhaustion import is_out_of_memory, with_half_batch
+from trainable.recipe import PARTS, Recipe, RecipeError, Stage
+from trainable.stage_trainer import StageTrainer
+from trainable.staged_trainer import train_recipe
+from trainable.trial_folder import TrialFolder
+
+RECIPE = Recipe(
+    (Stage("heads", PARTS[3:], epochs=1, learning_rate=1e-3), Stage("all", PARTS, epochs=2, learning_rate=1e-3)),
+    batch_size=4,
+    accumulation_steps=1,
+)
+
+
+@pytest.fixture
+def memory_for(monkeypatch):
+    """Leaves memory for so many pictures a batch in the stages that train the backbone."""
+    compute_loss = StageTrainer.compute_loss
+
+    def limit(pictures, error=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")):
+        def short(trainer, model, inputs, *args, **kwargs):
+            if "backbone" in trainer.stage.trainable and len(inputs["labels"]) > pictures:
+                raise error
+            return compute_loss(trainer, model, inputs, *args, **kwargs)
+
+        monkeypatch.setattr(StageTrainer, "compute_loss", short)
+
+    return limit
+
+
+@pytest.fixture
+def train(pair_data, checkpoint, tmp_path):
+    def train(name, report=lambda row: None):
+        return train_recipe(RECIPE, pair_data, checkpoint, tmp_path / name, report, economy=Economy())
+
+    return train
+
+
+def losses(trial):
+    return [row["val_loss"] for row in trial.history]
+
+
+def test_it_goes_on_with_half_the_batch_and_the_same_step(train, memory_for, caplog):
+    unlimited = train("unlimited")
+    memory_for(2)
+    reported = []
+    trial = train("limited", reported.append)
+    assert "ran out of memory in stage 'all'; it goes on with batch 2 x 2, which trains the same" in caplog.text
+    assert (trial.recipe.batch_size, trial.recipe.accumulation_steps) == (2, 2)
+    assert Recipe.from_yaml(trial.path / "recipe.yaml") == trial.recipe
+    assert [row["epoch"] for row in reported] == [1, 2, 3]
+    # The small model has dropout, whose draws depend on the batch; all else is the same.
+    assert losses(trial)[0] == losses(unlimited)[0]
+    assert losses(trial) == pytest.approx(losses(unlimited), rel=0.02)
+
+
+def test_half_the_batch_is_the_same_step_to_rounding(pair_data, make_checkpoint, tmp_path):
+    without_dropout = make_checkpoint(("person", "car"), dropout=0.0)
+    whole, half = (
+        train_recipe(recipe, pair_data, without_dropout, tmp_path / str(recipe.batch_size), lambda row: None)
+        for recipe in (RECIPE, with_half_batch(RECIPE))
+    )
+    assert losses(half) == pytest.approx(losses(whole), rel=1e-4)
+
+
+def test_it_is_tried_only_once(train, memory_for, tmp_path):
+    memory_for(1)
+    with pytest.raises(torch.OutOfMemoryError):
+        train("limited")
+    kept = Recipe.from_yaml(tmp_path / "limited" / "recipe.yaml")
+    assert (kept.batch_size, kept.accumulation_steps) == (2, 2)
+
+
+def test_a_trial_that_is_killed_afterwards_goes_on_with_half_the_batch(train, memory_for, tmp_path):
+    memory_for(2)
+
+    def stop(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("limited", stop)
+    assert train("limited").recipe.batch_size == 2
+    other = dataclasses.replace(RECIPE, accumulation_steps=2)
+    with pytest.raises(RecipeError, match="another recipe's progress"):
+        TrialFolder(tmp_path / "limited", dataclasses.replace(other, seed=5))
+
+
+def test_a_batch_of_one_cannot_be_halved():
+    assert with_half_batch(dataclasses.replace(RECIPE, batch_size=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("size mismatch"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_running_out_of_memory_looks_like(error, expected):
+    assert is_out_of_memory(error) == expected

@@ -1,0 +1,97 @@
+"""A disk that is full and a storage that is gone pause a search; nothing is lost, and it goes on afterwards."""
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results.journal import Journal, read_journal
+from results.table import tables_agree
+from trainable.exhaustion import storage_fault
+from trainable.remote import StorageError
+
+PAUSED = 4
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 48 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("mounting a small disk needs the right to")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leaves no byte free."""
+    filler = disk / "filler"
+    with pytest.raises(OSError) as full, filler.open("wb", buffering=0) as file:
+        while file.write(b"0" * 2**16):
+            pass
+    assert full.value.errno == errno.ENOSPC
+    return filler
+
+
+def test_a_full_disk_pauses_the_search_which_goes_on_when_there_is_room(start, small_disk, data_folder, checkpoint):
+    flags = ("--data", data_folder, "--model", checkpoint, "--trials", 3, "--max-epochs", 4, "--max-concurrent", 1)
+    paused = start(*flags, "--storage", small_disk, "--name", "run", "--checkpoint-every", "0s")
+    run = small_disk / "run"
+    paused.wait_for_events(run / "journal.jsonl", 3)
+    filler = fill(small_disk)
+    code, output = paused.wait()
+    assert code == PAUSED, output
+    assert "No space left on device" in output or "the disk is full" in output
+    assert output.rstrip().endswith(f"python search/run.py --resume {run}")
+    assert "Traceback" not in output
+    before = [event for event in read_journal(run / "journal.jsonl") if event["event"] == "reported"]
+    filler.unlink()
+    code, output = start("--resume", run).wait()
+    assert code == 0, output
+    after = [event for event in read_journal(run / "journal.jsonl") if event["event"] == "reported"]
+    assert after[: len(before)] == before and len(before) < len(after)
+    whole = start(*flags, "--storage", small_disk, "--name", "whole")
+    assert whole.wait()[0] == 0
+    tables = [pd.read_parquet(small_disk / name / "results.parquet") for name in ("run", "whole")]
+    assert tables_agree(*tables) == []
+
+
+def test_a_journal_that_cannot_be_written_is_as_it_was(tmp_path, small_disk):
+    journal = Journal(small_disk / "journal.jsonl")
+    event = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 0.0}
+    journal.append(event)
+    filler = fill(small_disk)
+    long = event | {"trial": 1, "parameters": {"text": "x" * 10_000}}
+    with pytest.raises(OSError):
+        journal.append(long)
+    assert journal.events == read_journal(journal.path) == [event]
+    filler.unlink()
+    journal.append(long)
+    journal.close()
+    assert read_journal(journal.path) == [event, long]
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (StorageError("s3://bucket: cannot be reached"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (FloatingPointError("the training loss is nan"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_pauses_a_search(error, pauses, tmp_path):
+    assert (storage_fault(error, tmp_path) is not None) == pauses
+
+
+def test_what_torch_says_of_a_full_disk_pauses_a_search_too(small_disk):
+    assert storage_fault(RuntimeError("PytorchStreamWriter failed writing file"), small_disk) is None
+    fill(small_disk)
+    fault = storage_fault(RuntimeError("PytorchStreamWriter failed writing file"), small_disk)
+    assert fault == f"{small_disk}: the disk is full (PytorchStreamWriter failed writing file)"
