@@ -64,7 +64,8 @@ class _KeptMaps(nn.Module):
         self.dtype = dtype
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [(pixel_values.to(self.dtype), pixel_mask.bool())]
+        # Laid out in memory as the backbone's own are, so that what follows takes the same way to the same bits.
+        return [(pixel_values.to(self.dtype, memory_format=torch.channels_last), pixel_mask.bool())]
 
 
 class _KeptEncoder(nn.Module):

@@ -91,13 +91,13 @@ def activations(cache):
 def pictures_read(monkeypatch):
     """The ids of the pairs whose pictures are read, as they are."""
     read = []
-    get = MovedObjectDataset.__getitem__
+    get = MovedObjectDataset.item
 
     def noted(self, index):
         read.append(self.pairs[index].id)
         return get(self, index)
 
-    monkeypatch.setattr(MovedObjectDataset, "__getitem__", noted)
+    monkeypatch.setattr(MovedObjectDataset, "item", noted)
     return read
 
 
