@@ -15,6 +15,10 @@ from search.study import SearchStudy
 SECONDS_BETWEEN_LINES = 20.0
 """Between two lines of progress where the output is no terminal."""
 
+SECONDS_BETWEEN_PANELS = 0.25
+SHARE = 0.05
+"""Of the driver's time that the panel may take: one that took 0.1 seconds is drawn again after 2."""
+
 BAR_WIDTH = 24
 """Columns; with the text beside it the bar fits into 80."""
 
@@ -38,8 +42,9 @@ class Progress:
         self.console = console
         self.started = time.monotonic()
         self._epochs_before = _epochs(study)
-        self._told = {record.number for record in study.finished}
+        self._seen = len(study.journal.events)
         self._last_line = self.started
+        self._next_panel = self.started
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -52,15 +57,19 @@ class Progress:
         self._live.stop()
 
     def tick(self) -> None:
-        """Shows what has changed since the last call."""
-        for record in self.study.finished:
-            if record.number not in self._told:
-                self._told.add(record.number)
-                self.console.print(_ending(record), highlight=False, soft_wrap=True)
-        if self.console.is_terminal:
+        """Shows what has changed since the last call; a panel only when its time has come."""
+        events = self.study.journal.events
+        new, self._seen = events[self._seen :], len(events)
+        for event in new:
+            if event["event"] == "ended":
+                self.console.print(_ending(self.study.records[event["trial"]]), highlight=False, soft_wrap=True)
+        now = time.monotonic()
+        if self.console.is_terminal and now >= self._next_panel:
             self._live.refresh()
-        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
+            drawn = time.monotonic()
+            self._next_panel = drawn + max(SECONDS_BETWEEN_PANELS, (drawn - now) / SHARE)
+        elif not self.console.is_terminal and now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = now
             self.console.print(self._line(), highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:

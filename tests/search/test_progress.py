@@ -111,6 +111,21 @@ def test_without_a_terminal_each_end_is_one_line(search, monkeypatch):
     assert lines[1].startswith("1/5 trials · 0 s gone") and "best val_loss 1.8000 (trial 0)" in lines[1]
 
 
+def test_on_a_terminal_each_end_is_told_at_once_and_the_panel_drawn_seldom(search, terminal, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Progress, "panel", lambda progress: drawn.append(time.monotonic()) or "the panel")
+    monkeypatch.setattr("search.progress.SECONDS_BETWEEN_PANELS", 3600.0)
+    started = search(max_epochs=8)
+    with Progress(started.study, 5, 1, terminal) as progress:
+        progress.tick()
+        before = len(drawn)
+        for number in range(5):
+            started.run_trial()
+            progress.tick()
+            assert f"trial   {number}" in terminal.export_text()
+        assert len(drawn) == before > 0
+
+
 def test_what_ended_before_a_resume_is_not_told_again(search):
     search().run(2).journal.close()
     console = Console(file=io.StringIO(), width=100)

@@ -1,0 +1,217 @@
+"""Switches off each thing that a search does once or cheaply, alone, and times what that costs.
+
+    python benchmarks/ablation.py [--space staged --trials 8 --max-epochs 12 --rounds 3 --data my_pairs/]
+
+The first table is of whole searches by `search/run.py`, one trial at a time on one core: with everything on, and with
+one flag each that switches something off. What is timed is the search itself, from the first trial asked for to the
+end of the last; the cache folder is empty before each but for the sample data set. They take turns; figures are medians
+of the rounds. All must end with the same `val_loss` in every trial, to 1e-5 where layer outputs are not kept.
+
+The second is of single choices that no flag has: threads (two processes that train side by side, each with one thread
+or with as many as there are cores) and how a step is computed (CPU time of forward, backward and update of batches of
+2 in which everything trains).
+"""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from results.journal import read_journal, trial_records
+from trainable.data.pairs import read_pairs
+from trainable.evaluation import autocast
+from trainable.loss import forward, loss_totals, scaled_loss
+from trainable.model import freeze_all_but, load_processor, set_modes
+from trainable.recipe import PARTS
+from trainable.sample import EMBEDDED, checkpoint_of
+from trainable.sample.data_set import sample_data_set
+from trainable.stage_trainer import TrialData
+from trainable.weights import trial_model
+
+PROJECT = Path(__file__).resolve().parent.parent
+SEARCHES = {
+    "everything on": (),
+    "a process for every trial": ("--no-reuse",),
+    "pictures decoded each time": ("--no-cache-pictures",),
+    "frozen layers run each time": ("--no-cache-layers",),
+    "every stage trained": ("--no-share",),
+    "a checkpoint after every epoch": ("--checkpoint-every", "0s"),
+    "all of these": ("--no-reuse", "--no-cache", "--no-share", "--checkpoint-every", "0s"),
+}
+STEPS = 24
+
+
+def main() -> None:
+    arguments = _arguments()
+    compare_searches(arguments)
+    compare_threads(arguments.rounds)
+    compare_steps(arguments.rounds)
+
+
+def compare_searches(arguments: argparse.Namespace) -> None:
+    """Times every search of `SEARCHES` in turns and prints what each switch is worth."""
+    seconds: dict[str, list[float]] = {name: [] for name in SEARCHES}
+    losses: dict[str, list[float]] = {}
+    for index in range(arguments.rounds):
+        for name in list(SEARCHES)[:: 1 if index % 2 == 0 else -1]:
+            taken, losses[name] = search(arguments, SEARCHES[name])
+            seconds[name].append(taken)
+            print(f"round {index + 1}: {name}: {taken:.1f} s", flush=True)
+    everything = median(seconds["everything on"])
+    print(f"\n{'switched off':<34}{'seconds':>9}{'ratio':>8}{'loss moved by':>16}")
+    for name, all_taken in seconds.items():
+        moved = np.max(np.abs(np.divide(losses[name], losses["everything on"]) - 1))
+        print(f"{name:<34}{median(all_taken):>9.1f}{median(all_taken) / everything:>7.2f}x{moved:>16.1e}")
+
+
+def search(arguments: argparse.Namespace, flags: tuple[str, ...]) -> tuple[float, list[float]]:
+    """Seconds of a search's trials, and the best loss of each."""
+    with tempfile.TemporaryDirectory() as scratch:
+        cache, sample = Path(scratch, "cache"), sample_data_set()
+        shutil.copytree(sample, cache / "moved-object-search" / sample.name)
+        command = [
+            *(PROJECT / "search/run.py", "--space", arguments.space, "--trials", arguments.trials),
+            *(
+                "--max-epochs",
+                arguments.max_epochs,
+                "--max-concurrent",
+                1,
+                "--cpus-per-trial",
+                1,
+                "--sampler",
+                "random",
+            ),
+            *("--storage", scratch, "--name", "run", "--overlays", 0, *flags),
+            *(("--data", arguments.data.resolve()) if arguments.data else ()),
+        ]
+        environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+        done = subprocess.run(
+            [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"the search ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
+        events = read_journal(Path(scratch, "run", "journal.jsonl"))
+        records = trial_records(events)
+        return events[-1]["time"] - events[0]["time"], [r.best["val_loss"] for r in records if r.best]
+
+
+def compare_threads(rounds: int) -> None:
+    """Times two processes side by side with one thread each, and with all cores each."""
+    cores = os.cpu_count() or 1
+    seconds: dict[int, list[float]] = {1: [], cores: []}
+    for index in range(rounds):
+        for threads in list(seconds)[:: 1 if index % 2 == 0 else -1]:
+            seconds[threads].append(_side_by_side(threads))
+    own, all_of_them = median(seconds[1]), median(seconds[cores])
+    print(f"\ntwo trials at once on {cores} cores, {STEPS} steps each: {own:.2f} s with one thread each, ", end="")
+    print(f"{all_of_them:.2f} s with {cores} each: {all_of_them / own:.2f}x")
+
+
+def _side_by_side(threads: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Barrier(3), context.Event()
+    workers = [context.Process(target=_train, args=(threads, ready, go)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    started = time.perf_counter()
+    go.set()
+    for worker in workers:
+        worker.join()
+    return time.perf_counter() - started
+
+
+def _train(threads: int, ready: Any, go: Any) -> None:
+    torch.set_num_threads(threads)
+    step = Step()
+    step.run(2)
+    ready.wait()
+    go.wait()
+    step.run(STEPS)
+
+
+def compare_steps(rounds: int) -> None:
+    """Times a step computed in several ways and prints each against what trials do."""
+    torch.set_num_threads(1)
+    ways: dict[str, Callable[[], Step]] = {
+        "as trials do": Step,
+        "pictures with the channels first": lambda: Step(channels_last=False),
+        "bfloat16": lambda: Step(dtype=torch.bfloat16),
+        "attention written out (eager)": lambda: Step(attention="eager"),
+        "AdamW without fusion": lambda: Step(fused=False),
+    }
+    steps = {name: make() for name, make in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for index in range(2 * rounds + 1):
+        for name in list(steps)[:: 1 if index % 2 == 0 else -1]:
+            seconds[name].append(steps[name].run(STEPS) / STEPS)
+    usual = median(seconds["as trials do"])
+    print(f"\n{'a step of 2 pictures':<34}{'ms CPU':>9}{'ratio':>8}")
+    for name, taken in seconds.items():
+        print(f"{name:<34}{1e3 * median(taken):>9.1f}{median(taken) / usual:>7.2f}x")
+
+
+class Step:
+    """Forward, backward and update of the embedded model on the sample data set, everything training."""
+
+    def __init__(
+        self,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        attention: str = "sdpa",
+        fused: bool = True,
+    ):
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        pairs, checkpoint = read_pairs(sample_data_set(), subset=16), checkpoint_of(EMBEDDED)
+        self.dtype = dtype
+        self.model = trial_model(checkpoint, pairs.names, 0)
+        # The backbone has no attention to speak of.
+        self.model.set_attn_implementation({"": attention, "backbone_config": "eager"})
+        freeze_all_but(self.model, PARTS)
+        set_modes(self.model, PARTS)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=fused)
+        data = TrialData.of(pairs, load_processor(checkpoint))
+        order = torch.channels_last if channels_last else torch.contiguous_format
+        self.batches = [data.collator([data.train[i], data.train[i + 1]]) for i in range(0, len(pairs.train), 2)]
+        for batch in self.batches:
+            batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=order)
+
+    def run(self, steps: int) -> float:
+        """CPU seconds of so many steps."""
+        started = time.process_time()
+        for index in range(steps):
+            batch = self.batches[index % len(self.batches)]
+            with autocast(torch.device("cpu"), self.dtype):
+                result = forward(self.model, batch)
+            totals = loss_totals(batch["labels"], self.model.config)
+            scaled_loss(result.terms, totals, totals, self.model.config).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return time.process_time() - started
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--space", default="staged")
+    parser.add_argument("--data", type=Path, help="folder or data.yaml; the sample by default")
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--max-epochs", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""The search that a user of Hugging Face's `Trainer.hyperparameter_search(backend="ray")` would write.
+
+    python benchmarks/hf_search.py TASK.json
+
+One side of `vs_hf_ray.py`, which writes the task: `model`, a checkpoint; `names`, of the classes; `train` and `val`,
+lists of `[before, after, labels]`, each label `[class_id, x_center, y_center, width, height]`, normalised; `recipes`,
+dicts as of `trainable.recipe.Recipe`; `grace`, `max_epochs`, `reduction` and `save_strategy`. Beside the task it writes
+`events.jsonl`, when each trial was asked for, reported and ended, in the form of a run's journal.
+
+What a careful user does is done: the worker loads its own pictures, nothing is logged that nobody reads, evaluation
+asks for the loss alone, all layers are in one optimizer whose rate follows the stages, and a frozen layer takes no part
+in the backward pass. All else is as the libraries have it, `reuse_actors` included.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import transformers
+from PIL import Image, ImageChops
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+from torch.nn.functional import pad
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import Dataset
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForObjectDetection,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from trainable.model import part_of
+
+
+def main() -> None:
+    task_file = Path(sys.argv[1]).resolve()
+    task, folder = json.loads(task_file.read_text()), task_file.parent
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    # A Ray of its own: without an address it would join whatever cluster it finds.
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+
+    def load_model() -> Any:
+        return AutoModelForObjectDetection.from_pretrained(
+            task["model"],
+            id2label=dict(enumerate(task["names"])),
+            label2id={name: index for index, name in enumerate(task["names"])},
+            ignore_mismatched_sizes=True,
+        )
+
+    processor = AutoImageProcessor.from_pretrained(task["model"], backend="pil")
+    trainer = StagedTrainer(
+        model_init=load_model,
+        args=TrainingArguments(
+            output_dir=str(folder / "trainer"),
+            eval_strategy="epoch",
+            save_strategy=task["save_strategy"],
+            save_total_limit=1,
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            log_level="error",
+            remove_unused_columns=False,
+            dataloader_num_workers=0,
+            dataloader_pin_memory=False,
+            use_cpu=True,
+        ),
+        train_dataset=Differences(task["train"], processor),
+        eval_dataset=Differences(task["val"], processor),
+        data_collator=collate,
+    )
+    best = trainer.hyperparameter_search(
+        hp_space=lambda _: {},
+        backend="ray",
+        direction="minimize",
+        n_trials=len(task["recipes"]),
+        search_alg=ListSearcher([config_of(recipe) for recipe in task["recipes"]], folder / "events.jsonl"),
+        # One epoch more than any trial has, so that the rungs are those of `search.scheduler.FairASHA`.
+        scheduler=ASHAScheduler(
+            metric="objective",
+            mode="min",
+            max_t=task["max_epochs"] + 1,
+            grace_period=task["grace"],
+            reduction_factor=task["reduction"],
+        ),
+        resources_per_trial={"cpu": 1},
+        max_concurrent_trials=1,
+        storage_path=str(folder / "tune"),
+        verbose=0,
+    )
+    print(f"best: {best.objective:.4f} of run {best.run_id}")
+
+
+def config_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A trial's config: the recipe, and what Trainer itself sets from it, under the names of `TrainingArguments`."""
+    return {
+        "recipe": recipe,
+        "num_train_epochs": sum(stage["epochs"] for stage in recipe["stages"]),
+        "learning_rate": recipe["stages"][0]["learning_rate"],
+        "per_device_train_batch_size": recipe["batch_size"],
+        "gradient_accumulation_steps": recipe["accumulation_steps"],
+        "weight_decay": recipe["weight_decay"],
+        "max_grad_norm": recipe["max_grad_norm"],
+        "seed": recipe["seed"],
+    }
+
+
+class Differences(Dataset):
+    """What changed between two pictures, and the boxes of what moved.
+
+    Args:
+        pairs: `[before, after, labels]` of each pair.
+        processor: resizes and normalises.
+    """
+
+    def __init__(self, pairs: Sequence[Sequence[Any]], processor: Any):
+        self.pairs = pairs
+        self.processor = processor
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`pixel_values`, float32 [3, height, width], and `labels`, as DETR takes them."""
+        before, after, labels = self.pairs[index]
+        with Image.open(before) as first, Image.open(after) as second:
+            picture = ImageChops.difference(first.convert("RGB"), second.convert("RGB"))
+        boxes = [coco_annotation(label, picture.size) for label in labels]
+        # Padded here, the boxes would be rewritten to fit the padding.
+        inputs = self.processor(
+            images=picture, annotations={"image_id": index, "annotations": boxes}, do_pad=False, return_tensors="pt"
+        )
+        return {"pixel_values": inputs["pixel_values"][0], "labels": inputs["labels"][0]}
+
+
+def coco_annotation(label: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:
+    """A label as COCO has it.
+
+    Args:
+        label: class id and centre, width and height, normalised.
+        size: width and height of the picture in pixels.
+    """
+    class_id, x_center, y_center, width, height = label
+    box_width, box_height = width * size[0], height * size[1]
+    left, top = x_center * size[0] - box_width / 2, y_center * size[1] - box_height / 2
+    box_xywh_pixels = [left, top, box_width, box_height]
+    return {"bbox": box_xywh_pixels, "category_id": int(class_id), "area": box_width * box_height, "iscrowd": 0}
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch, padded to its largest picture; `pixel_mask` is 1 on real pixels."""
+    pictures = [item["pixel_values"] for item in items]
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (1, 2))
+    margins = [(0, width - picture.shape[2], 0, height - picture.shape[1]) for picture in pictures]
+    masks = [torch.ones(picture.shape[1:], dtype=torch.int64) for picture in pictures]
+    return {
+        "pixel_values": torch.stack([pad(picture, margin) for picture, margin in zip(pictures, margins, strict=True)]),
+        "pixel_mask": torch.stack([pad(mask, margin) for mask, margin in zip(masks, margins, strict=True)]),
+        "labels": [item["labels"] for item in items],
+    }
+
+
+class StagedTrainer(Trainer):
+    """A Trainer whose layers and learning rate follow the stages of the trial's recipe."""
+
+    recipe: dict[str, Any]
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """Trains the recipe of the trial's config."""
+        self.recipe = trial["recipe"]
+        self.add_callback(StageCallback(self.recipe["stages"]))
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW over all layers, the backbone at its own multiple of the rate; what is frozen has no gradient."""
+        decaying = set(self.get_decay_parameter_names(self.model))
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            groups.setdefault((part_of(name) == "backbone", name in decaying), []).append(parameter)
+        rate, factor = self.args.learning_rate, self.recipe["backbone_learning_rate_factor"]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": rate * factor if is_backbone else rate,
+                    "weight_decay": self.args.weight_decay if decays else 0.0,
+                }
+                for (is_backbone, decays), parameters in groups.items()
+            ],
+            lr=rate,
+            fused=True,
+        )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """One schedule over all stages, see `rate_factor`."""
+        updates_per_epoch = num_training_steps // round(self.args.num_train_epochs)
+        self.lr_scheduler: Any = LambdaLR(
+            optimizer or self.optimizer, lambda update: rate_factor(self.recipe, updates_per_epoch, update)
+        )
+        return self.lr_scheduler
+
+
+def rate_factor(recipe: dict[str, Any], updates_per_epoch: int, update: int) -> float:
+    """The rate at an update as a multiple of the first stage's: in each stage warm-up, then a cosine with restarts."""
+    for stage in recipe["stages"]:
+        updates = stage["epochs"] * updates_per_epoch
+        if update < updates:
+            peak = stage["learning_rate"] / recipe["stages"][0]["learning_rate"]
+            warmup = math.ceil(updates * recipe["warmup_share"])
+            if update < warmup:
+                return peak * update / warmup
+            cycles = stage["restart_cycles"] * (update - warmup) / (updates - warmup)
+            return peak * 0.5 * (1 + math.cos(math.pi * (cycles % 1)))
+        update -= updates
+    return 0.0
+
+
+class StageCallback(TrainerCallback):
+    """Freezes all that a stage does not train when the stage begins."""
+
+    def __init__(self, stages: Sequence[dict[str, Any]]):
+        first_epochs = accumulate((stage["epochs"] for stage in stages[:-1]), initial=0)
+        self.trainable = {
+            epoch: frozenset(stage["trainable"]) for epoch, stage in zip(first_epochs, stages, strict=True)
+        }
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        trainable = self.trainable.get(round(state.epoch or 0))
+        if trainable is not None:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(part_of(name) in trainable)
+
+
+class ListSearcher(Searcher):
+    """Hands out configs in order and writes down what becomes of them.
+
+    Args:
+        configs: one a trial.
+        events: file to write, one JSON object a line.
+    """
+
+    def __init__(self, configs: Sequence[dict[str, Any]], events: Path):
+        super().__init__(metric="objective", mode="min")
+        self.configs = configs
+        self.events = events
+        self.epochs: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        self._write("asked", len(self.epochs))
+        self.epochs[trial_id] = 0
+        return self.configs[len(self.epochs) - 1]
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if result["training_iteration"] > self.epochs[trial_id]:
+            self.epochs[trial_id] = result["training_iteration"]
+            self._write("reported", list(self.epochs).index(trial_id))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # Of a trial that the scheduler stops, the last result comes here alone.
+        if result:
+            self.on_trial_result(trial_id, result)
+        self._write("ended", list(self.epochs).index(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the search is not resumed."""
+        Path(checkpoint_path).touch()
+
+    def _write(self, event: str, trial: int) -> None:
+        with self.events.open("a") as file:
+            file.write(json.dumps({"event": event, "trial": trial, "time": time.time()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
