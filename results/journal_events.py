@@ -94,11 +94,15 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) in (float, int) and abs(value) <= (sys.float_info.max if type(value) is float else LARGEST - 1)
 
 
 def _is_text(value: Any) -> bool:
     return value is None or (type(value) is str and value.isprintable())
+
+
+def _is_trial_id(value: Any) -> bool:
+    return value is None or (type(value) is str and value.isascii() and value.isdecimal())
 
 
 def _is_scalar(value: Any) -> bool:
@@ -135,6 +139,6 @@ _METRICS: dict[str, _Rule] = {
     "seconds": _SECONDS,
     "node": (_is_text, "a printable text or null"),
     "pid": (lambda value: value is None or _is_whole(value), "a whole number or null"),
-    "shared_from": (_is_text, "a printable text or null"),
+    "shared_from": (_is_trial_id, "the digits of a trial's number or null"),
     "within_epoch": (lambda value: type(value) is list and all(map(_is_object, value)), "a list of objects"),
 }

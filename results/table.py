@@ -3,6 +3,7 @@
 Both are derived from the journal alone and can be made of any run, finished, running or broken.
 """
 
+import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -192,7 +193,7 @@ def _json(table: pd.DataFrame) -> bytes:
 
 def _md(table: pd.DataFrame) -> bytes:
     names = [name for name in READING_COLUMNS if name in table.columns]
-    cells = _cells(table[names]).map(lambda cell: cell.replace("|", r"\|"))
+    cells = _cells(table[names]).map(lambda cell: html.escape(cell, quote=False).replace("|", r"\|"))
     rows = [names, ["---"] * len(names), *cells.to_numpy().tolist()]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     note = "Numbers are rounded for reading; `results.csv` has them in full, with every field of the recipes."

@@ -8,7 +8,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from trainable.shown import printable, shown
-from trainable.text_file import read_text
+from trainable.text_file import text_of
 
 MOST_VALUES = 1_000_000
 """Values of a file, those that aliases repeat counted each time; a few lines of aliases of aliases make billions."""
@@ -30,9 +30,22 @@ def read_yaml(path: Path) -> Any:
         YamlError: it cannot be read, or is not such a file.
     """
     try:
-        loader = _Loader(read_text(path))
+        content = path.read_bytes()
     except OSError as error:
         raise YamlError(error.strerror or str(error)) from None
+    except ValueError as error:
+        raise YamlError(f"no file can have this path: {error}") from None
+    return yaml_of(content)
+
+
+def yaml_of(content: bytes) -> Any:
+    """The same of a file's contents.
+
+    Raises:
+        YamlError: they are not such a file's.
+    """
+    try:
+        loader = _Loader(text_of(content))
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
         raise YamlError(" ".join(str(error).split())) from None
     try:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-import yaml
 
 from results.journal import TrialRecord, best_trial, read_journal, trial_records
+from results.page.shapes import ASKED, ENVIRONMENT, METRICS, Shape, misfit
+from trainable.shown import printable
+from trainable.yaml_file import read_yaml
 
 Content = TypeVar("Content")
 
@@ -89,10 +91,10 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
     return RunContents(
         path=run,
         records=records,
-        asked=files.read("search.yaml", _yaml_mapping, {}),
-        environment=files.read("environment.json", _json_mapping, {}),
-        metrics=files.read("best/metrics.json", _json_mapping, {}),
-        on_test=files.read("best/test/metrics.json", _json_mapping, {}),
+        asked=files.read("search.yaml", lambda path: _shaped(read_yaml(path), ASKED), {}),
+        environment=files.read("environment.json", lambda path: _shaped(_json(path), ENVIRONMENT), {}),
+        metrics=files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
+        on_test=files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
         sweep=files.read("best/sweep.csv", _sweep, None),
         evaluated=int(trial[1]) if trial else None,
         train_command=command[1] if command else None,
@@ -115,30 +117,35 @@ class _Files:
             return missing
         try:
             return reader(path)
-        except (OSError, ValueError, KeyError, yaml.YAMLError, csv.Error) as error:
-            self.notes.append(f"{name} cannot be read and is left out: {type(error).__name__}: {error}")
+        except (OSError, ValueError, KeyError, RecursionError, csv.Error) as error:
+            self.notes.append(f"{name} cannot be read and is left out: {printable(str(error))}")
             return missing
 
 
-def _yaml_mapping(path: Path) -> dict[str, Any]:
-    return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _json_mapping(path: Path) -> dict[str, Any]:
-    return _mapping(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _mapping(content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ValueError(f"a mapping is needed, got {type(content).__name__}")
-    return content
+def _shaped(content: Any, shape: Shape) -> dict[str, Any]:
+    if fault := misfit(content, shape):
+        raise ValueError(fault)
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def _sweep(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False)
-    return table.astype(dict.fromkeys(("iou_threshold", "score_threshold", "precision", "recall", "f1"), float))
+    shares = ["iou_threshold", "score_threshold", "precision", "recall", "f1"]
+    table = table.astype(dict.fromkeys(shares, float) | dict.fromkeys(("tp", "fp", "fn"), int))
+    if not table[shares].apply(lambda column: column.between(0, 1)).all(axis=None):
+        raise ValueError("thresholds, precision, recall and f1 are shares from 0 to 1")
+    if table.duplicated(["iou_threshold", "score_threshold", "class"]).any():
+        raise ValueError("it has two rows for one class at one pair of thresholds")
+    return table
 
 
 def _faults(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        if missing := {"kind", "file", "line", "value", "advice"} - set(reader.fieldnames or ()):
+            raise ValueError(f"it has no column {min(missing)}")
+        return list(reader)

@@ -1,7 +1,7 @@
 """How much each sampled parameter decided whether a trial was good, as Optuna weighs it."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -55,7 +55,8 @@ def parameter_values(records: Iterable[TrialRecord]) -> dict[str, list[Any]]:
     taken: dict[str, dict[Any, None]] = {}
     for record in records:
         for name, value in record.parameters.items():
-            taken.setdefault(name, {})[value] = None
+            # JSON makes a list of a tuple to choose.
+            taken.setdefault(name, {})[value if isinstance(value, Hashable) else str(value)] = None
     return {name: list(values) for name, values in taken.items() if len(values) > 1}
 
 

@@ -76,7 +76,9 @@ def test_an_event_that_cannot_be_is_named_and_neither_written_on_nor_cut_off(pat
     events[line - 1] = events[line - 1] | change
     path.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"torn')
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=rf"journal\.jsonl, line {line}: {message}; .* cut the journal off before it"):
+    with pytest.raises(
+        JournalError, match=rf"journal\.jsonl, line {line}: {message}; .* cut the journal off before it"
+    ):
         Journal(path)
     with pytest.raises(JournalError, match=rf"journal\.jsonl, line {line}: {message}"):
         trial_records(read_journal(path))
@@ -88,9 +90,11 @@ def test_an_event_that_cannot_be_is_named_and_neither_written_on_nor_cut_off(pat
     [
         ({"epoch": 2**70}, "epoch: a whole number, 1 or more, got 1180591620717411303424"),
         ({"val_loss": float("nan")}, "val_loss: a number, got nan"),
+        ({"val_loss": 2**63}, "val_loss: a number, got 9223372036854775808"),
+        ({"shared_from": "mine"}, "shared_from: the digits of a trial's number or null, got 'mine'"),
         ({"stage": 3}, "trial 0 reports stage 3 and has 3, counted from 0"),
         ({"within_epoch": [3]}, r"within_epoch: a list of objects, got \[3\]"),
-        ({"more": [1]}, r"more: a number, a text, a truth value or null, got \[1\]"),
+        ({"more": [1]}, r"more: a number, a printable text, a truth value or null, got \[1\]"),
         ({"seconds": 1e12}, "seconds: seconds, 0 or more, got 1000000000000.0"),
     ],
 )
@@ -98,6 +102,17 @@ def test_metrics_that_no_trial_reports_are_named(events, metrics, message):
     events[2]["metrics"] |= metrics
     with pytest.raises(JournalError, match=rf"journal\.jsonl, line 3: .*{message}"):
         trial_records(events)
+
+
+def test_a_recipe_of_an_older_version_has_the_defaults_of_what_came_later(events):
+    whole = trial_records(events)[0].recipe
+    del events[0]["recipe"]["max_grad_norm"]
+    assert trial_records(events)[0].recipe == whole
+
+
+def test_an_error_keeps_its_lines_and_loses_what_would_steer_a_terminal(events):
+    events[8]["error"] = "cannot read \udcff\x1b[2J.png\n  in mine.py, größer"
+    assert trial_records(events)[2].error == "cannot read \\udcff\\x1b[2J.png\n  in mine.py, größer"
 
 
 def test_epochs_that_do_not_go_up_are_named(events):
@@ -111,6 +126,15 @@ def test_json_that_is_no_event_is_named(path, line):
     path.write_text(line + "\n")
     with pytest.raises(JournalError, match=r"journal\.jsonl, line 1: "):
         trial_records(read_journal(path))
+
+
+def test_a_damaged_line_is_named_by_its_place_in_the_whole_of_a_long_journal(path, events, monkeypatch):
+    monkeypatch.setattr("results.journal.BLOCK_BYTES", 200)
+    lines = write(path, events).splitlines(keepends=True)
+    assert read_journal(path) == events
+    path.write_bytes(b"".join([*lines[:-2], b"{}, {}\n", lines[-1]]))
+    with pytest.raises(JournalError, match=rf"line {len(lines) - 1}: is not JSON"):
+        read_journal(path)
 
 
 def test_a_second_writer_is_refused_until_the_first_has_closed(path, events):
@@ -159,6 +183,15 @@ def test_of_equal_losses_the_earliest_trial_and_epoch_are_best():
         record.history = [{"epoch": epoch, "val_loss": 1.0} for epoch in (1, 2)]
     best = best_trial(trials)
     assert best is trials[0] and best.best == {"epoch": 1, "val_loss": 1.0}
+
+
+def test_the_best_epoch_follows_a_history_that_grows():
+    record = TrialRecord(0, {}, {}, False, 0.0)
+    bests = []
+    for epoch, loss in enumerate([3.0, 2.0, 4.0, 1.0], start=1):
+        record.history.append({"epoch": epoch, "val_loss": loss})
+        bests.append(record.best and record.best["epoch"])
+    assert bests == [1, 2, 2, 4]
 
 
 def test_no_events_are_no_trials():

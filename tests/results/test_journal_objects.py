@@ -1,11 +1,11 @@
 import json
-import math
 import threading
+import time
 import uuid
 
 import pytest
 
-from results.journal import JournalError
+from results.journal import Journal, JournalError, read_journal
 from results.journal_objects import JournalObjects, read_objects
 from tests.s3 import BUSY
 from trainable.remote import Remote, StorageError
@@ -116,10 +116,7 @@ def test_after_an_event_that_could_not_be_sent_none_is_taken_until_the_search_is
     with pytest.raises(StorageError):
         journal.append(event(2))
     assert read_objects(folder) == EVENTS[:1]
-    resumed = JournalObjects(folder)
-    assert resumed.reconcile(EVENTS[:2]) == EVENTS[:2]
-    resumed.close()
-    assert read_objects(folder) == EVENTS[:2]
+    assert JournalObjects(folder).events == EVENTS[:1]
 
 
 def test_a_failure_nobody_waited_for_is_raised_later(folder, s3):
@@ -130,27 +127,41 @@ def test_a_failure_nobody_waited_for_is_raised_later(folder, s3):
         journal.close()
 
 
-def test_what_a_local_journal_is_ahead_is_sent(folder):
-    filled(folder, EVENTS[:3])
-    journal = JournalObjects(folder)
-    assert journal.reconcile(EVENTS) == EVENTS
-    journal.append(event(20))
-    journal.close()
-    assert read_objects(folder) == [*EVENTS, event(20)]
+ASKED = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 1.0}
+ENDED = {"event": "ended", "trial": 0, "status": "FAILED", "error": None, "time": 2.0}
 
 
-@pytest.mark.parametrize("local", [[], EVENTS[:2], [*EVENTS[:2], event(99), event(100), event(101)]])
-def test_a_search_that_went_on_elsewhere_holds(folder, local):
-    filled(folder, EVENTS[:4])
-    journal = JournalObjects(folder)
-    assert journal.reconcile(local) == EVENTS[:4]
-    journal.close()
-    assert read_objects(folder) == EVENTS[:4]
+class TestJournalOfARun:
+    def test_it_is_in_the_storage_and_a_copy_of_it_in_the_file(self, folder, tmp_path):
+        journal = Journal(tmp_path / "journal.jsonl", JournalObjects(folder))
+        for each in (ASKED, ENDED):
+            journal.append(each)
+        journal.close()
+        assert read_objects(folder) == read_journal(tmp_path / "journal.jsonl") == [ASKED, ENDED]
 
+    def test_what_the_storage_says_holds_against_the_file(self, folder, tmp_path):
+        filled(folder, [ASKED])
+        path = tmp_path / "journal.jsonl"
+        path.write_text(f"{json.dumps(ASKED)}\n{json.dumps(ENDED)}\n{{'of another run")
+        journal = Journal(path, JournalObjects(folder))
+        assert journal.events == read_journal(path) == [ASKED]
+        journal.append(ENDED)
+        journal.close()
+        assert read_objects(folder) == read_journal(path) == [ASKED, ENDED]
 
-def test_an_event_with_a_nan_equals_itself(folder):
-    nan = {"event": "reported", "trial": 0, "metrics": {"precision": math.nan}}
-    filled(folder, [nan])
-    journal = JournalObjects(folder)
-    assert len(journal.reconcile([nan, event(0)])) == 2
-    journal.close()
+    def test_an_event_that_cannot_be_is_named_with_the_storage(self, folder, tmp_path):
+        filled(folder, [ENDED])
+        with pytest.raises(JournalError, match=rf"{folder}, line 1: trial 0 has ended before it was asked for"):
+            Journal(tmp_path / "journal.jsonl", JournalObjects(folder))
+
+    def test_reports_are_not_waited_for_and_all_else_is(self, folder, tmp_path, s3):
+        journal = Journal(tmp_path / "journal.jsonl", JournalObjects(folder))
+        journal.append(ASKED)
+        s3.failure = BUSY
+        started = time.monotonic()
+        journal.append(event(1))
+        assert time.monotonic() - started < 0.5
+        with pytest.raises(StorageError, match="cannot be reached"):
+            journal.append(ENDED)
+        journal.close()
+        assert read_journal(tmp_path / "journal.jsonl") == [ASKED, event(1), ENDED]

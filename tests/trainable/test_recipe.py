@@ -99,6 +99,28 @@ def test_a_file_that_holds_no_recipe_is_named(tmp_path, content, message):
         Recipe.from_yaml(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_size: 2\nbatch_size: 4", "line 2: the key 'batch_size' is there twice"),
+        (f"batch_size: {10**400}", "a whole number of more than 64 bits"),
+        ('"\\e[2J": 1', r"\\x1b\[2J: no such field"),
+        ("a: 2024-13-45", "line 1: '2024-13-45' is no timestamp"),
+    ],
+)
+def test_what_a_file_may_not_say_is_told_on_lines_that_steer_no_terminal(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=rf"bad\.yaml(.|\n)*{message}") as caught:
+        Recipe.from_yaml(tmp_path / "bad.yaml")
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
+
+
+@pytest.mark.parametrize("field", ["batch_size", "weight_decay", "seed"])
+def test_numbers_that_no_table_holds_are_refused(field):
+    (fault,) = faults_of({"stages": [dataclasses.asdict(STAGE)], field: 10**400})
+    assert fault.startswith(f"{field}: a number below 2**63, got 1000") and len(fault) < 100
+
+
 def test_all_faults_are_named_together_whatever_their_kind():
     faults = faults_of(
         {

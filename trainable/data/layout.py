@@ -100,7 +100,7 @@ def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
     allowed = f"the keys are {', '.join(_KEYS)}"
     faults += [Fault("unknown key", str(file), None, str(key)[:80], allowed) for key in fields if key not in _KEYS]
     root = _yaml_root(file, fields.get("path", "."), faults)
-    before, after, labels = (_yaml_path(file, key, fields.get(key, key), root, faults) for key in _FOLDERS)
+    before, after, labels = (_yaml_path(file, key, fields.get(key, key), root, faults) or root for key in _FOLDERS)
     return Layout(
         before=before,
         after=after,
@@ -131,14 +131,15 @@ def _yaml_root(file: Path, value: Any, faults: list[Fault]) -> Path:
         return file.parent
 
 
-def _yaml_path(file: Path, key: str, value: Any, root: Path, faults: list[Fault]) -> Path:
+def _yaml_path(file: Path, key: str, value: Any, root: Path, faults: list[Fault]) -> Path | None:
     """A path below `root`: a data.yaml may come from anyone, and reads no files but those of its data set."""
     if not isinstance(value, str):
         faults.append(_bad_value(file, key, value, "a path, as text"))
-        return root
+        return None
     if PurePath(value).is_absolute() or ".." in PurePath(value).parts:
         advice = "a path within `path`, which may be any folder that holds them all"
         faults.append(Fault("path outside the data folder", str(file), None, f"{key}: {shown(value)}", advice))
+        return None
     return root / value
 
 
@@ -168,7 +169,8 @@ def _yaml_lists(file: Path, fields: Mapping[Any, Any], root: Path, faults: list[
 def _yaml_list(file: Path, key: str, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> IdList:
     value = fields.get(key)
     if isinstance(value, str):
-        return _id_list(_yaml_path(file, key, value, root, faults), faults)
+        path = _yaml_path(file, key, value, root, faults)
+        return _id_list(path, faults) if path else IdList(str(file), ())
     if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):
         faults.append(_bad_value(file, key, value, "a list of ids (quote numbers) or the file that lists them"))
         return IdList(str(file), ())

@@ -91,6 +91,12 @@ def test_a_file_that_is_not_utf8_is_named_with_line_and_byte(read):
     assert labels.class_ids == ()
 
 
+@pytest.mark.parametrize("content", [b"\xef", b"\xef\xbb"])
+def test_a_byte_order_mark_that_was_cut_off_is_no_empty_file(read, content):
+    _, faults = read(content)
+    assert [(fault.kind, fault.value) for fault in faults] == [("not UTF-8", "byte 0xef")]
+
+
 def test_a_box_that_reaches_over_the_edge_by_a_rounding_error_is_clipped(read):
     labels, faults = read("0 0.9504 0.5 0.1 1.0004\n")
     assert faults == []

@@ -73,11 +73,46 @@ def test_lists_of_a_data_yaml_are_ids_or_files_of_ids(data_yaml, tmp_path):
         ("train: [a]", "wrong value", "val: None"),
         ("train: [0001]\nval: [b]", "wrong value", "train: [1]"),
         ("train: [a]\nval: [b]\nseed: 3", "wrong value", "val_ratio, seed: 'beside train, val'"),
+        ("names: {no: a, yes: b}", "wrong value", "names: [False, True]"),
+        ('names: [a, "b\\e[2J"]', "name that cannot be shown", "'b\\x1b[2J'"),
+        ("names: [a, b]\nnames: [b, a]", "not readable as YAML", "line 2: the key 'names' is there twice"),
+        ("before: ../before", "path outside the data folder", "before: '../before'"),
+        ("labels: labels/../../labels", "path outside the data folder", "labels: 'labels/../../labels'"),
+        ("after: /etc", "path outside the data folder", "after: '/etc'"),
+        ("path: ~nobody-of-that-name/x", "wrong value", "path: '~nobody-of-that-name/x'"),
+        ("path: [a]", "wrong value", "path: ['a']"),
         ("- a\n- b", "wrong value", "the file: ['a', 'b']"),
     ],
 )
 def test_what_a_data_yaml_cannot_say_is_named(data_yaml, text, kind, value):
     assert faults_of(data_yaml(text)) == [(kind, value)]
+
+
+@pytest.mark.parametrize("place", ["/etc/hostname", "../train.txt"])
+def test_a_list_outside_the_data_folder_is_refused(data_yaml, place):
+    found = faults_of(data_yaml(f"train: {place}\nval: [a]\n"))
+    assert found == [("path outside the data folder", f"train: '{place}'")]
+
+
+def test_path_may_lead_to_a_data_folder_anywhere(data_yaml, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    file = data_yaml("").rename(tmp_path / "elsewhere" / "data.yaml")
+    for path in ("..", tmp_path):
+        file.write_text(f"path: {path}\n")
+        assert read_layout(file).before.resolve() == tmp_path / "before"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, r"a\0b", r"\ud800"])
+def test_a_path_that_no_file_can_have_is_a_fault(data_yaml, name):
+    for text in (f'before: "{name}"', f'path: "{name}"', f'train: "{name}"\nval: [a]'):
+        assert len(faults_of(data_yaml(text))) >= 1
+    assert faults_of(data_yaml("").parent / ("x" * 300)) == [("unusable path", "File name too long")]
+
+
+def test_a_value_of_billions_is_told_in_a_line(data_yaml):
+    laughs = "".join(f"- &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 31))
+    ((kind, value),) = faults_of(data_yaml(f"- &a0 lol\n{laughs}"))
+    assert kind == "not readable as YAML" and "aliases repeat" in value
 
 
 def test_all_faults_of_a_data_yaml_are_told_together(data_yaml):

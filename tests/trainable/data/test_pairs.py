@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 import struct
@@ -47,6 +48,37 @@ def test_pairs_are_found_by_path_and_stem_whatever_the_suffix(tmp_path, make_pai
     assert pairs["a"].labels.boxes_cxcywh_normalised == ((0.5, 0.5, 0.2, 0.2),)
     assert pairs["night/cam.2024.01"].size == (20, 10)
     assert pairs["night/cam.2024.01"].labels.class_ids == ()
+
+
+@pytest.mark.parametrize("name", ["c\x1b[2J", "c\nd", os.fsdecode(b"c\xff")])
+def test_a_file_name_that_would_steer_a_terminal_or_is_no_text_is_a_fault(tmp_path, make_pairs, name):
+    good = [*"abdefghi", "Screenshot 9.00\u202fAM"]
+    make_pairs([*good, name])
+    (fault,) = faults_of(tmp_path)
+    assert fault.kind == "file name that cannot be shown" and str(fault).isprintable()
+    left = read_pairs(tmp_path, skip_bad=True)
+    assert sorted(pair.id for pair in left.train + left.val) == sorted(good)
+
+
+def test_a_link_to_a_folder_of_pairs_is_named_since_nobody_looks_behind_it(tmp_path, make_pairs):
+    make_pairs(["a", "b", "night/c"])
+    for side in ("before", "after", "labels"):
+        (tmp_path / side / "night").rename(tmp_path / f"night_{side}")
+        (tmp_path / side / "night").symlink_to(tmp_path / f"night_{side}")
+    assert kinds(faults_of(tmp_path)) == ["link to a folder"] * 3
+    (tmp_path / "train.txt").write_text("a")
+    (tmp_path / "val.txt").write_text("b")
+    assert len(read_pairs(tmp_path).train) == 1, "listed ids are looked for, and nothing else"
+
+
+def test_links_to_files_and_to_the_three_folders_are_followed(tmp_path, make_pairs):
+    make_pairs(["a", "b"])
+    (tmp_path / "labels").rename(tmp_path / "elsewhere")
+    (tmp_path / "labels").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "before" / "a.png").rename(tmp_path / "a.png")
+    (tmp_path / "before" / "a.png").symlink_to(tmp_path / "a.png")
+    data = read_pairs(tmp_path)
+    assert len(data.train + data.val) == 2
 
 
 def test_hidden_files_and_other_files_are_no_part_of_the_data_set(tmp_path, make_pairs):

@@ -1,0 +1,101 @@
+"""What the files of a run folder must look like for the report to show them; a damaged one is left out as a whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+from trainable.shown import shown
+
+LARGE = 1e300
+Shape = Callable[[Any], bool] | list[Any] | dict[str, Any]
+"""A rule; a list, whose items all have one shape; a dict, whose names may end in `?` (may be missing, or null), and in
+which `*` is any other name."""
+
+
+def misfit(value: Any, shape: Shape, where: str = "it") -> str | None:
+    """The first place at which a value has not the shape; None where it has."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{where} is no mapping: {shown(value)}"
+        return next(filter(None, (_named_misfit(value, name, inner, where) for name, inner in shape.items())), None)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{where} is no list: {shown(value)}"
+        return next(filter(None, (misfit(item, shape[0], f"an item of {where}") for item in value)), None)
+    return None if shape(value) else f"{where} cannot be {shown(value)}"
+
+
+def _named_misfit(value: dict[str, Any], name: str, inner: Shape, where: str) -> str | None:
+    if name == "*":
+        if not all(map(_text, value)):
+            return f"{where} has a name that is no text"
+        return next(filter(None, (misfit(item, inner, f"a value of {where}") for item in value.values())), None)
+    plain = name.removesuffix("?")
+    if name != plain and value.get(plain) is None:
+        return None
+    return misfit(value[plain], inner, plain) if plain in value else f"{where} lacks {plain}"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGE
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and _is_utf8(value)
+
+
+def _is_utf8(value: Any) -> bool:
+    """Whether what it is shown as can be written."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(value))
+
+
+def _share_or_null(value: Any) -> bool:
+    return value is None or _share(value)
+
+
+def _two(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_share, value))
+
+
+_FIGURES = {f"{name}?": _number for name in ("mAP", "mAP50", "mAP75", "AR")}
+_COUNTS = dict.fromkeys(("tp", "fp", "fn"), _count)
+METRICS: Shape = {
+    **_FIGURES,
+    "per_class?": {"*": _FIGURES},
+    "recommended?": {
+        **dict.fromkeys(("precision", "recall", "f1", "iou_threshold", "score_threshold"), _share),
+        "constraint?": _text,
+        "interval?": {"*": _two},
+    },
+    "pairs?": _count,
+    "boxes?": _count,
+    "errors?": {"*": _count},
+    "calibration?": {
+        "expected_calibration_error?": _share,
+        "bins?": [{"count": _count, "mean_score": _share_or_null, "precision": _share_or_null}],
+    },
+    "pairs_by_loss?": [{"id": _text, "loss": _number, **_COUNTS, "flagged?": lambda value: isinstance(value, bool)}],
+    "flagged?": {
+        "count": _count,
+        "ids": [_text],
+        "rule?": _text,
+        "f1_flagged": _share_or_null,
+        "f1_unflagged": _share_or_null,
+    },
+}
+ASKED: Shape = {
+    "trials?": _count,
+    "max_epochs": _count,
+    "grace": lambda value: _count(value) and value > 0,
+    "reduction": lambda value: _number(value) and value > 1,
+    "identity?": {"*": _is_utf8},
+    "*": _is_utf8,
+}
+ENVIRONMENT: Shape = {"resources?": {"*": _is_utf8}, "packages?": {"*": _is_utf8}, "*": _is_utf8}
