@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainable.remote import without_secrets
 from trainable.trial_folder import write_atomically
 
 PACKAGES = (
@@ -20,7 +21,7 @@ PACKAGES = (
 def write_environment(path: Path, fingerprint: str, seed: int, resources: dict[str, Any]) -> None:
     """Writes versions, git commit, data fingerprint, seed, resources and command line."""
     content = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": without_secrets(shlex.join([Path(sys.executable).name, *sys.argv])),
         "seed": seed,
         "data_fingerprint": fingerprint,
         "git_commit": _git_commit(),

@@ -6,6 +6,8 @@ is derived from it. Events:
 - `asked`: `trial`, `parameters` (Optuna's), `recipe`, `reference` (true for the reference recipe), `time`
 - `reported`: `trial`, `metrics` (one evaluation at the end of an epoch), `time`
 - `ended`: `trial`, `status` (COMPLETED, PRUNED or FAILED), `error` (text or null), `time`
+
+A run in a remote storage has its journal there (`results.journal_objects`), and the file is a copy of it.
 """
 
 import contextlib
@@ -17,10 +19,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from results.journal_events import first_fault
+from trainable.recipe import Recipe
+from trainable.remote import StorageError
 from trainable.shown import printable_lines
+
+if TYPE_CHECKING:
+    from results.journal_objects import JournalObjects
 
 Event = dict[str, Any]
 
@@ -70,13 +77,15 @@ class Journal:
 
     Args:
         path: the file; made if it does not exist.
+        objects: the journal of a run in a remote storage; the file is then made anew from it.
 
     Raises:
         JournalError: another process is writing it, or a line before the last one is damaged.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, objects: "JournalObjects | None" = None):
         self.path = path
+        self._objects = objects
         self._file = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,21 +95,27 @@ class Journal:
                 f"{path}: another search is writing this run; wait for it or choose another --name"
             ) from None
         try:
+            if objects:
+                # In place: another file of this name would not be the locked one.
+                path.write_bytes(b"".join(map(_line, objects.events)))
             with path.open("rb") as file:
                 self.events, whole = _read(file, path)
-            _check(self.events, str(path))
+            _check(self.events, str(objects.folder if objects else path))
         except JournalError:
             self._file.close()
             raise
         self._file.truncate(whole)
 
     def append(self, event: Event) -> None:
-        """Writes an event and waits until it is on the disk.
+        """Writes an event and waits until it is on the disk, and in the remote storage.
+
+        A report is not waited for there: one that is lost comes again, since its trial keeps it too.
 
         Raises:
-            OSError: it could not be written; the journal is as it was before.
+            OSError: it could not be written; the journal on the disk is as it was before.
+            StorageError: the storage cannot be reached, or could not be for an earlier report; none is taken any more.
         """
-        line, before = json.dumps(event).encode() + b"\n", os.fstat(self._file.fileno()).st_size
+        line, before = _line(event), os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
@@ -110,10 +125,15 @@ class Journal:
                 self._file.truncate(before)
             raise
         self.events.append(event)
+        if self._objects:
+            self._objects.append(event, wait=event["event"] != "reported")
 
     def close(self) -> None:
         """Lets another process write."""
         self._file.close()
+        if self._objects:
+            with contextlib.suppress(StorageError):  # Reports, which come again: all else has been waited for.
+                self._objects.close()
 
 
 def read_journal(path: Path) -> list[Event]:
@@ -146,9 +166,9 @@ def trial_records(events: Iterable[Event], source: str = "journal.jsonl") -> lis
     for event in events:
         number = event["trial"]
         if event["event"] == "asked":
-            records[number] = TrialRecord(
-                number, event["parameters"], event["recipe"], event["reference"], event["time"]
-            )  # fmt: skip
+            # Fields that are younger than the journal have their defaults.
+            recipe = Recipe.from_dict(event["recipe"]).to_dict() if event["recipe"] else {}
+            records[number] = TrialRecord(number, event["parameters"], recipe, event["reference"], event["time"])
         elif event["event"] == "reported":
             records[number].history.append(event["metrics"])
             records[number].reported.append(event["time"])
@@ -199,6 +219,10 @@ def _parsed(lines: list[bytes], before: int, path: Path) -> list[Event]:
 
 
 _ADVICE = "mend the line, or cut the journal off before it: a resumed search goes on from there"
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event).encode() + b"\n"
 
 
 def _check(events: Sequence[Event], source: str) -> None:

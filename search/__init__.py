@@ -3,8 +3,9 @@
 import os
 
 # Read by Ray when it is imported: no usage statistics over the network, no result files beside the journal, workers
-# that stay where they were started, time for a stopped trial's thread to end before its process is used again, and
-# Ctrl-C left to the search (Ray would end a round without a word, and the next one would begin).
+# that stay where they were started, time for a stopped trial's thread to end before its process is used again, Ctrl-C
+# left to the search (Ray would end a round without a word, and the next one would begin), and nodes that join a cluster
+# together given trials together.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
@@ -13,6 +14,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "4")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 # A failed report's missing val_loss is no reason to warn; what matters is in the journal.
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")

@@ -1,8 +1,9 @@
 """A search from its flags to its results, in the order in which things can go wrong: cheap checks first."""
 
+import dataclasses
 import logging
-import signal
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,25 +15,30 @@ from rich.markup import escape
 
 from results.journal import Journal, JournalError
 from search.inputs import InputError, Inputs, checked_inputs
+from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
+from search.owner import OwnerError
 from search.run_folder import (
     RunFolderError,
     check_identity,
     create_run,
     identity_of,
-    refuse_taken_name,
+    open_journal,
+    publish,
     resume_command,
+    run_folder,
     update_run,
 )
 from search.study import Budget, SearchStudy
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
+from trainable.remote import StorageError
 from trainable.sample import EMBEDDED
 
 if TYPE_CHECKING:
     from search.cluster import Resources
 
-BAD_INPUT, PAUSED, INTERRUPTED = 2, 4, 130
+BAD_INPUT, PAUSED = 2, 4
 
 
 def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -> int:
@@ -45,36 +51,44 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     errors = Console(stderr=True, style="red", highlight=False, soft_wrap=True)
+    started = resumed
     try:
-        if not resumed:
-            refuse_taken_name(options)
-        inputs = checked_inputs(options, console)
-        identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
-        if not resumed:
-            create_run(options, identity)
-        elif not force:
-            check_identity(options.run, identity)
-        with closing(Journal(options.run / "journal.jsonl")) as journal:
-            if resumed:
-                update_run(options, identity)
-            return _search(options, inputs, journal, console)
+        with run_folder(options, resumed) as still_ours:
+            inputs = checked_inputs(options, console)
+            identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
+            if not resumed:
+                create_run(options, identity)
+                started = True
+            elif force:
+                options = dataclasses.replace(options, forced=True)
+            else:
+                check_identity(options, identity)
+            with closing(open_journal(options)) as journal:
+                if resumed:
+                    update_run(options, identity)
+                return _search(options, inputs, journal, still_ours, console)
     except DataError as error:
         errors.print(str(error), markup=False)
         if Path(options.data or "").exists():  # A mistyped path is no reason to make a folder.
             options.run.mkdir(parents=True, exist_ok=True)
             write_report(error.faults, options.run / "data_report.csv")
-            errors.print(f"all of them: {options.run / 'data_report.csv'}", markup=False)
-    except (SpaceError, RunFolderError, JournalError, InputError) as error:
+            publish(options, "data_report.csv")
+            errors.print(f"all of them: {options.shown('data_report.csv')}", markup=False)
+    except (SpaceError, RunFolderError, OwnerError, JournalError, InputError) as error:
         errors.print(str(error), markup=False)
-    except KeyboardInterrupt:
-        started = (options.run / "search.yaml").exists()
-        how = f"go on with: {resume_command(options.run)}" if started else "nothing was started"
-        errors.print(f"\ninterrupted; {how}", markup=False)
-        return INTERRUPTED
+    except (StorageError, KeyboardInterrupt) as error:
+        why = "\ninterrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        how = f"go on with: {resume_command(options)}" if started else "nothing was started"
+        errors.print(f"{why}; {how}", markup=False)
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        return PAUSED if started else BAD_INPUT
     return BAD_INPUT
 
 
-def _search(options: Options, inputs: Inputs, journal: Journal, console: Console) -> int:
+def _search(
+    options: Options, inputs: Inputs, journal: Journal, still_ours: Callable[[], None], console: Console
+) -> int:
     import ray
 
     from search.cluster import ClusterError, connect
@@ -87,7 +101,7 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
     started = time.monotonic()
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
-    study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay)
+    study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     try:
         with console.status("starting Ray"):
             resources = connect(options)
@@ -96,26 +110,32 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
     except ClusterError as error:
         ray.shutdown()
         raise InputError(str(error)) from None
-    # A batch system's or a cloud's polite end is to us what Ctrl-C is; Ray's own handler would end us without a word.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts = Interrupts(resume_command(options))
+    interrupts.listen()
 
     def time_left() -> float | None:
         return None if options.time_budget is None else options.time_budget - (time.monotonic() - started)
 
     try:
         _print_header(options, inputs, resources, len(study.finished), console)
-        with Monitor(options, study, resources.concurrent, console) as monitor:
-            run_trials(options, resources, study, scheduler, inputs.pairs, monitor.tick, monitor.say, time_left)
+        with Monitor(options, study, resources.concurrent, console) as monitor, interrupts:
+
+            def step() -> None:
+                still_ours()
+                monitor.tick()
+                interrupts.check()
+
+            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
-        write_tables_of(options.run, study)
+        write_tables_of(options, study)
         console.print(
             f"interrupted after {len(study.finished)} of {options.trials} trials; all of it is kept. Go on with:",
             highlight=False,
         )
-        console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+        console.print(resume_command(options), soft_wrap=True, highlight=False)
         return INTERRUPTED
-    except (SearchPausedError, OSError) as fault:
+    except (SearchPausedError, OwnerError, OSError) as fault:
         console.print(
             f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {fault}. When "
             "that is mended, go on with:",
@@ -124,7 +144,7 @@ def _search(options: Options, inputs: Inputs, journal: Journal, console: Console
             highlight=False,
             soft_wrap=True,
         )
-        console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+        console.print(resume_command(options), soft_wrap=True, highlight=False)
         return PAUSED
     finally:
         ray.shutdown()
@@ -141,7 +161,7 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
         + (f"; {finished} finished already" if finished else ""),
-        "run": str(options.run),
+        "run": options.shown(),
     }
     for what, line in lines.items():
         console.print(f"[bold]{what:<7}[/]{escape(line)}", highlight=False, soft_wrap=True)

@@ -1,11 +1,14 @@
 """What a search leaves behind: tables, the best model and its evaluation, the report."""
 
 import shlex
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
@@ -20,6 +23,7 @@ from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options
 from search.outcome import print_no_success, print_not_evaluated, print_outcome
+from search.run_folder import publish
 from search.study import SearchStudy
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
@@ -31,9 +35,17 @@ from trainable.trial_folder import drop_checkpoints
 DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
 
 
-def write_tables_of(run: Path, study: SearchStudy) -> None:
-    """Writes the tables of all trials so far."""
-    write_tables(run, list(study.records.values()))
+DERIVED = (
+    *("results.csv", "results.parquet", "results.json", "results.md", "history.parquet", "environment.json"),
+    *("report.html", "optuna.db", "tensorboard", "best", "journal.jsonl"),
+)
+"""What a search leaves in a remote storage beside the trials, so that a copy of it is as good as a local run."""
+
+
+def write_tables_of(options: Options, study: SearchStudy) -> None:
+    """Writes the tables of all trials so far; in a remote storage, with all else that there is by now."""
+    write_tables(options.run, list(study.records.values()))
+    publish(options, *DERIVED)
 
 
 def write_results(options: Options, study: SearchStudy, inputs: Inputs, resources: Resources, console: Console) -> int:
@@ -43,27 +55,41 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
         The exit code: 0; 1 if the best model could not be evaluated; 3 if no trial succeeded.
     """
     run, records = options.run, list(study.records.values())
-    write_tables_of(run, study)
+    write_tables(run, records)
     write_environment(run / "environment.json", inputs.pairs.fingerprint, options.seed, asdict(resources))
-    for record in study.finished:
-        drop_checkpoints(run / "trials" / f"{record.number:04d}")
+    _drop_checkpoints(options, study)
     report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
     left = options.trials - len(study.finished)
     best = best_trial(records)
     if best is None:
         report.write(records)
+        publish(options, *DERIVED)
         print_no_success(options, study, left, console)
         return NO_SUCCESS
     try:
         with console.status("evaluating the best model"):
+            if options.mirror:
+                options.mirror.pull(run / "trials" / f"{best.number:04d}")
             written, on_test = _evaluate_best(options, best, inputs, resources)
     except (PictureError, ModelError, OSError, RuntimeError, RayError) as error:  # The trials are safe all the same.
         report.write(records)
+        publish(options, *DERIVED)
         print_not_evaluated(options, best, error, console)
         return NOT_EVALUATED
     report.write(records)
+    publish(options, *DERIVED)
     print_outcome(options, records, best, written, on_test, left, console)
     return DONE
+
+
+def _drop_checkpoints(options: Options, study: SearchStudy) -> None:
+    """Drops what trials wrote while they were being stopped."""
+    trials, numbers = options.run / "trials", {f"{record.number:04d}" for record in study.finished}
+    if options.mirror:
+        files = options.mirror.at(trials).remote.files()
+        numbers &= {name.partition("/")[0] for name in files if "/stage-" in name}
+    for number in sorted(numbers):
+        drop_checkpoints(trials / number, options.mirror)
 
 
 def _evaluate_best(
@@ -73,9 +99,18 @@ def _evaluate_best(
 
     def evaluate(model: Path, data: PairData, evaluated: tuple[Pair, ...]) -> Evaluation:
         padded = padded_size((*data.train, *data.val), load_processor(inputs.checkpoint))
-        device = "cuda" if resources.gpus else "cpu"
-        task = partial(evaluate_checkpoint, model.resolve(), evaluated, data.names, padded, resources.cpus, device)
-        return on_trial_resources(options, resources, task)
+        task = partial(
+            evaluate_checkpoint,
+            pairs=evaluated,
+            names=data.names,
+            padded=padded,
+            cpus=resources.cpus,
+            device="cuda" if resources.gpus else "cpu",
+        )
+        if options.address and options.remote:  # The model lies in a folder that only this machine sees.
+            files = {file.name: file.read_bytes() for file in model.iterdir()}
+            return on_trial_resources(options, resources, partial(_on_copy, ray.put(files), task))
+        return on_trial_resources(options, resources, partial(task, model.resolve()))
 
     run, pairs, test = options.run, inputs.pairs, inputs.test
     rule = PointRule(options.min_precision, options.min_recall)
@@ -88,8 +123,16 @@ def _evaluate_best(
     return written, write_test(run, test, evaluation, rule, written.metrics["recommended"]["score_threshold"])
 
 
+def _on_copy(files: ray.ObjectRef, task: Callable[[Path], Evaluation]) -> Evaluation:
+    """The task with a folder of these files, by their names, on whatever machine it runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in ray.get(files).items():
+            (Path(folder) / name).write_bytes(data)
+        return task(Path(folder))
+
+
 def _train_command(options: Options) -> str:
-    command = ["python", "trainable/train.py", "--recipe", str(options.run / "best" / "recipe.yaml")]
+    command = ["python", "trainable/train.py", "--recipe", options.shown("best/recipe.yaml")]
     given = {
         "--data": options.data,
         "--model": options.model,

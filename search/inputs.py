@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search.options import Options
+from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
 from trainable.data.faults import write_report
 from trainable.data.pairs import PairData, read_pairs
@@ -47,12 +48,13 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
 def _checked_data(options: Options, console: Console) -> PairData:
     if options.data is None:
         with console.status("making the sample data set (once)"):
-            location = sample_data_set()
+            # On a cluster, it goes where every node sees it.
+            location = sample_data_set(Path(options.storage) if options.address else None)
     else:
         location = Path(options.data)
     with console.status(f"checking {location}"):
         pairs = read_pairs(location, skip_bad=options.skip_bad, subset=options.subset, group_by=options.group_by)
-    _report_left_out("--data", pairs, options.run / "data_report.csv", console)
+    _report_left_out("--data", pairs, options, "data_report.csv", console)
     return pairs
 
 
@@ -73,16 +75,18 @@ def _checked_test(options: Options, pairs: PairData, console: Console) -> PairDa
             f"--test {options.test}: {len(both)} of its pairs are in the data too, the first is {both[0]}; "
             "a test set holds pairs that the search has not seen"
         )
-    _report_left_out("--test", test, options.run / "test_report.csv", console)
+    _report_left_out("--test", test, options, "test_report.csv", console)
     return test
 
 
-def _report_left_out(flag: str, pairs: PairData, report: Path, console: Console) -> None:
+def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, console: Console) -> None:
     if pairs.left_out:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_report(pairs.left_out, report)
+        options.run.mkdir(parents=True, exist_ok=True)
+        write_report(pairs.left_out, options.run / report)
+        publish(options, report)
         files = len({fault.file for fault in pairs.left_out})
-        console.print(f"{flag}: {files} faulty file(s) left out, see {report}", style="yellow", soft_wrap=True)
+        said = f"{flag}: {files} faulty file(s) left out, see {options.shown(report)}"
+        console.print(said, style="yellow", soft_wrap=True)
 
 
 def _checked_checkpoint(options: Options, pairs: PairData) -> str:

@@ -1,7 +1,8 @@
 """What follows a search while it goes on: the console, TensorBoard, the study's database and the report."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from search.study_mirror import StudyMirror
 
 
 class Monitor:
-    """Brings everything that follows the search up to date at each `tick`.
+    """Brings everything that follows the search up to date at each `tick`, and says what `trainable` warns of here.
 
     Args:
         options: say where the run folder is.
@@ -42,6 +43,7 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         self._stack.callback(lambda: self.report.write(self.study.records.values()))
         self._stack.enter_context(self.progress)
+        self._stack.enter_context(_said_by(self.say))
         self._stack.callback(self._derive, "tensorboard/", self.board.close)
         self._stack.callback(self._derive, "optuna.db", partial(self.mirror.sync, self.study.optuna))
         self._stack.callback(self.tick)
@@ -80,3 +82,16 @@ class Monitor:
             if what not in self._underivable:
                 self._underivable.add(what)
                 self.say(f"{what} cannot be written: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _said_by(say: Callable[[str], None]) -> Iterator[None]:
+    """Hands on what `trainable` warns of in this process, as of a damaged file in the cache."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("trainable")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

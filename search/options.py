@@ -10,6 +10,10 @@ from typing import Any
 
 from search.study import SAMPLERS
 from spaces.budget import default_grace
+from trainable.mirror import Mirror
+from trainable.remote import Remote, is_uri, without_secrets
+from trainable.shown import shown
+from trainable.working_folder import working_mirror
 
 MIN_EPOCHS = 3
 """The reference has three stages of at least one epoch."""
@@ -46,7 +50,7 @@ class Options:
     grace: int
     """Epochs before a trial may be pruned."""
     storage: str
-    """Folder of run folders."""
+    """Folder of run folders, or the URI of one in a remote storage."""
     name: str
     """The run folder is storage/name."""
     reduction: float = 3.0
@@ -59,6 +63,8 @@ class Options:
     cpus_per_trial: int | None = None
     """None is 1, and beside a GPU up to 4: the others load pictures."""
     seed: int = 0
+    forced: bool = False
+    """Resumed with --force at some time: what the journal holds need not be what the space would draw."""
     skip_bad: bool = False
     subset: int | None = None
     """Pairs of each split; None is all."""
@@ -96,8 +102,29 @@ class Options:
 
     @property
     def run(self) -> Path:
-        """The run folder."""
-        return Path(self.storage) / self.name
+        """The run folder; that of this machine's work on it where the storage is remote."""
+        return self.mirror.local if self.mirror else Path(self.storage) / self.name
+
+    @property
+    def remote(self) -> Remote | None:
+        """The run folder in a remote storage."""
+        return Remote(self.storage).at(self.name) if is_uri(self.storage) else None
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """Both of them, where the storage is remote."""
+        return working_mirror(self.remote) if self.remote else None
+
+    @property
+    def address_of_run(self) -> str:
+        """By which the user finds the run folder and may resume it."""
+        return without_secrets(self.remote.uri) if self.remote else str(self.run)
+
+    def shown(self, name: str = "") -> str:
+        """Where the user finds something in the run folder, to be printed."""
+        if self.remote is None:
+            return str(self.run / name)
+        return str(self.remote.at(name) if name else self.remote)
 
     @property
     def cache_bytes(self) -> int:
@@ -106,9 +133,22 @@ class Options:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Options":
-        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out."""
-        fields = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in plain.items() if name in fields})
+        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out.
+
+        Raises:
+            OptionsError: an option is missing, of a wrong type, or breaks a rule.
+        """
+        fields = dataclasses.fields(cls)
+        faults = [f"{f.name}: is missing" for f in fields if f.default is dataclasses.MISSING and f.name not in plain]
+        given = {field.name: plain[field.name] for field in fields if field.name in plain}
+        faults += [
+            f"{field.name}: of type {getattr(field.type, '__name__', field.type)}, got {shown(given[field.name])}"
+            for field in fields
+            if field.name in given and not _is_of_type(given[field.name], field.type)
+        ]
+        if faults:
+            raise OptionsError(faults)
+        return cls(**given)
 
     def _faults(self) -> list[str | None]:
         grace_rule = f"--grace: a whole number of epochs from 1 to --max-epochs ({self.max_epochs}), got {self.grace}"
@@ -160,6 +200,13 @@ def parse_duration(text: str) -> float:
 def grace_of(max_epochs: int, asked: int | None) -> int:
     """The grace period: what was asked for, else the default, and never more than the budget."""
     return asked if asked is not None else min(default_grace(max_epochs), max_epochs)
+
+
+def _is_of_type(value: Any, kind: Any) -> bool:
+    """As in annotations, where a whole number passes for a float; a truth value passes for no number."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))
 
 
 def _at_least(flag: str, value: float | None, least: int) -> str | None:

@@ -62,7 +62,7 @@ def print_outcome(
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
-            console.print(f"{what:<12}{options.run / path}", soft_wrap=True, highlight=False)
+            console.print(f"{what:<12}{options.shown(path)}", soft_wrap=True, highlight=False)
     if not written.agrees:
         console.print(
             f"the reloaded model's val_loss is {written.metrics['val_loss']:.6f}, not the trial's: "
@@ -76,7 +76,7 @@ def print_no_success(options: Options, study: SearchStudy, left: int, console: C
     """Prints how a search ended in which no trial has an epoch to show."""
     if study.finished:
         console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
-    console.print(f"results  {options.run}", soft_wrap=True, highlight=False)
+    console.print(f"results  {options.shown()}", soft_wrap=True, highlight=False)
     _print_left(options, left, console)
 
 
@@ -84,7 +84,7 @@ def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, c
     """Prints that the trials are done and kept, but the best model could not be evaluated, and how to go on."""
     console.print(f"the best model, of trial {best.number}, could not be evaluated: {error}", style="red", markup=False)
     console.print("all trials are kept; once that is mended, only the evaluation is done again by:", highlight=False)
-    console.print(resume_command(options.run), soft_wrap=True, highlight=False)
+    console.print(resume_command(options), soft_wrap=True, highlight=False)
 
 
 def _print_reuse(records: list[TrialRecord], console: Console) -> None:
@@ -127,7 +127,7 @@ def _point(metrics: dict[str, Any]) -> str:
 def _print_left(options: Options, left: int, console: Console) -> None:
     if left > 0:
         console.print(
-            f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options.run)}",
+            f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options)}",
             style="yellow",
             highlight=False,
             soft_wrap=True,

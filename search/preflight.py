@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from search.cluster import ClusterError, Resources
 from search.options import Options
 from search.run_folder import code_version
 from trainable.data.pairs import Pair, PairData, pictures_digest
+from trainable.remote import Remote, StorageError
 
 SECONDS = 18.0
 """That all nodes together have for their answers; one that has not answered by then counts as bad."""
@@ -43,9 +44,10 @@ class Task:
     code: str
     packages: dict[str, str]
     pairs: PairData
-    run: Path
+    folder: Remote
+    """Within the run folder, wherever that lies; the driver has put the file `driver` into it."""
     token: str
-    """Content of the file that the driver has put into the run folder, and part of the names of the nodes' own."""
+    """Content of that file, and of the nodes' own."""
     loaders: bool
     """Whether trials start processes that load pictures."""
     gpu: bool
@@ -71,17 +73,16 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
         for fault in room_faults(loaders):
             say(f"this machine {fault}")
         return
-    run = options.run.resolve()
+    run = options.remote or Remote(options.run.resolve().as_uri())
+    folder = replace(run.at("preflight"), retry_seconds=0)
     nodes = [node for node in ray.nodes() if node["Alive"] and _has(node, resources)]
     token = uuid.uuid4().hex
-    ours = run / f"preflight-{token}"
-    task = Task(code_version(), _packages(), pairs, run, token, loaders, resources.gpus > 0)
-    ours.write_text(token)
+    task = Task(code_version(), _packages(), pairs, folder, token, loaders, resources.gpus > 0)
+    folder.write("driver", token.encode())
     try:
         answers = _answers(nodes, task, resources.gpus)
     finally:
-        for file in run.glob("preflight-*"):
-            file.unlink(missing_ok=True)
+        folder.drop("")
     bad = {node["NodeID"]: faults for node, faults in zip(nodes, answers, strict=True) if faults}
     lines = [f"node {_name(node)} {'; '.join(bad[node['NodeID']])}" for node in nodes if node["NodeID"] in bad]
     if nodes and len(bad) == len(nodes):
@@ -125,7 +126,7 @@ def _answers(nodes: list[dict[str, Any]], task: Task, gpus: float) -> list[list[
     """The faults of each node."""
     deadline = time.monotonic() + SECONDS
     shared = ray.put(task)
-    asked = ray.remote(inspect).options(num_cpus=0, num_gpus=gpus, max_retries=0)
+    asked = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(inspect)
     answers = [asked.options(scheduling_strategy=_on(node)).remote(shared) for node in nodes]
     return [
         _answer(node, answer, task, max(0.1, deadline - time.monotonic()))
@@ -140,8 +141,8 @@ def _answer(node: dict[str, Any], answer: Any, task: Task, seconds: float) -> li
         return [f"has not answered within {SECONDS:g} s"]
     except RayError as error:
         return [f"cannot run the project's code: {_last_line(error)}"]
-    if not faults and not (task.run / f"preflight-{task.token}-{node['NodeID']}").exists():
-        return [f"writes to {task.run} what does not arrive here; the storage must be one that all nodes see"]
+    if not faults and task.folder.read(node["NodeID"]) != task.token.encode():
+        return [f"writes to {task.folder} what does not arrive here; the storage must be one that all nodes see"]
     return faults
 
 
@@ -192,16 +193,14 @@ def _digest(pair: Pair) -> str:
 
 def _storage_faults(task: Task) -> list[str]:
     try:
-        token = (task.run / f"preflight-{task.token}").read_text()
-    except OSError as error:
-        return [f"cannot read the run folder {task.run}: {error.strerror}; the storage must be one that all nodes see"]
-    if token != task.token:
-        return [f"reads something else from {task.run} than the search has written there"]
-    node = ray.get_runtime_context().get_node_id()
-    try:
-        (task.run / f"preflight-{task.token}-{node}").write_text(token)
-    except OSError as error:
-        return [f"cannot write to the run folder {task.run}: {error.strerror}"]
+        token = task.folder.read("driver")
+        if token is None:
+            return [f"does not see the run folder: {task.folder} is empty there; the storage must be one of all nodes"]
+        if token.decode() != task.token:
+            return [f"reads something else from {task.folder} than the search has written there"]
+        task.folder.write(ray.get_runtime_context().get_node_id(), token)
+    except StorageError as error:
+        return [f"cannot use the run folder: {error}"]
     return []
 
 

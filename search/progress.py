@@ -133,7 +133,7 @@ class Progress:
             total = sum(stage["epochs"] for stage in stages)
             table.add_row(
                 f"{record.number}{' (reference)' if record.reference else ''}",
-                f"{stage + 1}/{len(stages)} {stages[stage]['name']}",
+                Text(f"{stage + 1}/{len(stages)} {stages[stage]['name']}"),
                 f"{last['epoch'] if last else 0}/{total}",
                 f"{last['val_loss']:.4f}" if last else "starting",
                 f"{last['f1']:.3f}" if last else "",

@@ -14,6 +14,7 @@ from rich.table import Table
 from search.options import CHANGED_BY_RESUME, Options, OptionsError, grace_of, parse_duration
 from search.run_folder import RunFolderError, resume_options
 from spaces.registry import spaces
+from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
 SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
@@ -255,12 +256,12 @@ def main(
         ),
     ] = None,
     storage: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="Folder of run folders",
+            help="Folder of run folders, here or as s3://BUCKET/FOLDER, gs://..., abfs://...",
             rich_help_panel=RUN,
         ),
-    ] = Path("runs"),
+    ] = "runs",
     name: Annotated[
         str | None,
         typer.Option(
@@ -270,11 +271,12 @@ def main(
         ),
     ] = None,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Go on with this run folder; beside it only --trials (more of them extend a finished search), "
-            "--max-concurrent, the resources, --address, --time-budget, --cache-size, --no-cache, --no-share, "
-            "--no-reuse, --checkpoint-every, --keep, --min-precision, --min-recall, --overlays and --force",
+            help="Go on with this run folder, here or as s3://BUCKET/FOLDER/NAME; beside it only --trials (more of "
+            "them extend a finished search), --max-concurrent, the resources, --address, --time-budget, --cache-size, "
+            "--no-cache, --no-share, --no-reuse, --checkpoint-every, --keep, --min-precision, --min-recall, --overlays "
+            "and --force",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -334,7 +336,7 @@ def main(
                 cache_pictures=not no_cache_pictures,
                 cache_layers=not no_cache_layers,
                 keep=keep,
-                storage=str(storage.resolve()),
+                storage=storage if is_uri(storage) else str(Path(storage).resolve()),
                 name=name or time.strftime("%Y-%m-%d_%H-%M-%S"),
                 seed=seed,
                 skip_bad=skip_bad,
@@ -347,7 +349,7 @@ def main(
                 min_recall=min_recall,
                 overlays=overlays,
             )
-    except (OptionsError, RunFolderError) as error:
+    except (OptionsError, RunFolderError, StorageError) as error:
         _stop(str(error))
     from search.driver import conduct
 

@@ -1,14 +1,30 @@
-"""The run folder: taking a name, `search.yaml`, and whether a run may be resumed as it is."""
+"""The run folder: taking a name, `search.yaml`, and whether a run may be resumed as it is.
 
+A run in a remote storage is worked on in a folder of this machine that is empty at the start and gone at the end: only
+what lies in the storage counts.
+"""
+
+import contextlib
 import hashlib
 import shlex
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
+import spaces
+import trainable
+from results.journal import Journal
+from results.journal_objects import JournalObjects
 from search.options import Options
+from search.owner import Owner
+from trainable.remote import Remote, is_uri, without_secrets
+from trainable.working_folder import begin_work
+from trainable.yaml_file import YamlError, yaml_of
 
 PROJECT = Path(__file__).parent.parent
 
@@ -17,15 +33,43 @@ class RunFolderError(ValueError):
     """The run folder cannot be made or resumed; the message says why."""
 
 
-def refuse_taken_name(options: Options) -> None:
-    """Whether a run of this name exists, seen before anything is written into its folder.
+@contextlib.contextmanager
+def run_folder(options: Options, resumed: bool) -> Iterator[Callable[[], None]]:
+    """Keeps the name for this search: seen before anything is written into the folder, and no other has it meanwhile.
+
+    Gives what is to be called before the storage is written to; it raises an OwnerError once another search may have
+    taken the run over.
 
     Raises:
-        RunFolderError: it does.
+        RunFolderError: a run of this name exists, or the one to be resumed does not.
+        OwnerError: another search is writing it.
+        StorageError: the remote storage cannot be used or reached.
     """
-    if (options.run / "search.yaml").exists():
+    if options.mirror is None:
+        if not resumed:
+            _refuse_taken_name(options)
+        yield lambda: None
+        return
+    with Owner(options.mirror.remote.at("owner")) as owner:
+        if not resumed:
+            _refuse_taken_name(options)
+        shutil.rmtree(options.run, ignore_errors=True)
+        begin_work(options.mirror)
+        if resumed:
+            options.mirror.pull(options.run / "search.yaml")
+        yield owner.check
+        shutil.rmtree(options.run, ignore_errors=True)
+
+
+def _refuse_taken_name(options: Options) -> None:
+    if options.remote:
+        is_taken = options.remote.written("search.yaml") is not None
+    else:
+        is_taken = (options.run / "search.yaml").exists()
+    if is_taken:
         raise RunFolderError(
-            f"--name {options.name}: {options.run} is taken; choose another name, or go on with --resume {options.run}"
+            f"--name {options.name}: {options.shown()} is taken; choose another name, or go on with --resume "
+            f"{shlex.quote(options.address_of_run)}"
         )
 
 
@@ -46,12 +90,13 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:  # Another search took it while this one checked its data.
-        refuse_taken_name(options)
+        _refuse_taken_name(options)
         raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
     except OSError as error:
         raise RunFolderError(
             f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"
         ) from None
+    publish(options, "search.yaml")
 
 
 def update_run(options: Options, identity: dict[str, str]) -> None:
@@ -60,35 +105,68 @@ def update_run(options: Options, identity: dict[str, str]) -> None:
     scratch = path.with_name("search.yaml.tmp")
     scratch.write_text(_search_yaml(options, identity), encoding="utf-8")
     scratch.replace(path)
+    publish(options, "search.yaml")
 
 
-def resume_options(run: Path, changed: dict[str, Any]) -> Options:
+def publish(options: Options, *names: str) -> None:
+    """Copies files and folders of the run folder to the storage, where that is remote; those that there are.
+
+    Raises:
+        StorageError: the remote storage cannot be used or reached.
+    """
+    for path in (options.run / name for name in names):
+        if options.mirror and path.exists():
+            options.mirror.push(path)
+
+
+def open_journal(options: Options) -> Journal:
+    """The run's journal.
+
+    Raises:
+        JournalError: it is damaged, or another process is writing it.
+        StorageError: the remote storage cannot be used or reached.
+    """
+    objects = JournalObjects(options.remote.at("journal")) if options.remote else None
+    return Journal(options.run / "journal.jsonl", objects)
+
+
+def resume_options(run: str | Path, changed: dict[str, Any]) -> Options:
     """The options of a run, from its `search.yaml`, with what may be changed on resuming.
 
     The folder may have been moved or renamed since.
 
+    Args:
+        run: the folder, or the URI of one in a remote storage.
+        changed: options by their names.
+
     Raises:
         RunFolderError: there is no `search.yaml` that can be read.
         OptionsError: a changed option breaks a rule.
+        StorageError: the remote storage cannot be used or reached.
     """
+    if is_uri(str(run)):
+        storage, name = _split(str(run))
+        asked = _parsed(Remote(storage).at(name).read("search.yaml"), str(Remote(storage).at(name)))
+        return Options.from_dict({**asked, **changed, "storage": storage, "name": name})
+    run = Path(run)
     asked = _read(run)
     run = run.resolve()
     return Options.from_dict({**asked, **changed, "storage": str(run.parent), "name": run.name})
 
 
-def check_identity(run: Path, identity: dict[str, str]) -> None:
+def check_identity(options: Options, identity: dict[str, str]) -> None:
     """Whether a run is resumed with what it was started with.
 
     Raises:
         RunFolderError: data, model, space or code are others; shows which.
     """
-    before = _read(run).get("identity", {})
+    before = _read(options.run).get("identity", {})
     differences = [
         f"  {name}: was {before.get(name)}, is {now}" for name, now in identity.items() if before.get(name) != now
     ]
     if differences:
         raise RunFolderError(
-            f"{run}: cannot be resumed, since what it was started with has changed:\n"
+            f"{options.shown()}: cannot be resumed, since what it was started with has changed:\n"
             + "\n".join(differences)
             + "\n--force goes on all the same; its trials are then not comparable"
         )
@@ -114,7 +192,8 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
 
 def code_version() -> str:
     """Short hash of the project's own code, as far as it decides a trial's result."""
-    return _hash(sorted([*(PROJECT / "spaces").glob("*.py"), *(PROJECT / "trainable").rglob("*.py")]))
+    # Where they were imported from: on a cluster, each package travels by itself.
+    return _hash(sorted([*Path(spaces.__path__[0]).glob("*.py"), *Path(trainable.__path__[0]).rglob("*.py")]))
 
 
 def identity_text(run: Path) -> str:
@@ -122,12 +201,13 @@ def identity_text(run: Path) -> str:
     return repr(_read(run).get("identity", {})) if (run / "search.yaml").exists() else ""
 
 
-def resume_command(run: Path) -> str:
+def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
-    return shlex.join(["python", "search/run.py", "--resume", str(run)])
+    return shlex.join(["python", "search/run.py", "--resume", options.address_of_run])
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
+    options = replace(options, storage=without_secrets(options.storage))
     return yaml.safe_dump({**asdict(options), "identity": identity}, sort_keys=False, allow_unicode=True)
 
 
@@ -138,12 +218,33 @@ def _hash(files: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _split(uri: str) -> tuple[str, str]:
+    """The URI of the folder that a run lies in, and the run's name; the query belongs to the first."""
+    address, mark, query = uri.partition("?")
+    parent, _, name = address.rstrip("/").rpartition("/")
+    if not is_uri(parent):
+        raise RunFolderError(f"--resume {without_secrets(uri)}: names no run; it is s3://BUCKET/FOLDER/NAME")
+    return f"{parent}{mark}{query}", unquote(name)
+
+
 def _read(run: Path) -> dict[str, Any]:
     path = run / "search.yaml"
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _parsed(path.read_bytes(), str(run))
+    except OSError as error:
         raise RunFolderError(f"--resume {run}: {path} cannot be read, so this is no run folder: {error}") from None
-    if not isinstance(plain, dict) or "space" not in plain:
-        raise RunFolderError(f"--resume {run}: {path} holds no options of a search")
+
+
+def _parsed(data: bytes | None, run: str) -> dict[str, Any]:
+    """What a `search.yaml` says; None is one that is not there."""
+    if data is None:
+        raise RunFolderError(f"--resume {run}: there is no search.yaml, so this is no run folder")
+    try:
+        plain = yaml_of(data)
+    except YamlError as error:
+        raise RunFolderError(
+            f"--resume {run}: its search.yaml cannot be read, so this is no run folder: {error}"
+        ) from None
+    if not isinstance(plain, dict) or "space" not in plain or not isinstance(plain.get("identity", {}), dict):
+        raise RunFolderError(f"--resume {run}: its search.yaml holds no options of a search")
     return plain

@@ -10,6 +10,8 @@ from ray.tune.search import Searcher
 from results.journal import TrialRecord
 from search.scheduler import FairASHA
 from search.study import SearchStudy
+from trainable.mirror import Mirror
+from trainable.remote import StorageError
 from trainable.trial_folder import ROW_FIELDS, drop_checkpoints, drop_weights
 
 DEATHS = 3
@@ -33,6 +35,7 @@ class StudySearcher(Searcher):
         say: called with what a trial wants the user to know.
         deaths: how often the process of a trial died since its last evaluation, in the rounds before this one.
         trials: how many the search is to have; None for no end.
+        mirror: of the run, where that lies in a remote storage.
 
     Attributes:
         alive: whether Ray has a trial that has not ended, as far as is known.
@@ -47,6 +50,7 @@ class StudySearcher(Searcher):
         say: Callable[[str], None] = lambda note: None,
         deaths: dict[int, int] | None = None,
         trials: int | None = None,
+        mirror: Mirror | None = None,
     ):
         super().__init__(metric="val_loss", mode="min")
         self.study = study
@@ -57,6 +61,7 @@ class StudySearcher(Searcher):
         self.numbers: dict[str, int] = {}
         self.deaths = dict(deaths or {})
         self.trials = trials
+        self.mirror = mirror
         self.alive = False
         self.pause: str | None = None
         """Why the search cannot go on for now: the disk or the storage has given out."""
@@ -66,18 +71,19 @@ class StudySearcher(Searcher):
         self._waiting = self._still_to_do()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial: its number, recipe and folder; none while the search pauses.
+        """The config of the next trial: its number, recipe and folder.
 
-        Also none where all are handed out and one of them may still die; `Searcher.FINISHED` where none may.
+        None where all are handed out and one of them may still die; `Searcher.FINISHED` where none may, and once the
+        search has to pause: for anything else, Ray would wait minutes when no trial is alive.
         """
         if self.pause:
-            return None
+            return Searcher.FINISHED
         if self._all_handed_out():
             return None if self.alive else Searcher.FINISHED
         with self._pausing():
             record = self._waiting.pop(0) if self._waiting else self.study.ask()
         if self.pause:
-            return None
+            return Searcher.FINISHED
         self.numbers[trial_id] = record.number
         self.scheduler.adopt(record.number, trial_id)
         self._live.add(record.number)
@@ -126,9 +132,10 @@ class StudySearcher(Searcher):
             if self.deaths[number] >= DEATHS:
                 self.study.end(number, "FAILED", f"its process died {DEATHS} times without a new evaluation in between")
             else:
+                self.say(f"trial {number}: its process died after epoch {len(record.history)}; it goes on from there")
                 self._waiting.insert(0, record)
         if record.status != "RUNNING":
-            drop_checkpoints(self.folder / f"{number:04d}")
+            drop_checkpoints(self.folder / f"{number:04d}", self.mirror)
             self._drop_losers()
 
     @contextlib.contextmanager
@@ -136,6 +143,8 @@ class StudySearcher(Searcher):
         """Pauses the search where the journal cannot be written."""
         try:
             yield
+        except StorageError as error:
+            self.pause = str(error)
         except OSError as error:
             self.pause = f"{self.study.journal.path}: {error.strerror or error}"
 
@@ -162,7 +171,7 @@ class StudySearcher(Searcher):
         sound = [record for record in ended if record.status != "FAILED" and record.best]
         ranked = sorted(sound, key=lambda record: record.best["val_loss"] if record.best else 0.0)
         for record in [*ranked[self.keep :], *(record for record in ended if record not in sound)]:
-            drop_weights(self.folder / f"{record.number:04d}")
+            drop_weights(self.folder / f"{record.number:04d}", self.mirror)
             self._dropped.add(record.number)
 
     def _still_to_do(self) -> list[TrialRecord]:

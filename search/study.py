@@ -21,6 +21,7 @@ from results.journal import Event, Journal, JournalError, TrialRecord, trial_rec
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.recipe import Recipe, cap_restart_cycles, reference
+from trainable.shown import printable_lines
 
 SAMPLERS = ("tpe", "random")
 RANDOM_TRIALS = 6
@@ -50,6 +51,8 @@ class SearchStudy:
         journal: replayed at once; then written.
         sampler: one of `SAMPLERS`.
         on_replay: called with every replayed event, before it is applied; gives the scheduler its share.
+        forced: take the journal's parameters as they are where the space would draw others. The search then goes on
+            with draws of its own: not those that it would have made undisturbed.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -62,10 +65,12 @@ class SearchStudy:
         journal: Journal,
         sampler: str = "tpe",
         on_replay: Callable[[Event], None] = lambda event: None,
+        forced: bool = False,
     ):
         self.space = space
         self.budget = budget
         self.journal = journal
+        self.forced = forced
         self.optuna = optuna.create_study(direction="minimize", sampler=_sampler(sampler, budget.seed))
         self.records: dict[int, TrialRecord] = {}
         self._trials: dict[int, optuna.Trial] = {}
@@ -79,6 +84,9 @@ class SearchStudy:
         for number, error in errors.items():
             if error:
                 self.end(number, "FAILED", error)
+        if forced:
+            # It has drawn nothing yet, and would now draw what the journal's first trials had.
+            self.optuna.sampler.reseed_rng()
 
     @property
     def unfinished(self) -> list[TrialRecord]:
@@ -117,6 +125,7 @@ class SearchStudy:
     def end(self, number: int, status: str, error: str | None = None) -> None:
         """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
         if self.records[number].status == "RUNNING":
+            error = error and printable_lines(error)  # It tells of files, whose names may come from anyone.
             self._write({"event": "ended", "trial": number, "status": status, "error": error})
 
     def _write(self, event: Event) -> None:
@@ -142,9 +151,12 @@ class SearchStudy:
         else:
             self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
 
-    def _next_trial(self) -> optuna.Trial:
+    def _next_trial(self, parameters: dict[str, Any] | None = None) -> optuna.Trial:
+        """A trial with these parameters, as far as they are given; the first one is the reference."""
         number = len(self._trials)
-        if number == 0 and (parameters := self._reference_parameters()):
+        if number == 0:
+            parameters = parameters or self._reference_parameters()
+        if parameters:
             self.optuna.enqueue_trial(parameters)
         self._trials[number] = self.optuna.ask()
         return self._trials[number]
@@ -172,10 +184,10 @@ class SearchStudy:
 
     def _ask_again(self, event: Event) -> str | None:
         """Draws a trial of the journal again; returns why it has no recipe, if so."""
-        trial = self._next_trial()
+        trial = self._next_trial(event["parameters"] if self.forced else None)
         _, error = self._recipe(trial)
         drawn = json.loads(json.dumps(trial.params))  # As the journal keeps them: a tuple is a list there.
-        if (trial.number, drawn) != (event["trial"], event["parameters"]):
+        if not self.forced and (trial.number, drawn) != (event["trial"], event["parameters"]):
             raise JournalError(
                 f"{self.journal.path}: trial {event['trial']} was drawn with {event['parameters']}, but space "
                 f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"

@@ -17,6 +17,7 @@ from search.study import SearchStudy
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
 from trainable.economy import Economy
+from trainable.mirror import Mirror
 from trainable.model import load_processor
 from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages
@@ -24,6 +25,7 @@ from trainable.tune_trainable import tune_trainable
 
 SHARED_BYTES = 10**10
 """Most bytes of the weights that a run keeps of finished stages; the least recently used ones go first."""
+
 
 class SearchPausedError(RuntimeError):
     """The search cannot go on for now, and can be resumed later; the message says why."""
@@ -53,7 +55,7 @@ def run_trials(
         study: the search's memory.
         scheduler: already told of the journal.
         pairs: the data set.
-        on_step: called several times a second.
+        on_step: called several times a second; ends the search where it raises KeyboardInterrupt.
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
 
@@ -61,8 +63,9 @@ def run_trials(
         SearchPausedError: the disk or the storage has given out.
     """
     folder = options.run.resolve() / "trials"
-    searcher = StudySearcher(study, scheduler, folder, options.keep, say, trials=options.trials)
-    economy = _economy(options)
+    mirror = options.mirror
+    searcher = StudySearcher(study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror)
+    economy = _economy(options, resources)
     idle = 0
     with _differences_ready(options, pairs, economy):
         while len(study.finished) < options.trials and idle < IDLE_ROUNDS:
@@ -70,24 +73,30 @@ def run_trials(
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
-            _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
+            try:
+                _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
+            except KeyboardInterrupt:
+                _take_in_last_epochs(study, folder, mirror)
+                raise
             if searcher.pause:
                 raise SearchPausedError(searcher.pause)
-            _take_in_last_epochs(study, searcher.folder)
+            _take_in_last_epochs(study, folder, mirror)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
             searcher = StudySearcher(
-                study, scheduler, folder, options.keep, say, deaths=searcher.deaths, trials=options.trials
+                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror
             )
 
 
-def _economy(options: Options) -> Economy:
+def _economy(options: Options, resources: Resources) -> Economy:
     run = options.run.resolve()
+    # What bits depend on beside the recipe: how many threads add up a sum, on what, and from what was kept or not.
+    context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}, layers: {options.cache_layers}"
     return Economy(
         cache_bytes=options.cache_bytes,
         pictures=options.cache_pictures,
         frozen_layers=options.cache_layers,
-        shared_stages=SharedStages(run / "shared", identity_text(run), SHARED_BYTES) if options.share else None,
+        shared_stages=SharedStages(run / "shared", context, SHARED_BYTES) if options.share else None,
         checkpoint_seconds=options.checkpoint_every,
     )
 
@@ -109,10 +118,12 @@ def _differences_ready(options: Options, pairs: PairData, economy: Economy) -> I
     yield
 
 
-def _take_in_last_epochs(study: SearchStudy, folder: Path) -> None:
+def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None) -> None:
     """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs."""
     for record in study.unfinished:
         progress = folder / f"{record.number:04d}" / "progress.json"
+        if mirror:
+            mirror.pull(progress)
         if progress.exists():
             for row in json.loads(progress.read_text())["history"]:
                 study.report(record.number, row)
@@ -132,10 +143,11 @@ def _tuner(
         tune.with_parameters(
             tune_trainable,
             pairs=pairs,
-            checkpoint=checkpoint_of(options.model),
+            model=options.model,
             cpus=resources.cpus,
             gpus=resources.gpus,
             economy=economy,
+            run=options.remote,
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )

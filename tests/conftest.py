@@ -12,15 +12,19 @@ os.environ |= {
 }
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from trainable.data.pairs import PairData, read_pairs
+
+if TYPE_CHECKING:
+    from tests.s3 import S3Server
+    from tests.whole_search import Search, Start
 
 NAMES = ("person", "car")
 TRAIN, VAL = 8, 4
@@ -102,6 +106,71 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair_data(data_folder: Path) -> PairData:
     """The pairs of `data_folder`, checked and split."""
     return read_pairs(data_folder)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> "Iterator[S3Server]":
+    """An S3 server on loopback with the bucket `bucket`, and the credentials for it; see `tests.s3`."""
+    from tests.s3 import ENVIRONMENT, S3Server
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        server = S3Server()
+        server.make_bucket("bucket")
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: "S3Server") -> "Iterator[S3Server]":
+    """`s3_server`, in order again after the test."""
+    s3_server.requests.clear()
+    yield s3_server
+    s3_server.failure, s3_server.spared = None, ()
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Start]":
+    """Starts a whole search by its command; whatever is left of it in the end is ended."""
+    from tests.whole_search import Search
+
+    cache, started = tmp_path_factory.mktemp("cache"), []
+
+    def start(*arguments: Any, cache: Path = cache) -> "Search":
+        started.append(Search(*arguments, cache=cache))
+        return started[-1]
+
+    yield start
+    for search in started:
+        search.clean_up()
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole searches of all tests are written, each under a name of its own."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def flags(storage: Path, data_folder: Path, checkpoint: Path) -> tuple[Any, ...]:
+    """Of the search of the fixture `complete`, but its name."""
+    from tests.whole_search import MAX_EPOCHS, TRIALS
+
+    return (
+        *("--data", data_folder, "--model", checkpoint, "--storage", storage, "--trials", TRIALS),
+        *("--max-epochs", MAX_EPOCHS, "--max-concurrent", 1, "--seed", 3),
+    )
+
+
+@pytest.fixture(scope="session")
+def complete(start: "Start", storage: Path, flags: tuple[Any, ...]) -> tuple[Path, str]:
+    """The run folder and the output of a whole search that nothing disturbed; tests leave it as it is."""
+    search = start(*flags, "--name", "complete")
+    code, output = search.wait()
+    assert code == 0, output
+    search.assert_all_gone()
+    return storage / "complete", output
 
 
 def _write_pair(folder: Path, id_: str, size: tuple[int, int], objects: int, random: np.random.Generator) -> None:

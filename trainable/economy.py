@@ -1,7 +1,8 @@
 """What a trial does once, or seldom, where it could do it again and again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from trainable.mirror import Mirror
 from trainable.shared_stages import SharedStages
 
 
@@ -35,6 +36,10 @@ class Economy:
     def layer_bytes(self) -> int:
         """`cache_bytes` as far as layer outputs may be kept."""
         return self.cache_bytes if self.frozen_layers else 0
+
+    def in_run(self, mirror: Mirror) -> "Economy":
+        """The same on a machine that has this mirror of a run in a remote storage."""
+        return replace(self, shared_stages=self.shared_stages and self.shared_stages.in_run(mirror))
 
 
 NO_CACHE = Economy()

@@ -2,7 +2,7 @@
 
 A finished stage goes by everything that it depends on, so that whoever finds one may take it for its own: a folder with
 the stage's rows and its best weights. It appears under its name only when whole, it is checked whenever it is read, and
-whatever is wrong with the disk costs a trial no more than training the stage itself.
+whatever is wrong with the disk or the storage costs a trial no more than training the stage itself.
 """
 
 import contextlib
@@ -14,12 +14,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import transformers
 
+from trainable.mirror import Mirror
 from trainable.recipe import Recipe
 from trainable.trial_folder import Row, link_or_copy
 
@@ -52,6 +53,13 @@ class SharedStages:
     """What all recipes of the search have in common and a stage depends on: data, model, code, kind of device."""
     max_bytes: int
     """Of all weights together; beyond it, the least recently used stages are dropped."""
+    mirror: Mirror | None = None
+    """Of the run, where that lies in a remote storage; `folder` is in it. A stage is fetched when it is looked for, and
+    goes from the storage when a machine that has it drops it."""
+
+    def in_run(self, mirror: Mirror) -> "SharedStages":
+        """The same stages as a machine keeps and finds them that has this mirror of the run."""
+        return replace(self, folder=mirror.local / self.folder.name, mirror=mirror)
 
     def find(self, recipe: Recipe, stage: int) -> SharedStage | None:
         """The stage `stage` of `recipe` as another trial trained it.
@@ -65,11 +73,11 @@ class SharedStages:
         """
         entry = self.folder / stage_key(self.context, recipe, stage)
         try:
-            if not entry.exists():
+            if not entry.exists() and not self._fetched(entry):
                 return None
             found = _read(entry)
             if found is None:
-                if _remove(entry):
+                if self._drop(entry):
                     _log.warning("%s is damaged and is removed; the stage is trained again", entry)
                 return None
         except OSError as error:
@@ -94,6 +102,10 @@ class SharedStages:
             if entry.exists() or weights.stat().st_size > self.max_bytes:
                 return
             _write(entry, rows, weights, trial)
+            if stored := self._stored(entry):
+                # Whoever finds the first may read all of it.
+                for name in (_WEIGHTS, _STAGE):
+                    stored.push(entry / name)
             self._drop_oldest()
         except OSError as error:
             _log.warning("a finished stage of trial %s is not shared: %s", trial, error)
@@ -112,8 +124,29 @@ class SharedStages:
                 sizes[path] = (path / _WEIGHTS).stat().st_size
         taken = sum(sizes.values())
         for entry in sorted(sizes, key=lambda entry: used[entry]):
-            if taken > self.max_bytes and _remove(entry):
+            if taken > self.max_bytes and self._drop(entry):
                 taken -= sizes[entry]
+
+    def _drop(self, entry: Path) -> bool:
+        """Deletes an entry, also in the storage; False where another process was faster."""
+        if stored := self._stored(entry):
+            stored.drop(entry)
+        return _remove(entry)
+
+    def _fetched(self, entry: Path) -> bool:
+        """Brings an entry here from the storage; False where there is none."""
+        stored = self._stored(entry)
+        if not stored or stored.remote.written(_STAGE) is None:
+            return False
+        scratch = entry.with_name(uuid.uuid4().hex + _UNFINISHED)
+        if Mirror(stored.remote, scratch).pull(scratch):
+            _put(scratch, entry)
+        return entry.exists()
+
+    def _stored(self, entry: Path) -> Mirror | None:
+        """Where the storage has an entry; nobody waits for it when it cannot be reached."""
+        stored = self.mirror and self.mirror.at(entry)
+        return stored and replace(stored, remote=replace(stored.remote, retry_seconds=0))
 
 
 def stage_key(context: str, recipe: Recipe, stage: int) -> str:
@@ -158,14 +191,20 @@ def _write(entry: Path, rows: Sequence[Row], weights: Path, trial: str) -> None:
         (scratch / _STAGE).write_text(json.dumps({"trial": trial, "rows": list(rows), "checksum": checksum}))
         for path in (scratch / _WEIGHTS, scratch / _STAGE, scratch):
             _sync(path)
-        try:
-            scratch.rename(entry)
-        except OSError:
-            # Another trial was faster: a folder does not replace one that has files in it.
-            if not entry.exists():
-                raise
+        _put(scratch, entry)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put(scratch: Path, entry: Path) -> None:
+    """Gives a whole entry its name, unless another process has been faster."""
+    try:
+        scratch.rename(entry)
+    except OSError:
+        # A folder does not replace one that has files in it.
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not entry.exists():
+            raise
 
 
 def _checksum(weights: Path, trial: str, rows: Sequence[Row]) -> str:

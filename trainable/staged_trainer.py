@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DetrForObjectDetection, DetrImageProcessorPil, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    DetrForObjectDetection,
+    DetrImageProcessorPil,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore, open_store

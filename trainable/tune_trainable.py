@@ -1,8 +1,10 @@
 """Ray Tune's face of a trial: from a config to a recipe, from epochs to reports."""
 
+import contextlib
 import gc
 import logging
 import os
+import shutil
 import socket
 import traceback
 from pathlib import Path
@@ -15,9 +17,13 @@ from ray import tune
 from trainable.data.pairs import PairData
 from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
+from trainable.mirror import Mirror
 from trainable.recipe import Recipe
+from trainable.remote import Remote, StorageError
+from trainable.sample import checkpoint_of
 from trainable.staged_trainer import train_recipe
 from trainable.trial_folder import Row, write_atomically
+from trainable.working_folder import begin_work, working_mirror
 
 
 class _Notes(logging.Handler):
@@ -44,7 +50,13 @@ gc.freeze()
 
 
 def tune_trainable(
-    config: dict[str, Any], pairs: PairData, checkpoint: str, cpus: int, gpus: float, economy: Economy
+    config: dict[str, Any],
+    pairs: PairData,
+    model: str,
+    cpus: int,
+    gpus: float,
+    economy: Economy,
+    run: Remote | None = None,
 ) -> None:
     """Trains the recipe of `config` and reports every epoch to Ray Tune.
 
@@ -57,10 +69,12 @@ def tune_trainable(
         config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
             the trial has no recipe, or None.
         pairs: the data set.
-        checkpoint: folder or hub name of the DETR to start from.
+        model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`.
         cpus: cores that the trial may use.
         gpus: GPUs that the trial may use; with 0 it trains on the CPU, whatever the machine has.
         economy: what trials do once.
+        run: where the run lies, if in a remote storage; the trial is then worked on in this machine's own folder, which
+            has the name of `folder`, and nothing of it is left here.
     """
     # Two trials that each take all cores run many times slower than with their own.
     torch.set_num_threads(max(1, cpus))
@@ -77,18 +91,35 @@ def tune_trainable(
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
         return
-    folder = Path(config["folder"])
+    folder, mirror = Path(config["folder"]), None
+    if run:
+        mirror = working_mirror(run)
+        begin_work(mirror)
+        folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
     workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
-        train_recipe(Recipe.from_dict(config["recipe"]), pairs, checkpoint, folder, report, workers, economy)
+        train_recipe(
+            Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, workers, economy, mirror
+        )
     except Exception as error:
         if fault := storage_fault(error, folder):
             # No fault of the recipe: the search pauses, and the trial goes on when it is resumed.
             tune.report({"pause": fault, "notes": _notes.take()} | origin)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "error.txt", traceback.format_exc())
+        _keep_traceback(folder, mirror)
         if isinstance(error, torch.AcceleratorError):
             # The device's context is broken for good: the next trial needs a process of its own, and so does this one.
             os._exit(1)
         tune.report({"failure": f"{type(error).__name__}: {error}", "notes": _notes.take()} | origin)
+    finally:
+        if mirror:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_traceback(folder: Path, mirror: Mirror | None) -> None:
+    """Writes the error that is being handled to `error.txt`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "error.txt", traceback.format_exc())
+    if mirror:
+        with contextlib.suppress(StorageError):  # The search is told of the error all the same.
+            mirror.push(folder / "error.txt")

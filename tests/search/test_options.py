@@ -105,3 +105,22 @@ def test_the_default_grace_period_is_a_sixth_rounded_up_at_least_two(max_epochs,
 def test_a_grace_period_that_was_asked_for_is_kept():
     assert grace_of(24, 7) == 7
     assert grace_of(24, 0) == 0  # for the rule to refuse
+
+
+def test_a_run_in_a_storage_is_worked_on_in_a_folder_of_this_machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = Options(**(GOOD | {"storage": "s3://KEY:SECRET@bucket/runs?region=eu-west-1", "name": "a b?"}))
+    assert options.remote.uri == "s3://KEY:SECRET@bucket/runs/a%20b%3F?region=eu-west-1"
+    assert options.run == options.mirror.local and options.run.is_relative_to(tmp_path) and options.run.name == "a b?"
+    assert options.address_of_run == "s3://bucket/runs/a%20b%3F?region=eu-west-1"
+    assert (options.shown(), options.shown("best/model")) == (
+        "s3://bucket/runs/a b?",
+        "s3://bucket/runs/a b?/best/model",
+    )
+
+
+def test_a_run_in_a_folder_is_worked_on_there():
+    options = Options(**(GOOD | {"name": "one"}))
+    assert options.remote is None and options.mirror is None
+    assert str(options.run) == options.address_of_run == options.shown() == "runs/one"
+    assert options.shown("best/model") == "runs/one/best/model"

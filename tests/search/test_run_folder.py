@@ -1,18 +1,27 @@
 """A run folder: its name is taken once, it may be moved, and it is resumed with what it was started with."""
 
+import dataclasses
+import re
+
 import pytest
 import yaml
 
+from results.journal_objects import read_objects
 from search.options import Options, OptionsError
+from search.owner import OwnerError
 from search.run_folder import (
     RunFolderError,
     check_identity,
     create_run,
     identity_of,
+    open_journal,
+    publish,
     resume_command,
     resume_options,
+    run_folder,
     update_run,
 )
+from trainable.remote import StorageError
 
 IDENTITY = {"data": "1" * 16, "model": "2" * 16, "space": "staged", "code": "3" * 16}
 
@@ -85,13 +94,13 @@ def test_what_is_no_run_folder_is_refused_by_name(tmp_path, content):
 
 def test_the_same_identity_may_be_resumed(options):
     create_run(options, IDENTITY)
-    check_identity(options.run, IDENTITY)
+    check_identity(options, IDENTITY)
 
 
 def test_a_changed_identity_is_refused_showing_only_what_differs(options):
     create_run(options, IDENTITY)
     with pytest.raises(RunFolderError) as caught:
-        check_identity(options.run, IDENTITY | {"data": "9" * 16, "code": "8" * 16})
+        check_identity(options, IDENTITY | {"data": "9" * 16, "code": "8" * 16})
     message = str(caught.value)
     assert f"  data: was {'1' * 16}, is {'9' * 16}" in message and f"  code: was {'3' * 16}, is {'8' * 16}" in message
     assert "model" not in message and "space" not in message and "--force" in message
@@ -127,8 +136,9 @@ def test_the_identity_does_not_follow_where_model_and_space_lie(tmp_path):
     assert identities[0] == identities[1]
 
 
-def test_the_command_that_resumes_can_be_pasted(tmp_path):
-    assert resume_command(tmp_path / "my run") == f"python search/run.py --resume '{tmp_path}/my run'"
+def test_the_command_that_resumes_can_be_pasted(options):
+    options = dataclasses.replace(options, name="my run")
+    assert resume_command(options) == f"python search/run.py --resume '{options.storage}/my run'"
 
 
 def test_a_run_may_be_renamed_to_whatever_the_file_system_takes(options):
@@ -141,4 +151,112 @@ def test_an_extension_that_was_interrupted_is_gone_on_with_by_the_plain_resume(o
     create_run(options, IDENTITY)
     update_run(resume_options(options.run, {"trials": 99}), IDENTITY)
     assert resume_options(options.run, {}).trials == 99
-    check_identity(options.run, IDENTITY)
+    check_identity(options, IDENTITY)
+
+
+def test_a_taken_name_is_refused_before_anything_else(options):
+    with run_folder(options, resumed=False):
+        create_run(options, IDENTITY)
+    with pytest.raises(RunFolderError, match="is taken"), run_folder(options, resumed=False):
+        pytest.fail("the name is taken")
+    with run_folder(options, resumed=True):
+        assert options.run.exists(), "a run in a folder stays where it is"
+
+
+class TestInARemoteStorage:
+    @pytest.fixture
+    def options(self, options, s3, request, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return dataclasses.replace(options, storage=s3.uri(f"bucket/{request.node.name}"), name="my run")
+
+    @pytest.fixture
+    def elsewhere(self, monkeypatch, tmp_path):
+        """Goes to another machine."""
+        return lambda: monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other cache"))
+
+    def start(self, options):
+        with run_folder(options, resumed=False):
+            create_run(options, IDENTITY)
+
+    def uri(self, options):
+        return options.remote.uri
+
+    def test_what_was_asked_and_what_with_is_found_from_elsewhere(self, options, elsewhere):
+        self.start(options)
+        elsewhere()
+        resumed = resume_options(self.uri(options), {"trials": 20})
+        assert resumed == dataclasses.replace(options, trials=20)
+        with run_folder(resumed, resumed=True):
+            check_identity(resumed, IDENTITY)
+            with pytest.raises(RunFolderError, match=r"s3://bucket/.*/my run: cannot be resumed, since"):
+                check_identity(resumed, IDENTITY | {"data": "9" * 16})
+            update_run(resumed, IDENTITY)
+        assert resume_options(self.uri(options) + "&", {}).trials == 20
+
+    def test_a_taken_name_is_refused_from_elsewhere(self, options, elsewhere):
+        self.start(options)
+        elsewhere()
+        with pytest.raises(RunFolderError, match=r"--name my run: s3://.*/my run is taken.*--resume 's3://.*region="):
+            self.start(options)
+
+    def test_a_run_is_held_by_one_search_at_a_time(self, options, elsewhere):
+        with run_folder(options, resumed=False) as still_ours:
+            still_ours()
+            create_run(options, IDENTITY)
+            elsewhere()
+            with pytest.raises(OwnerError, match="another search"):
+                self.start(options)
+        with run_folder(options, resumed=True):
+            pass
+
+    def test_nothing_of_an_earlier_run_of_the_name_is_taken_for_this_one(self, options):
+        options.run.mkdir(parents=True)
+        (options.run / "journal.jsonl").write_text("of a run that was deleted in the storage")
+        with run_folder(options, resumed=False):
+            create_run(options, IDENTITY)
+            journal = open_journal(options)
+            assert not journal.events
+            journal.close()
+        assert not options.run.exists(), "what was worked on is not kept"
+
+    def test_its_journal_is_in_the_storage(self, options):
+        with run_folder(options, resumed=False):
+            create_run(options, IDENTITY)
+            journal = open_journal(options)
+            asked = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 1.0}
+            journal.append(asked)
+            journal.close()
+        assert read_objects(options.remote.at("journal")) == [asked]
+
+    def test_what_is_published_is_in_the_storage_and_what_is_not_there_is_left_out(self, options):
+        (options.run / "best").mkdir(parents=True)
+        (options.run / "best" / "recipe.yaml").write_text("good")
+        publish(options, "best", "report.html")
+        assert options.remote.files() == ["best/recipe.yaml"]
+        assert options.shown("best/recipe.yaml").startswith("s3://bucket/")
+
+    def test_the_command_that_resumes_names_the_endpoint_and_no_key(self, options):
+        with_key = dataclasses.replace(options, storage=options.storage.replace("s3://", "s3://KEY:SECRET@"))
+        command = resume_command(with_key)
+        assert "SECRET" not in command and "endpoint_override=" in command
+        assert resume_command(options) == command
+
+    def test_no_key_is_written_into_the_storage(self, options):
+        self.start(dataclasses.replace(options, storage=options.storage.replace("s3://", "s3://test:SECRET@")))
+        assert b"SECRET" not in options.remote.read("search.yaml")
+
+    @pytest.mark.parametrize("content", [None, b"- a list", b"{", b"\xff"])
+    def test_what_is_no_run_is_refused_by_name(self, options, content):
+        if content is not None:
+            options.remote.write("search.yaml", content)
+        with pytest.raises(RunFolderError, match=r"--resume s3://bucket/.*/my run: .*search\.yaml"):
+            resume_options(self.uri(options), {})
+
+    @pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/", "s3://?region=x"])
+    def test_a_uri_without_a_name_is_refused(self, uri):
+        with pytest.raises(RunFolderError, match=f"--resume {re.escape(uri)}: names no run"):
+            resume_options(uri, {})
+
+    def test_a_storage_that_there_is_no_filesystem_for_is_named(self):
+        with pytest.raises(StorageError, match=r"nonsense://bucket/one/search\.yaml: cannot be used"):
+            resume_options("nonsense://bucket/one", {})

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trainable.shared_stages
+from tests.s3 import BUSY
+from trainable.mirror import Mirror
 from trainable.recipe import DTYPES, PARTS, Recipe, Stage
+from trainable.remote import Remote
 from trainable.shared_stages import SharedStages, stage_key
 
 HEADS = Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3)
@@ -290,3 +293,65 @@ class TestRoom:
         assert not old.exists()
         assert young.exists(), "its process may be writing"
         assert self.kept(store) == ["0000"]
+
+
+class TestInARemoteStorage:
+    @pytest.fixture
+    def machines(self, store: SharedStages, tmp_path: Path) -> list[SharedStages]:
+        """The store of one run on two machines."""
+        remote = Remote((tmp_path / "storage").as_uri())
+        return [store.in_run(Mirror(remote, tmp_path / name)) for name in ("first", "second")]
+
+    def stored(self, tmp_path: Path) -> list[Path]:
+        return list((tmp_path / "storage" / "shared").glob("*/*"))
+
+    def test_what_a_trial_added_on_one_machine_another_finds_on_a_second(self, machines, weights: Path):
+        machines[0].add(RECIPE, 0, ROWS, weights, "0003")
+        found = machines[1].find(RECIPE, 0)
+        assert (found.trial, found.rows, found.weights.read_bytes()) == ("0003", ROWS, weights.read_bytes())
+        assert machines[1].find(RECIPE, 1) is None
+
+    def test_a_stage_that_is_still_on_its_way_is_neither_found_nor_damaged(
+        self, machines, weights: Path, monkeypatch, caplog, tmp_path: Path
+    ):
+        push = Mirror.push
+
+        def look_first(mirror: Mirror, path: Path) -> None:
+            assert machines[1].find(RECIPE, 0) is None
+            push(mirror, path)
+
+        monkeypatch.setattr(Mirror, "push", look_first)
+        machines[0].add(RECIPE, 0, ROWS, weights, "0003")
+        assert len(self.stored(tmp_path)) == 2 and not caplog.records
+        assert machines[1].find(RECIPE, 0)
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "stage.json"])
+    def test_what_is_damaged_there_is_removed_there(self, machines, weights: Path, tmp_path: Path, caplog, name: str):
+        machines[0].add(RECIPE, 0, ROWS, weights, "0003")
+        (path,) = (tmp_path / "storage").glob(f"shared/*/{name}")
+        path.write_bytes(path.read_bytes()[:-1])
+        assert machines[1].find(RECIPE, 0) is None
+        assert "is damaged and is removed" in caplog.text
+        assert not self.stored(tmp_path) and not entries(machines[1])
+
+    def test_what_a_machine_drops_goes_from_the_storage(self, machines, weights: Path, tmp_path: Path):
+        small = dataclasses.replace(machines[0], max_bytes=weights.stat().st_size)
+        small.add(RECIPE, 0, ROWS, weights, "0003")
+        (stage,) = small.folder.glob("*/stage.json")
+        age(stage, 60)
+        small.add(RECIPE, 1, ROWS, weights, "0003")
+        assert machines[1].find(RECIPE, 0) is None
+        assert machines[1].find(RECIPE, 1)
+
+    def test_a_storage_that_cannot_be_reached_costs_a_line_and_no_trial(
+        self, store: SharedStages, weights: Path, s3, tmp_path: Path, caplog
+    ):
+        shared = store.in_run(Mirror(Remote(s3.uri("bucket/shared stages")), tmp_path / "run"))
+        s3.failure = BUSY
+        started = time.monotonic()
+        assert shared.find(RECIPE, 0) is None
+        shared.add(RECIPE, 0, ROWS, weights, "0003")
+        assert time.monotonic() - started < 10, "nobody waits for a stage"
+        assert (
+            "cannot be read and is trained again" in caplog.text and "stage of trial 0003 is not shared" in caplog.text
+        )

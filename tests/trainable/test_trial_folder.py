@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 import trainable.trial_folder
+from tests.s3 import BUSY
+from trainable.mirror import Mirror
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
+from trainable.remote import Remote, StorageError
 from trainable.trial_folder import (
     TrialFolder,
     best_row,
@@ -46,16 +49,16 @@ def checkpoint_in(path, row):
     return checkpoint
 
 
-def committed(path, history, recipe=RECIPE, checkpoints=True):
+def committed(path, history, recipe=RECIPE, checkpoints=True, mirror=None):
     """The folder of a trial with this history, a checkpoint after every epoch; an epoch's weights are its number."""
-    trial = TrialFolder(path, recipe)
+    trial = TrialFolder(path, recipe, mirror)
     for row in history[len(trial.history) :]:
         trial.commit(row, FakeModel(row["epoch"]))
         if checkpoints:
             trial.checkpoint_written(checkpoint_in(path, row), row["stage"])
             trial.close()
             trial.commit(row, FakeModel(row["epoch"]))
-            trial = TrialFolder(path, recipe)
+            trial = TrialFolder(path, recipe, mirror)
     trial.close()
     return trial
 
@@ -202,12 +205,18 @@ def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
     rows = history_of([3, 1, 2])
     other = committed(tmp_path / "other", rows)
     trial = TrialFolder(tmp_path / "trial", RECIPE)
-    trial.adopt([row | {"shared_from": "other"} for row in rows], other.best_weights)
+    assert trial.adopt([row | {"shared_from": "other"} for row in rows], other.best_weights)
     shutil.rmtree(tmp_path / "other")
     again = TrialFolder(tmp_path / "trial", RECIPE)
     assert [row["shared_from"] for row in again.history] == ["other"] * 3
     assert again.stage == 1
     assert number_in(again.start_weights(1)) == 2
+
+
+def test_a_stage_whose_weights_are_gone_is_not_taken_over(tmp_path):
+    trial = TrialFolder(tmp_path, RECIPE)
+    assert not trial.adopt(history_of([3, 1, 2]), tmp_path / "gone")
+    assert TrialFolder(tmp_path, RECIPE).history == trial.history == []
 
 
 def test_another_recipes_progress_is_not_gone_on_with(tmp_path):
@@ -255,3 +264,88 @@ def test_a_write_that_breaks_off_leaves_the_old_text(tmp_path):
     write_atomically(path, json.dumps({"ä": 1}, ensure_ascii=False))
     assert json.loads(path.read_text(encoding="utf-8")) == {"ä": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["progress.json"]
+
+
+class TestInARemoteStorage:
+    @pytest.fixture
+    def machines(self, tmp_path):
+        """The mirrors of one run on two machines."""
+        remote = Remote((tmp_path / "storage").as_uri())
+        return [Mirror(remote, tmp_path / name) for name in ("first", "second")]
+
+    def trial(self, machine, history=(), **more):
+        return committed(machine.local / "0007", history, mirror=machine, **more)
+
+    def stored(self, tmp_path):
+        folder = tmp_path / "storage" / "0007"
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    def test_a_trial_goes_on_on_another_machine(self, machines):
+        history = history_of([3, 1, 2], [4, 5])
+        self.trial(machines[0], history[:4])
+        moved = self.trial(machines[1])
+        assert (moved.history, moved.stage) == (history[:4], 1)
+        assert moved.checkpoint_of(1) == moved.path / "stage-1" / "checkpoint-4"
+        assert number_in(moved.start_weights(1)) == 2
+        assert self.trial(machines[1], history).stage is None
+
+    def test_the_storage_keeps_what_a_folder_keeps(self, machines, tmp_path):
+        trial = self.trial(machines[0], history_of([3, 1, 2], [4, 3]))
+        here = {path.relative_to(trial.path).as_posix() for path in trial.path.rglob("*") if path.is_file()}
+        assert self.stored(tmp_path) == here
+        assert here >= {"progress.json", "weights/epoch-0002.safetensors", "stage-1/checkpoint-5/model.safetensors"}
+
+    def test_the_storage_holds_against_what_a_machine_had_before(self, machines):
+        history = history_of([3, 1, 2])
+        self.trial(machines[0], history[:1])
+        self.trial(machines[1], history[:2])
+        assert self.trial(machines[0]).history == history[:2]
+        shutil.rmtree(machines[0].local.parent / "storage")
+        assert self.trial(machines[0]).history == []
+
+    def test_an_epoch_that_the_storage_does_not_take_has_not_happened(self, tmp_path, s3, request):
+        remote = Remote(s3.uri(f"bucket/{request.node.name}"), retry_seconds=0)
+        history = history_of([3, 2])
+        trial = self.trial(Mirror(remote, tmp_path / "first"), history[:1], checkpoints=False)
+        s3.failure = BUSY
+        with pytest.raises(StorageError, match="cannot be reached"):
+            trial.commit(history[1], FakeModel(2))
+        s3.failure = None
+        resumed = self.trial(Mirror(remote, tmp_path / "second"))
+        assert resumed.history == history[:1] and number_in(resumed.best_weights) == 1
+
+    def test_progress_is_stored_after_what_it_names_and_before_what_it_no_longer_names_goes(
+        self, machines, monkeypatch, tmp_path
+    ):
+        push, states = Mirror.push, []
+
+        def watched(mirror, path):
+            before = self.stored(tmp_path)
+            push(mirror, path)
+            if path.name == "progress.json":
+                states.append({name for name in before if "/" in name})
+
+        monkeypatch.setattr(Mirror, "push", watched)
+        self.trial(machines[0], history_of([3, 2]), checkpoints=False)
+        assert states == [
+            {"weights/epoch-0001.safetensors"},
+            {"weights/epoch-0001.safetensors", "weights/epoch-0002.safetensors"},
+        ]
+        assert "weights/epoch-0001.safetensors" not in self.stored(tmp_path)
+
+    def test_a_stage_that_was_taken_over_is_stored(self, machines, tmp_path):
+        rows = history_of([3, 1, 2])
+        other = committed(tmp_path / "other", rows)
+        assert TrialFolder(machines[0].local / "0007", RECIPE, machines[0]).adopt(rows, other.best_weights)
+        assert number_in(self.trial(machines[1]).start_weights(1)) == 2
+
+    def test_what_is_dropped_goes_from_the_storage_too(self, machines, tmp_path):
+        trial = self.trial(machines[0], history_of([3, 2, 1], [2, 2]))
+        shutil.rmtree(trial.path)  # as on the driver's machine, which has trained nothing
+        drop_checkpoints(trial.path, machines[0])
+        assert self.stored(tmp_path) == {
+            *("recipe.yaml", "progress.json"),
+            *("weights/epoch-0003.safetensors", "weights/epoch-0004.safetensors"),
+        }
+        drop_weights(trial.path, machines[0])
+        assert self.stored(tmp_path) == {"recipe.yaml", "progress.json"}

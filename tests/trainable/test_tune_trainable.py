@@ -3,8 +3,10 @@ import logging
 import pytest
 
 import trainable.tune_trainable
+from tests.s3 import BUSY
 from trainable.economy import Economy
 from trainable.recipe import Recipe, Stage
+from trainable.remote import Remote
 from trainable.trial_folder import TrialFolder
 from trainable.tune_trainable import tune_trainable
 
@@ -15,7 +17,7 @@ RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_r
 def run(monkeypatch, tmp_path, pair_data, checkpoint):
     """Runs trial 7 and returns what Ray Tune was told."""
 
-    def start(failure=None, checkpoint=checkpoint, stop_after=None):
+    def start(failure=None, checkpoint=checkpoint, stop_after=None, remote=None):
         reports = []
 
         def report(metrics):
@@ -25,7 +27,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
 
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
-        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, economy=Economy())
+        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, economy=Economy(), run=remote)
         return reports
 
     return start
@@ -69,3 +71,35 @@ def test_a_failing_trial_is_reported_and_keeps_its_traceback(run, tmp_path):
     assert report["trial"] == 7
     error = (tmp_path / "0007" / "error.txt").read_text()
     assert "Traceback" in error and "ModelError" in error
+
+
+@pytest.fixture
+def remote(s3, request, monkeypatch, tmp_path):
+    """A run in a storage, to which this machine has never been."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Remote(s3.uri(f"bucket/{request.node.name}"), retry_seconds=0)
+
+
+def left_here(tmp_path):
+    return [path for path in (tmp_path / "cache").glob("*/runs/**/*") if path.is_file()]
+
+
+def test_a_trial_of_a_run_in_a_storage_leaves_everything_there_and_nothing_here(run, remote, tmp_path):
+    with pytest.raises(SystemExit):
+        run(stop_after=1, remote=remote)
+    assert not left_here(tmp_path) and not (tmp_path / "0007").exists()
+    assert [report["epoch"] for report in run(remote=remote)] == [1, 2]
+    assert remote.names("trials/0007") == ["progress.json", "recipe.yaml", "weights"]
+    assert not left_here(tmp_path)
+
+
+def test_the_traceback_of_a_failing_trial_is_in_the_storage(run, remote, tmp_path):
+    (report,) = run(checkpoint=tmp_path / "nowhere", remote=remote)
+    assert report["failure"].startswith("ModelError: ")
+    assert b"ModelError" in remote.read("trials/0007/error.txt")
+
+
+def test_a_storage_that_cannot_be_reached_is_no_failure_of_the_trial(run, remote, s3):
+    s3.failure = BUSY
+    (report,) = run(remote=remote)
+    assert "failure" not in report and "cannot be reached" in report["pause"]

@@ -96,7 +96,9 @@ def read_pairs(
     if faults or (pair_faults and not skip_bad):
         raise DataError([*faults, *pair_faults])
     train, val = (tuple(check.pair for check in side if check.pair) for side in sides.values())
-    return PairData(str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults), skip_bad)
+    return PairData(
+        str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults), skip_bad
+    )
 
 
 def pictures_digest(before: Path, after: Path) -> str:
