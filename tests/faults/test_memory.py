@@ -25,10 +25,10 @@ def memory_for(monkeypatch):
     """Leaves memory for so many pictures a batch in the stages that train the backbone."""
     compute_loss = StageTrainer.compute_loss
 
-    def limit(pictures, error=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")):
+    def limit(pictures):
         def short(trainer, model, inputs, *args, **kwargs):
             if "backbone" in trainer.stage.trainable and len(inputs["labels"]) > pictures:
-                raise error
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return compute_loss(trainer, model, inputs, *args, **kwargs)
 
         monkeypatch.setattr(StageTrainer, "compute_loss", short)

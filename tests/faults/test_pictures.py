@@ -8,7 +8,7 @@ from PIL import Image
 
 from trainable.data.difference import PictureError
 from trainable.data.pairs import read_pairs
-from trainable.economy import Economy
+from trainable.economy import NO_CACHE, Economy
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.staged_trainer import train_recipe
 
@@ -42,8 +42,8 @@ def data(data_folder, tmp_path):
 def train(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def train(pairs, name="trial", economy=Economy(), report=lambda row: None):
-        return train_recipe(RECIPE, pairs, checkpoint, tmp_path / name, report, economy=economy)
+    def train(pairs, name="trial", economy=NO_CACHE):
+        return train_recipe(RECIPE, pairs, checkpoint, tmp_path / name, lambda row: None, economy=economy)
 
     return train
 
@@ -64,7 +64,7 @@ def test_the_trial_fails_with_the_files_name(train, data, side, go_bad):
 
 @WAYS_TO_GO_BAD
 @pytest.mark.parametrize("side", ["train", "val"])
-@pytest.mark.parametrize("economy", [Economy(), Economy(10**9)], ids=["without a cache", "with a cache"])
+@pytest.mark.parametrize("economy", [NO_CACHE, Economy(10**9)], ids=["without a cache", "with a cache"])
 def test_with_skip_bad_another_pair_stands_in_and_the_file_is_named(train, data, side, go_bad, economy, caplog):
     pairs = read_pairs(data, skip_bad=True)
     path = getattr(pairs, side)[1].after

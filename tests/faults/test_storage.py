@@ -20,7 +20,8 @@ def small_disk(tmp_path):
     """A folder on a disk of 48 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True, check=False)
+    command = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder]
+    mount = subprocess.run(command, capture_output=True, check=False)
     if mount.returncode:
         pytest.skip("mounting a small disk needs the right to")
     yield folder

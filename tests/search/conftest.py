@@ -1,12 +1,7 @@
-"""Whole searches by their command, and searches as Ray drives them with one worker, their trials made up."""
+"""Searches as Ray drives them with one worker, their trials made up."""
 
 import hashlib
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +11,11 @@ import optuna
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from results.journal import Journal, read_journal
+from results.journal import Journal
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from spaces.registry import Space, load_space
-
-ROOT = Path(__file__).parents[2]
-PATIENCE = 300
-"""Seconds after which a search that hangs fails its test."""
 
 Losses = Callable[[dict[str, Any], int], float | str]
 """From a recipe and an epoch to its loss, or to a text: why the trial fails there."""
@@ -54,6 +45,7 @@ class FakeSearch:
         max_epochs: int = 8,
         sampler: str = "tpe",
         budget: Budget | None = None,
+        forced: bool = False,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.losses = losses
@@ -65,6 +57,7 @@ class FakeSearch:
             self.journal,
             sampler,
             self.scheduler.replay,
+            forced,
         )
         self.searcher = StudySearcher(self.study, self.scheduler, folder / "trials")
         self._started = 0
@@ -136,77 +129,3 @@ def search(tmp_path: Path) -> Callable[..., FakeSearch]:
 def row() -> Callable[..., dict[str, Any]]:
     """`made_up_row`."""
     return made_up_row
-
-
-class Search:
-    """`python search/run.py` in a session of its own, so that all its processes can be told from others."""
-
-    def __init__(self, *arguments: Any, cache: Path):
-        environment = os.environ | {"COLUMNS": "250", "XDG_CACHE_HOME": str(cache)}
-        self.process = subprocess.Popen(
-            [sys.executable, "search/run.py", *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait(self) -> tuple[int, str]:
-        """Exit code and all that was printed."""
-        output, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, output
-
-    def wait_for_events(self, journal: Path, count: int) -> None:
-        """Returns once the journal has so many events."""
-        deadline = time.monotonic() + PATIENCE
-        while not journal.exists() or len(read_journal(journal)) < count:
-            assert self.process.poll() is None, f"ended before event {count}:\n{self.wait()[1]}"
-            assert time.monotonic() < deadline, f"no event {count} in {PATIENCE} s"
-            time.sleep(0.02)
-
-    def others(self) -> list[int]:
-        """Ids of the living processes of the session, the driver left out."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(session) == self.process.pid != int(stat.parent.name) and state != "Z":
-                found.append(int(stat.parent.name))
-        return found
-
-    def assert_all_gone(self) -> None:
-        """Ray's processes end by themselves, soon after the driver has."""
-        deadline = time.monotonic() + 60
-        while others := self.others():
-            assert time.monotonic() < deadline, f"still there: {others}"
-            time.sleep(0.1)
-
-    def clean_up(self) -> None:
-        """Ends what a failed test has left."""
-        for process in [self.process.pid, *self.others()]:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.process.wait()
-
-
-Start = Callable[..., Search]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts a search; whatever is left of it in the end is ended."""
-    cache, started = tmp_path_factory.mktemp("cache"), []
-
-    def start(*arguments: Any) -> Search:
-        started.append(Search(*arguments, cache=cache))
-        return started[-1]
-
-    yield start
-    for search in started:
-        search.clean_up()

@@ -134,14 +134,6 @@ def test_a_run_that_is_being_written_is_not_resumed(searched, run):
     assert "all checks are passed" in call("--resume", run).output
 
 
-def test_changed_data_are_refused_on_resuming_unless_forced(searched, run, data_folder, tmp_path):
-    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
-    searched(data=data)
-    (data / "labels" / "t1.txt").write_text("0 0.5 0.5 0.1 0.1")
-    assert_refused(call("--resume", run), "what it was started with has changed", "  data: was ", "--force")
-    assert "all checks are passed" in call("--resume", run, "--force").output
-
-
 def test_torch_and_ray_are_not_imported_before_the_data_are_checked(tmp_path):
     program = (
         "import sys; from search.run import app\n"

@@ -1,60 +1,16 @@
-"""Whole searches through the command line: complete, repeated, killed, interrupted, extended, failing."""
+"""Whole searches through the command line: complete, extended, out of time, without a success."""
 
 import json
-import os
 import re
 import shutil
-import signal
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
 
 from results.journal import read_journal
 from results.table import tables_agree
-
-TRIALS, MAX_EPOCHS = 5, 6
-STATES = {"COMPLETED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def flags(storage: Path, data_folder: Path, checkpoint: Path) -> tuple[Any, ...]:
-    """Of the search that all tests are about, but its name."""
-    return (
-        *("--data", data_folder, "--model", checkpoint, "--storage", storage, "--trials", TRIALS),
-        *("--max-epochs", MAX_EPOCHS, "--max-concurrent", 1, "--seed", 3),
-    )
-
-
-@pytest.fixture(scope="module")
-def complete(start: Callable[..., Any], storage: Path, flags: tuple[Any, ...]) -> tuple[Path, str]:
-    """The run folder and the output of a search that nothing disturbed."""
-    search = start(*flags, "--name", "complete")
-    code, output = search.wait()
-    assert code == 0, output
-    search.assert_all_gone()
-    return storage / "complete", output
-
-
-def table_of(run: Path) -> pd.DataFrame:
-    return pd.read_parquet(run / "results.parquet")
-
-
-def assert_each_event_once(run: Path) -> None:
-    events = read_journal(run / "journal.jsonl")
-    kinds = Counter((event["event"], event["trial"], event.get("metrics", {}).get("epoch")) for event in events)
-    assert set(kinds.values()) == {1}
-    assert sum(kind == "ended" for kind, _, _ in kinds) == len({event["trial"] for event in events})
+from tests.whole_search import MAX_EPOCHS, TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of
 
 
 def test_every_file_of_the_run_folder_is_there(complete):
@@ -94,17 +50,8 @@ def test_the_reference_comes_first_and_is_not_pruned(complete):
     assert re.search(r"^ *0 \(reference\) +completed", output, re.MULTILINE)
 
 
-def test_the_study_on_disk_has_the_states_of_the_table(complete):
-    run, _ = complete
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'optuna.db'}")
-    states = {trial.user_attrs["trial"]: trial.state for trial in study.trials}
-    table = table_of(run)
-    assert states == {number: STATES[status] for number, status in enumerate(table["status"])}
-    values = {trial.user_attrs["trial"]: trial.value for trial in study.trials if trial.state == TrialState.COMPLETE}
-    completed = table[table["status"] == "COMPLETED"]
-    assert values == {
-        int(trial): loss for trial, loss in zip(completed["trial_id"], completed["val_loss"], strict=True)
-    }
+def test_the_study_on_disk_is_that_of_the_table(complete):
+    assert_study_is_that_of_the_table(complete[0])
 
 
 def test_the_best_model_loads_with_plain_transformers_and_gives_the_best_loss_exactly(complete, pair_data):
@@ -174,41 +121,6 @@ def test_the_output_ends_with_the_table_both_recipes_and_the_paths(complete):
     assert "Warning" not in output and "Traceback" not in output
 
 
-def test_of_two_searches_of_one_name_the_one_that_is_let_in_gives_the_same_table(complete, start, storage, flags):
-    twins = [start(*flags, "--name", "twin").wait for _ in range(2)]
-    (code, output), (refused_code, refusal) = sorted(wait() for wait in twins)
-    assert (code, refused_code) == (0, 2), output + refusal
-    assert refusal.startswith(f"--name twin: {storage / 'twin'} is taken; choose another name, or go on with --resume ")
-    assert tables_agree(table_of(complete[0]), table_of(storage / "twin")) == []
-    assert_each_event_once(storage / "twin")
-
-
-def test_a_search_killed_moved_and_interrupted_ends_as_the_undisturbed_one(complete, start, storage, flags):
-    killed = start(*flags, "--name", "broken")
-    killed.wait_for_events(storage / "broken" / "journal.jsonl", 4)
-    os.killpg(killed.process.pid, signal.SIGKILL)
-    assert killed.wait()[0] == -signal.SIGKILL
-    killed.assert_all_gone()
-    before = len(read_journal(storage / "broken" / "journal.jsonl"))
-    run = (storage / "broken").rename(storage / "moved")
-
-    interrupted = start("--resume", run)
-    interrupted.wait_for_events(run / "journal.jsonl", max(MAX_EPOCHS + 5, before + 1))
-    os.kill(interrupted.process.pid, signal.SIGINT)
-    code, output = interrupted.wait()
-    assert code == 130, output
-    assert output.splitlines()[-1] == f"python search/run.py --resume {run}"
-    interrupted.assert_all_gone()
-    assert "RUNNING" in table_of(run)["status"].tolist() or len(table_of(run)) < TRIALS
-
-    code, output = start("--resume", run).wait()
-    assert code == 0, output
-    assert tables_agree(table_of(complete[0]), table_of(run)) == []
-    assert_each_event_once(run)
-    metrics = [json.loads((folder / "best" / "metrics.json").read_text()) for folder in (complete[0], run)]
-    assert metrics[0]["val_loss"] == metrics[1]["val_loss"]
-
-
 def test_a_finished_search_is_extended_without_running_anything_again(complete, start, storage):
     run = Path(shutil.copytree(complete[0], storage / "extended"))
     before, old = (run / "journal.jsonl").read_bytes(), table_of(run)
@@ -235,40 +147,6 @@ def test_a_time_budget_that_is_over_leaves_results_and_the_command_that_goes_on(
     )
     assert (run / "best" / "metrics.json").exists() and len(table_of(run)) == TRIALS
     search.assert_all_gone()
-
-
-FAILING = """
-import dataclasses
-import optuna
-from trainable.recipe import Recipe, Stage
-
-def sometimes(trial, max_epochs):
-    \"\"\"Raises for trial 1, overflows in trial 2, and is no recipe in trial 3.\"\"\"
-    recipe = Recipe((Stage("heads", ("box_head", "class_head"), 3, trial.suggest_float("rate", 1e-5, 1e-3)),))
-    if isinstance(trial.study.sampler, optuna.samplers.RandomSampler):  # only tried
-        return recipe
-    if trial.number == 1:
-        raise ValueError("no rate below this one")
-    if trial.number == 2:
-        return dataclasses.replace(recipe, weight_decay=1e300)
-    return None if trial.number == 3 else recipe
-"""
-
-
-def test_a_failed_trial_is_a_row_with_its_error_and_the_search_goes_on(start, storage, flags, tmp_path):
-    (tmp_path / "mine.py").write_text(FAILING)
-    code, output = start(*flags, "--name", "failing", "--space", f"{tmp_path / 'mine.py'}:sometimes").wait()
-    assert code == 0, output
-    table = table_of(storage / "failing")
-    assert table["status"].tolist()[1:4] == ["FAILED"] * 3 and "FAILED" not in table["status"].tolist()[::4]
-    assert table["error"][1].endswith("raised ValueError: no rate below this one")
-    assert table["error"][2].startswith("FloatingPointError: stage 'heads', update 1 of 3, learning rate ")
-    assert "sometimes raised" in table["error"][3]
-    assert "3 trial(s) failed; the table's column `error` says why" in output
-    assert "FloatingPointError" in (storage / "failing" / "trials" / "0002" / "error.txt").read_text()
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{storage / 'failing' / 'optuna.db'}")
-    states = {trial.user_attrs["trial"]: trial.state for trial in study.trials}
-    assert [states[number] for number in (1, 2, 3)] == [TrialState.FAIL] * 3
 
 
 VANISHING = """

@@ -7,7 +7,9 @@ from optuna.trial import TrialState
 
 from search.searcher import DEATHS, StudySearcher
 from spaces.registry import Space
+from trainable.mirror import Mirror
 from trainable.recipe import Recipe, Stage
+from trainable.remote import Remote
 
 
 def event_kinds(search) -> list[tuple[int, str]]:
@@ -92,12 +94,45 @@ def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
     assert started.searcher.suggest("next")["number"] == 1
 
 
+def test_a_new_evaluation_makes_up_for_the_deaths_before_it(search):
+    started = search()
+    for epochs in (0, 0, 1, 1, 2, 2, 3):
+        started.run_trial(epochs)
+        assert [record.status for record in started.study.records.values()] == ["RUNNING"]
+    started.run_trial()
+    assert started.study.records[0].status == "COMPLETED"
+    epochs = [event["metrics"]["epoch"] for event in started.journal.events if event["event"] == "reported"]
+    assert epochs == list(range(1, 9))
+
+
+def test_a_trial_whose_process_died_is_said_and_is_the_next_to_run(search):
+    said = []
+    started = search()
+    started.searcher.say = said.append
+    first, second = started.start_trial(), started.start_trial()
+    started.searcher.on_trial_complete(second.trial_id, error=True)
+    started.searcher.on_trial_complete(first.trial_id, error=True)
+    assert said[0] == "trial 1: its process died after epoch 0; it goes on from there"
+    assert [started.searcher.suggest(f"again-{number}")["number"] for number in range(3)] == [0, 1, 2]
+
+
+def test_no_more_trials_are_handed_out_than_were_asked_for(search):
+    started = search()
+    started.searcher.trials = 2
+    trials = [started.start_trial(), started.start_trial()]
+    assert started.searcher.suggest("third") is None, "one of the two may die and come again"
+    started.searcher.on_trial_complete(trials[1].trial_id, error=True)
+    assert started.searcher.suggest("again")["number"] == 1
+    assert started.searcher.suggest("third") is None
+    started.searcher.alive = False
+    assert started.searcher.suggest("third") == StudySearcher.FINISHED
+
+
 def test_a_trial_that_never_reported_does_no_harm(search):
     started = search()
     started.searcher.on_trial_complete(started.start_trial().trial_id)
-    started.searcher.on_trial_complete(started.start_trial().trial_id, error=True)
     started.searcher.on_trial_complete(started.start_trial().trial_id, {})
-    assert [record.status for record in started.study.records.values()] == ["RUNNING"] * 3
+    assert started.study.records[0].status == "RUNNING"
 
 
 def test_unfinished_trials_come_first_and_new_ones_after(search):
@@ -137,6 +172,21 @@ def test_the_weights_of_the_best_trials_alone_are_kept(search):
     assert [folders[record.number].exists() for record in ranked] == [True, True, False, False, False]
 
 
+def test_what_is_dropped_goes_from_a_remote_storage_too(search, tmp_path):
+    started = search()
+    started.searcher.keep = 2
+    started.searcher.mirror = Mirror(Remote((tmp_path / "storage").as_uri()), tmp_path)
+    stored = [tmp_path / "storage" / "trials" / f"{number:04d}" for number in range(5)]
+    for folder in stored:
+        for name in ("progress.json", "weights/epoch-0001.safetensors", "stage-0/checkpoint-1/model.safetensors"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("")
+    started.run(5)
+    ranked = sorted(started.study.finished, key=lambda record: record.best["val_loss"])
+    left = [{path.name for path in stored[record.number].iterdir()} for record in ranked]
+    assert left == [{"progress.json", "weights"}] * 2 + [{"progress.json"}] * 3
+
+
 def test_what_a_trial_has_to_say_reaches_the_user(search, row):
     said = []
     started = search()
@@ -154,7 +204,7 @@ def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_fa
     started.searcher.on_trial_complete(trial.trial_id, {"pause": "s3://bucket/runs: cannot be reached"})
     assert started.searcher.pause == "s3://bucket/runs: cannot be reached"
     assert started.study.records[0].status == "RUNNING"
-    assert started.searcher.suggest("next") is None, "nothing is begun while the search pauses"
+    assert started.searcher.suggest("next") == StudySearcher.FINISHED, "nothing is begun while the search pauses"
     assert started.searcher.deaths == {}
 
 

@@ -159,6 +159,23 @@ def test_a_changed_space_is_refused_with_what_was_drawn_and_what_would_be(search
     assert "journal.jsonl: trial 0 " in str(caught.value) and "space staged" in str(caught.value)
 
 
+def test_a_changed_space_that_is_forced_keeps_the_trials_and_draws_on(search):
+    begun = search("learning_rate").run(3)
+    begun.run_trial(epochs=1)
+    begun.journal.close()
+    forced = search("staged", forced=True)
+    assert known(forced) == known(begun)
+    assert [frozen.state for frozen in forced.study.optuna.trials[:3]] == [
+        frozen.state for frozen in begun.study.optuna.trials[:3]
+    ]
+    forced.run(8)
+    drawn = [record.recipe["stages"] for record in forced.study.records.values()]
+    assert all(drawn.count(stages) == 1 for stages in drawn), "no recipe is drawn a second time"
+    assert {trial.state.is_finished() for trial in forced.study.optuna.trials} == {True}
+    forced.journal.close()
+    assert known(search("staged", forced=True)) == known(forced)
+
+
 def tuple_space(trial, max_epochs):
     parts = trial.suggest_categorical("parts", [("class_head",), ("box_head", "class_head")])
     return Recipe((Stage("heads", tuple(parts), 2, 1e-4), Stage("all", ("decoder",), max_epochs - 2, 1e-4)))

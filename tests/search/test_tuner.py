@@ -17,14 +17,20 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
     """Runs rounds, each of which is a call of `fit` with the searcher in Ray's place; gives the study."""
     started = search()
 
-    def run(fit: Callable[[Any], None], time_left: Callable[[], float | None] = lambda: None) -> Any:
+    def run(
+        fit: Callable[[Any], None], time_left: Callable[[], float | None] = lambda: None, storage: str | None = None
+    ) -> Any:
         def tuner(options: Options, resources: Resources, searcher: Any, *_: Any) -> Any:
             started.searcher = searcher
             return SimpleNamespace(fit=lambda: fit(started))
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
-        options = Options("flat", None, "embedded", 2, 8, 2, str(tmp_path.parent), tmp_path.name, cache_size=0)
-        run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left=time_left)
+        options = Options(
+            "flat", None, "embedded", 2, 8, 2, storage or str(tmp_path.parent), tmp_path.name, cache_size=0
+        )
+        run_trials(
+            options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left=time_left
+        )
         return started.study
 
     return run
@@ -48,6 +54,21 @@ def test_an_epoch_finished_while_the_time_ran_out_is_taken_in(rounds, row, tmp_p
     study = rounds(fit, lambda: next(times))
     assert study.records[0].best["epoch"] == 2 and study.records[0].status == "RUNNING"
     assert [event["event"] for event in study.journal.events] == ["asked", "reported", "reported"]
+
+
+def test_an_epoch_that_a_worker_elsewhere_finished_is_taken_in_from_the_storage(rounds, row, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    storage = (tmp_path / "storage").as_uri()
+
+    def fit(started):
+        started.start_trial()
+        folder = tmp_path / "storage" / tmp_path.name / "trials" / "0000"
+        folder.mkdir(parents=True)
+        (folder / "progress.json").write_text(json.dumps({"history": [row(1, 3.0)], "checkpoint": None}))
+
+    times = iter([10.0, -1.0])
+    study = rounds(fit, lambda: next(times), storage)
+    assert [event["event"] for event in study.journal.events] == ["asked", "reported"]
 
 
 def test_a_search_that_gets_nowhere_gives_up(rounds):

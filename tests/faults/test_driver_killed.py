@@ -1,0 +1,72 @@
+"""The driver gets SIGKILL: `--resume` ends as the search that nothing disturbed, also where files were damaged."""
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from results.journal import read_journal
+from tests.whole_search import Search, assert_same_search, table_of
+
+SEED = 11
+
+
+def kill_driver(search: Search) -> None:
+    """Ends the driver alone; what it started finds out by itself."""
+    os.kill(search.process.pid, signal.SIGKILL)
+    assert search.process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
+def test_killed_at_random_moments_a_resumed_search_ends_as_the_unbroken_one(unbroken, start, flags, storage, kills):
+    whole = unbroken()
+    run = storage / f"driver-killed-{kills}"
+    journal = run / "journal.jsonl"
+    moments = random.Random(SEED)
+    counts = sorted(moments.sample(range(len(read_journal(whole / "journal.jsonl")) - 1), kills))
+    search = start(*flags, "--name", run.name)
+    for count in counts:
+        search.wait_for_events(journal, count)
+        search.sleep(moments.uniform(0, 0.3))
+        kill_driver(search)
+        # At once: what is left of the killed search is still ending.
+        search = start("--resume", run)
+    code, output = search.wait()
+    assert code == 0, output
+    assert_same_search(whole, run)
+    search.assert_all_gone()
+
+
+def checkpoints_of_unfinished(run: Path) -> list[Path]:
+    """The checkpoints that trials would go on from if the search were broken off now."""
+    events = read_journal(run / "journal.jsonl") if (run / "journal.jsonl").exists() else []
+    ended = {event["trial"] for event in events if event["event"] == "ended"}
+    found = []
+    for progress in (run / "trials").glob("*/progress.json"):
+        checkpoint = json.loads(progress.read_text())["checkpoint"]
+        if checkpoint and int(progress.parent.name) not in ended:
+            found.append(progress.parent / checkpoint["path"])
+    return found
+
+
+def test_a_damaged_checkpoint_and_cache_are_noticed_said_and_made_up_for(unbroken, start, flags, storage, tmp_path):
+    whole = unbroken()
+    run = storage / "damaged"
+    search = start(*flags, "--name", run.name, "--checkpoint-every", "0s", cache=tmp_path)
+    search.wait_for(lambda: checkpoints_of_unfinished(run), "checkpoint")
+    search.kill()
+    (checkpoint,) = checkpoints_of_unfinished(run)
+    (checkpoint / "model.safetensors").write_bytes(b"damaged")
+    (records,) = tmp_path.glob("moved-object-search/differences/*.records")
+    with records.open("r+b") as file:
+        file.write(b"damaged")
+
+    code, output = start("--resume", run, cache=tmp_path).wait()
+    assert code == 0, output
+    assert f"{checkpoint} is damaged; its stage is trained again" in output
+    assert f"{records} is damaged at " in output and "which is made anew" in output
+    assert_same_search(whole, run)
+    assert table_of(run)["status"].tolist() == table_of(whole)["status"].tolist()

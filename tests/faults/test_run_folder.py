@@ -1,0 +1,102 @@
+"""A run folder that two searches want, that a dashboard reads, and whose data, model, space or code have changed."""
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import search.cluster
+import search.run_folder
+from results.journal import Journal, read_journal
+from search.run import app
+from search.study import Budget, SearchStudy
+from spaces.registry import load_space
+from tests.whole_search import TRIALS, assert_each_event_once, assert_same_search, assert_study_is_that_of_the_table
+
+READY = "all checks are passed"
+
+
+def test_of_two_searches_of_one_name_at_once_the_second_is_refused(unbroken, start, flags, storage):
+    run = storage / "twin"
+    twins = [start(*flags, "--name", run.name).wait for _ in range(2)]
+    (code, output), (refused_code, refusal) = sorted(wait() for wait in twins)
+    assert (code, refused_code) == (0, 2), output + refusal
+    assert refusal.startswith(f"--name twin: {run} is taken; choose another name, or go on with --resume ")
+    assert_same_search(unbroken(), run)
+
+
+def test_a_dashboard_that_reads_the_study_costs_no_trial(unbroken, start, storage):
+    run = Path(shutil.copytree(unbroken(), storage / "read"))
+    journal = run / "journal.jsonl"
+    with contextlib.closing(sqlite3.connect(run / "optuna.db")) as dashboard:
+        dashboard.execute("BEGIN")
+        assert len(dashboard.execute("SELECT * FROM trials").fetchall()) == TRIALS
+        extended = start("--resume", run, "--trials", TRIALS + 2)
+        extended.wait_for(lambda: TRIALS + 1 in {event["trial"] for event in read_journal(journal)}, "second trial")
+        assert len(dashboard.execute("SELECT * FROM trials").fetchall()) == TRIALS
+    code, output = extended.wait()
+    assert code == 0, output
+    assert "optuna.db" not in output and "Traceback" not in output
+    assert_each_event_once(run)
+    assert_study_is_that_of_the_table(run)
+
+
+SPACE = """
+from trainable.recipe import Recipe, Stage
+
+def mine(trial, max_epochs):
+    return Recipe((Stage("heads", ("box_head",), max_epochs, trial.suggest_float("rate", {low}, 1e-3)),))
+"""
+
+
+@pytest.fixture
+def changed(tmp_path: Path, data_folder: Path, checkpoint: Path) -> dict[str, Path]:
+    """Copies of what a search is given, to be changed: `data`, `model` and the file of the `space`."""
+    space = tmp_path / "mine.py"
+    space.write_text(SPACE.format(low="1e-5"))
+    copies = {"data": data_folder, "model": checkpoint}
+    return {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in copies.items()} | {"space": space}
+
+
+@pytest.fixture
+def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Resumes a search of two trials, up to where Ray would start."""
+
+    def no_ray(options: Any) -> None:
+        raise search.cluster.ClusterError(READY)
+
+    def call(*arguments: Any) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    space = f"{changed['space']}:mine"
+    given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)
+    assert READY in call(*given, "--storage", tmp_path, "--name", "run").output
+    with contextlib.closing(Journal(tmp_path / "run" / "journal.jsonl")) as journal:
+        study = SearchStudy(load_space(space), Budget(max_epochs=6, grace=2, pictures=8, seed=0), journal)
+        for number in range(2):
+            study.ask()
+            study.end(number, "FAILED", "made up")
+    return lambda *arguments: call("--resume", tmp_path / "run", *arguments)
+
+
+def test_what_has_changed_is_refused_with_the_difference_unless_forced(resumed, changed, monkeypatch):
+    assert READY in resumed().output
+    (changed["data"] / "labels" / "t1.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (changed["model"] / "config.json").write_text((changed["model"] / "config.json").read_text() + " ")
+    changed["space"].write_text(SPACE.format(low="1e-4"))
+    monkeypatch.setattr(search.run_folder, "code_version", lambda: "0123456789abcdef")
+    refused = resumed()
+    assert refused.exit_code == 2
+    assert "cannot be resumed, since what it was started with has changed:" in refused.output
+    lines = {line.split(":")[0].strip(): line for line in refused.output.splitlines() if ": was " in line}
+    assert sorted(lines) == ["code", "data", "model", "space"]
+    assert lines["code"].endswith("is 0123456789abcdef")
+    assert READY not in refused.output and "--force goes on all the same" in refused.output
+    assert READY in resumed("--force").output
+    assert READY in resumed().output, "a forced run is resumed without force from then on"
