@@ -112,21 +112,22 @@ class Journal:
         A report is not waited for there: one that is lost comes again, since its trial keeps it too.
 
         Raises:
-            OSError: it could not be written; the journal on the disk is as it was before.
-            StorageError: the storage cannot be reached, or could not be for an earlier report; none is taken any more.
+            OSError: it could not be written; the journal is as it was before.
+            StorageError: the storage cannot be used or reached, or could not be for an earlier report. The event may
+                have come there all the same, as in a crash; none is taken any more.
         """
         line, before = _line(event), os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(self._file.fileno())
+            if self._objects:
+                self._objects.append(event, wait=event["event"] != "reported")
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(before)
             raise
         self.events.append(event)
-        if self._objects:
-            self._objects.append(event, wait=event["event"] != "reported")
 
     def close(self) -> None:
         """Lets another process write."""

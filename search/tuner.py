@@ -90,8 +90,8 @@ def run_trials(
 
 def _economy(options: Options, resources: Resources) -> Economy:
     run = options.run.resolve()
-    # What bits depend on beside the recipe: how many threads add up a sum, on what, and from what was kept or not.
-    context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}, layers: {options.cache_layers}"
+    # What bits depend on beside the recipe: how many threads add up a sum, and on what.
+    context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}"
     return Economy(
         cache_bytes=options.cache_bytes,
         pictures=options.cache_pictures,

@@ -81,6 +81,13 @@ class Search:
         assert self.wait()[0] == -signal.SIGKILL
         self.assert_all_gone()
 
+    def kill_trial(self) -> int:
+        """SIGKILL to the process that runs a trial, once there is one; returns its id when it has ended."""
+        (process, *_) = self.wait_for(self.trials, "a trial")
+        os.kill(process, signal.SIGKILL)
+        self.wait_for(lambda: process not in self.others(), "end of the killed process")
+        return process
+
     def trials(self) -> list[int]:
         """Ids of the processes that run a trial at this moment."""
         return [process for process in self.others() if _command_of(process).startswith(TRIAL)]

@@ -8,11 +8,7 @@ from trainable.shared_stages import SharedStages
 
 @dataclass(frozen=True)
 class Economy:
-    """Every saving can be switched off alone, and none is needed for a trial to be right.
-
-    With `frozen_layers` the losses move by rounding (at most 1e-5 in the stage that trains from them); all others leave
-    every bit as it is.
-    """
+    """Every saving can be switched off alone, and leaves every bit of a trial as it is."""
 
     cache_bytes: int = 0
     """Most bytes that this node may keep of pictures and layer outputs together; 0 keeps none of either."""

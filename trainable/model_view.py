@@ -5,7 +5,7 @@ decoder, its states [k, queries, d_model]: those of each layer where the model h
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,23 @@ def model_behind(model: DetrForObjectDetection, parts: Sequence[str], dtype: tor
     if "encoder" in parts:
         stubs |= {"input_projection": nn.Identity(), "encoder": _KeptEncoder()}
     return _with(model, {"model": _with(model.model, stubs)})
+
+
+def fed_by(behind: DetrForObjectDetection, values_of: Callable[..., dict[str, Tensor]]) -> DetrForObjectDetection:
+    """A view that takes pictures, has `values_of` make of them what `behind` takes, and goes on as that does.
+
+    Args:
+        behind: from `model_behind`.
+        values_of: from `pixel_values` [n, 3, height, width] and `pixel_mask` to the batch that `behind.model` takes.
+    """
+    goes_on = behind.model
+
+    def forward(pixel_values: Tensor, pixel_mask: Tensor) -> DetrModelOutput:
+        return goes_on(**values_of(pixel_values, pixel_mask))
+
+    fed = _with(goes_on, {})
+    fed.forward = forward
+    return _with(behind, {"model": fed})
 
 
 def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tensor, mask: Tensor) -> Tensor:

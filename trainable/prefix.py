@@ -25,14 +25,14 @@ from trainable.data.records import RecordStore, open_records
 from trainable.data.store import pixels_key, refuse_changed
 from trainable.evaluation import autocast
 from trainable.model import PART_MODULES, part_of
-from trainable.model_view import kept_values, model_behind
+from trainable.model_view import fed_by, kept_values, model_behind
 from trainable.recipe import PARTS
 
 if TYPE_CHECKING:
     from trainable.stage_trainer import TrialData
 
-VERSION = 1
-"""Goes up whenever what is kept of a picture changes, or is laid out in another way."""
+VERSION = 2
+"""Goes up whenever what is kept of a picture changes, to the last bit, or is laid out in another way."""
 
 _CACHEABLE = PARTS[:3]
 _NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
@@ -57,34 +57,36 @@ def start_behind(
         trainable: parts that the stage trains.
         data: pictures, in `MovedObjectDataset`.
         dtype: of the forward pass.
-        cache_bytes: most bytes of all stores of the cache together, see `open_records`; 0 turns this off.
+        cache_bytes: most bytes of all stores of the cache together, see `open_records`; 0 keeps nothing.
         cache: folder to keep the outputs in; the user's cache folder by default.
 
     Returns:
-        `model` and `data` themselves where the first part trains, or the outputs cannot be kept, which is then logged.
+        `model` and `data` themselves where the first part trains. Where the outputs are not kept, or cannot be, which
+        is then logged, a view that computes them from `data`'s batches each time, in the same way and to the same bits.
 
     Raises:
         PictureError, ValueError: a picture cannot be read, or is not the one that was checked.
     """
     parts = frozen_prefix(trainable)
-    if not parts or not cache_bytes:
+    if not parts:
         return model, data
     train, val = data.train, data.val
     assert isinstance(train, MovedObjectDataset) and isinstance(val, MovedObjectDataset)
     prefix = FrozenPrefix(model, parts, (train, val), data.collator, dtype)
+    begins_behind = model_behind(model, parts, prefix.values_dtype)
     # With one thread: autocast, gradients being off and the number of torch's threads are a thread's own affair.
-    records = open_records(
+    records = cache_bytes and open_records(
         "activations", prefix.key(), prefix.record_sizes(), prefix.record, cache_bytes, cache, threads=1
     )
-    if records is None:
-        return model, data
+    if not records:
+        return fed_by(begins_behind, prefix.batch), data
     behind = dataclasses.replace(
         data,
         train=ActivationDataset(train, prefix, records),
         val=ActivationDataset(val, prefix, records),
         collator=stack_activations,
     )
-    return model_behind(model, parts, prefix.values_dtype), behind
+    return begins_behind, behind
 
 
 def frozen_prefix(trainable: Sequence[str]) -> tuple[str, ...]:
@@ -171,6 +173,12 @@ class FrozenPrefix:
             refuse_changed(split.pairs[index])
         return _bytes(values) + _bytes(mask)
 
+    def batch(self, pixel_values: Tensor, pixel_mask: Tensor) -> dict[str, Tensor]:
+        """Of a batch of pictures, what `stack_activations` makes of their records."""
+        pictures = zip(pixel_values.split(1), pixel_mask.split(1), strict=True)
+        outputs = [self._outputs({"pixel_values": picture, "pixel_mask": mask}) for picture, mask in pictures]
+        return _stacked([values.contiguous() for values, _ in outputs], [mask for _, mask in outputs])
+
     def outputs(self, record: bytes) -> tuple[Tensor, Tensor]:
         """Values and mask of a `record`."""
         raw = torch.frombuffer(bytearray(record), dtype=torch.uint8)
@@ -222,11 +230,12 @@ def stack_activations(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values are float32, which holds those of any precision exactly: DETR's position embeddings take their precision
         from the input, which in the whole model is a float32 picture.
     """
-    return {
-        "pixel_values": torch.stack([item["pixel_values"] for item in items]).float(),
-        "pixel_mask": torch.stack([item["pixel_mask"] for item in items]).long(),
-        "labels": [item["labels"] for item in items],
-    }
+    values, masks = ([item[name] for item in items] for name in ("pixel_values", "pixel_mask"))
+    return {**_stacked(values, masks), "labels": [item["labels"] for item in items]}
+
+
+def _stacked(values: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {"pixel_values": torch.stack(list(values)).float(), "pixel_mask": torch.stack(list(masks)).long()}
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -153,7 +153,7 @@ def _train_stage(
         if not data.skip_bad:
             raise
         _log.warning("layer outputs are not cached: %s", error)
-        behind, inputs = model, data
+        behind, inputs = start_behind(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
     workers = workers if inputs is data else 0
     callback = _EpochCallback(trial, stage, model, report, economy)

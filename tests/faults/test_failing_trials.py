@@ -1,4 +1,4 @@
-"""A loss that is not finite, and a space that gives no recipe: the trial fails alone, and is never the best."""
+"""A process that dies again and again, a loss that is not finite, a space without a recipe: the trial fails alone."""
 
 import math
 
@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from results.journal import read_journal
+from search.searcher import DEATHS
 from tests.whole_search import assert_study_is_that_of_the_table, table_of
 from trainable.recipe import Recipe
 
@@ -33,10 +35,13 @@ def sometimes(trial, max_epochs):
 
 @pytest.fixture(scope="module")
 def failing(start, storage, flags, tmp_path_factory):
-    """The run folder and the output of a search of six trials, of which four fail."""
+    """The run folder and the output of a search of six trials, of which five fail."""
     space = tmp_path_factory.mktemp("space") / "mine.py"
     space.write_text(SPACE)
-    code, output = start(*flags, "--name", "failing", "--trials", 6, "--space", f"{space}:sometimes").wait()
+    search = start(*flags, "--name", "failing", "--trials", 6, "--space", f"{space}:sometimes")
+    for _ in range(DEATHS):
+        search.kill_trial()
+    code, output = search.wait()
     assert code == 0, output
     return storage / "failing", output
 
@@ -44,11 +49,19 @@ def failing(start, storage, flags, tmp_path_factory):
 def test_a_failed_trial_is_a_row_with_its_error_and_the_search_goes_on(failing):
     run, output = failing
     table = table_of(run)
-    assert (table["status"] == "FAILED").tolist() == [False, True, True, True, True, False]
+    assert (table["status"] == "FAILED").tolist() == [True] * 5 + [False]
     assert table["error"][1].endswith("raised ValueError: no rate below this one")
     assert "sometimes raised" in table["error"][4]
-    assert "4 trial(s) failed; the table's column `error` says why" in output
+    assert "5 trial(s) failed; the table's column `error` says why" in output
     assert_study_is_that_of_the_table(run)
+
+
+def test_three_deaths_without_a_new_evaluation_in_between_fail_a_trial(failing):
+    run, output = failing
+    assert "trial 0: its process died after epoch 0; it goes on from there" in output
+    assert table_of(run)["error"][0] == "its process died 3 times without a new evaluation in between"
+    events = [(event["event"], event["trial"]) for event in read_journal(run / "journal.jsonl")]
+    assert events[:3] == [("asked", 0), ("ended", 0), ("asked", 1)]
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_there_and_says_stage_update_and_rate(failing):
@@ -70,15 +83,12 @@ def test_a_failed_trial_is_not_the_best_however_low_its_loss_was(failing):
     run, _ = failing
     table = table_of(run)
     assert table["val_loss"].idxmin() == 2
-    sound = table[table["status"] != "FAILED"]
-    best = sound.loc[sound["val_loss"].idxmin(), "trial_id"]
-    assert Recipe.from_yaml(run / "best" / "recipe.yaml") == Recipe.from_yaml(run / "trials" / best / "recipe.yaml")
+    assert Recipe.from_yaml(run / "best" / "recipe.yaml") == Recipe.from_yaml(run / "trials" / "0005" / "recipe.yaml")
 
 
 def test_the_sampler_is_told_of_the_failure(failing):
     run, _ = failing
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'optuna.db'}")
     trials = {trial.user_attrs["trial"]: trial for trial in study.trials}
-    assert [trials[number].state for number in (1, 2, 3, 4)] == [TrialState.FAIL] * 4
+    assert [trials[number].state for number in range(5)] == [TrialState.FAIL] * 5
     assert list(trials[2].intermediate_values) == [1, 2, 3] and trials[2].value is None
-    assert study.best_trial.user_attrs["trial"] in (0, 5)

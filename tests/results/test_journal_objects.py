@@ -163,5 +163,5 @@ class TestJournalOfARun:
         assert time.monotonic() - started < 0.5
         with pytest.raises(StorageError, match="cannot be reached"):
             journal.append(ENDED)
+        assert journal.events == read_journal(tmp_path / "journal.jsonl") == [ASKED, event(1)]
         journal.close()
-        assert read_journal(tmp_path / "journal.jsonl") == [ASKED, event(1), ENDED]

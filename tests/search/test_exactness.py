@@ -16,10 +16,6 @@ def begun_alike(trial, max_epochs):
     heads = Stage("heads", PARTS[3:], trial.suggest_categorical("heads", [1, 2]), 3e-3)
     return Recipe((heads, Stage(rung, RUNGS[rung], max_epochs - 2, 1e-3)), accumulation_steps=2)
 """
-ROUNDING = 1e-5
-"""How far the losses of a stage may move that trains from cached layer outputs."""
-AFTERWARDS = 1e-3
-"""How far those of the stages after it may have moved at the end of these short recipes."""
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +51,10 @@ def history_of(folder):
     return pd.read_parquet(folder / "history.parquet").drop(columns=[*IGNORED, "reported"], errors="ignore")
 
 
-def test_warm_workers_cached_pictures_and_shared_stages_leave_every_bit(plain, run):
-    saving = run("saving", "--no-cache-layers")
+def test_everything_done_once_leaves_every_bit(plain, run):
+    saving = run("saving")
     assert tables_agree(table_of(plain), table_of(saving)) == []
     pd.testing.assert_frame_equal(history_of(plain), history_of(saving), check_exact=True)
     table = table_of(saving)
     assert table_of(plain)["pid"].nunique() == len(table) and table["pid"].nunique() == 1, "one process was reused"
     assert table["reused_epochs"].sum() > 0 and table_of(plain)["reused_epochs"].sum() == 0
-
-
-def test_cached_layers_move_the_losses_by_no_more_than_rounding(plain, run):
-    everything_on = run("everything-on")
-    before, after = history_of(plain), history_of(everything_on)
-    pd.testing.assert_frame_equal(before[["epoch", "stage", "final"]], after[["epoch", "stage", "final"]])
-    losses = ["train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou"]
-    moved = ((after[losses] - before[losses]) / before[losses]).abs().max(axis=1)
-    assert moved[before["stage"] == 0].max() <= ROUNDING
-    assert moved.max() <= AFTERWARDS
-    assert table_of(everything_on)["status"].tolist() == table_of(plain)["status"].tolist()

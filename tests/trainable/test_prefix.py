@@ -278,16 +278,27 @@ class TestTheStore:
 
 
 class TestWithoutAStore:
-    def test_no_room_is_said_once_and_changes_nothing(self, make_model, data, cache, caplog):
-        model = make_model()
-        found = start_behind(model, ("class_head",), data, torch.float32, 1000, cache)
-        assert found[0] is model and found[1] is data
+    def test_no_room_is_said_once_and_the_pictures_are_taken(self, make_model, data, cache, caplog):
+        _, inputs = start_behind(make_model(), ("class_head",), data, torch.float32, 1000, cache)
+        assert inputs is data
         (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert line.message.startswith("activations are not cached, every trial makes its own: they take")
 
-    @pytest.mark.parametrize(("trainable", "room"), [(("backbone", "class_head"), PLENTY), (("class_head",), 0)])
-    def test_a_backbone_that_trains_and_no_cache_change_nothing(self, make_model, data, cache, caplog, trainable, room):
+    def test_where_the_backbone_trains_nothing_changes(self, make_model, data, cache, caplog):
         model = make_model()
-        found = start_behind(model, trainable, data, torch.float32, room, cache)
+        found = start_behind(model, ("backbone", "class_head"), data, torch.float32, PLENTY, cache)
         assert found[0] is model and found[1] is data
         assert not caplog.text and not cache.exists()
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @every_level
+    def test_what_is_computed_each_time_is_what_would_be_kept(self, make_model, data, cache, trainable, dtype):
+        model = make_model(auxiliary_loss=True).eval()
+        fed, pictures = start_behind(model, trainable, data, dtype, 0, cache)
+        kept, inputs = start_behind(model, trainable, data, dtype, PLENTY, cache)
+        expected, found = (
+            outputs_and_loss(view, source.collator([source.train[index] for index in range(4)]), dtype)
+            for view, source in ((kept, inputs), (fed, pictures))
+        )
+        assert all(map(torch.equal, found, expected))
+        assert dict(fed.named_parameters()).keys() == dict(kept.named_parameters()).keys()
