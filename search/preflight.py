@@ -89,7 +89,12 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
         raise ClusterError("no node can train:\n" + "\n".join(f"  {line}" for line in lines))
     for line in lines:
         say(f"{line}; it is left out")
-    _occupants.extend(_occupy(node) for node in nodes if node["NodeID"] in bad)
+    occupants = [_occupy(node) for node in nodes if node["NodeID"] in bad]
+    _occupants.extend(occupants)
+    # Before the first trial can be put there.
+    if occupants:
+        ready = [occupant.__ray_ready__.remote() for occupant in occupants]
+        ray.wait(ready, num_returns=len(ready), timeout=SECONDS)
 
 
 def inspect(task: Task) -> list[str]:

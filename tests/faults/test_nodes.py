@@ -16,6 +16,8 @@ MAX_EPOCHS = 5
 @pytest.fixture
 def cluster(monkeypatch):
     """A head that trains nothing and two nodes."""
+    # A trial without a GPU has hidden them all from its process, which may have been this one.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     started.add_node(num_cpus=1)
     started.add_node(num_cpus=1)
