@@ -1,5 +1,6 @@
 """TensorBoard's view of the best model: its precision/recall curves, and the pictures of what it saw and missed."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import SCORE_THRESHOLDS
+
+QUALITY = 90
+"""JPEG's."""
 
 
 def write_best_events(folder: Path, best: Path, epoch: int) -> None:
@@ -43,8 +47,10 @@ def write_best_events(folder: Path, best: Path, epoch: int) -> None:
 
 
 def _picture(tag: str, path: Path) -> Summary:
-    """A PNG file as it is; `SummaryWriter.add_image` would encode it once more, which takes as long as drawing it."""
+    """A small copy: TensorBoard adds up checksums in Python, a second for the PNG files of a dozen sheets."""
+    buffer = io.BytesIO()
     with Image.open(path) as sheet:
+        sheet.save(buffer, "JPEG", quality=QUALITY)
         width, height = sheet.size
-    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
+    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
     return Summary(value=[Summary.Value(tag=tag, image=picture)])

@@ -1,8 +1,9 @@
 """Ray itself: starting or joining it, and what of it a trial gets."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,6 +32,19 @@ class Resources:
     """Trials that fit now, or that were asked for."""
     limit: int | None = None
     """Trials at a time at most; None where as many run as the cluster has room for, as it grows and shrinks."""
+
+
+@contextlib.contextmanager
+def connected(options: Options) -> Iterator[Resources]:
+    """Ray, as long as this lasts.
+
+    Raises:
+        ClusterError: there is no such cluster, or not one trial fits this machine.
+    """
+    try:
+        yield connect(options)
+    finally:
+        ray.shutdown()
 
 
 def connect(options: Options) -> Resources:

@@ -3,8 +3,8 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from results.journal import Journal, JournalError
-from search.inputs import InputError, Inputs, checked_inputs
+from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
 from search.owner import OwnerError
@@ -55,18 +55,21 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     try:
         with run_folder(options, resumed) as still_ours:
             inputs = checked_inputs(options, console)
-            identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
-            if not resumed:
-                create_run(options, identity)
-                started = True
-            elif force:
-                options = dataclasses.replace(options, forced=True)
-            else:
-                check_identity(options, identity)
-            with closing(open_journal(options)) as journal:
-                if resumed:
-                    update_run(options, identity)
-                return _search(options, inputs, journal, still_ours, console)
+            # Ray first: while its processes start, the checkpoint is checked.
+            with _ray(options, console) as resources:
+                check_checkpoint(inputs)
+                identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
+                if not resumed:
+                    create_run(options, identity)
+                    started = True
+                elif force:
+                    options = dataclasses.replace(options, forced=True)
+                else:
+                    check_identity(options, identity)
+                with closing(open_journal(options)) as journal:
+                    if resumed:
+                        update_run(options, identity)
+                    return _search(options, inputs, resources, journal, still_ours, console)
     except DataError as error:
         errors.print(str(error), markup=False)
         if Path(options.data or "").exists():  # A mistyped path is no reason to make a folder.
@@ -86,12 +89,28 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     return BAD_INPUT
 
 
-def _search(
-    options: Options, inputs: Inputs, journal: Journal, still_ours: Callable[[], None], console: Console
-) -> int:
-    import ray
+@contextmanager
+def _ray(options: Options, console: Console) -> Iterator["Resources"]:
+    from search.cluster import ClusterError, connected
 
-    from search.cluster import ClusterError, connect
+    with ExitStack() as stack:
+        try:
+            with console.status("starting Ray"):
+                resources = stack.enter_context(connected(options))
+        except ClusterError as error:
+            raise InputError(str(error)) from None
+        yield resources
+
+
+def _search(
+    options: Options,
+    inputs: Inputs,
+    resources: "Resources",
+    journal: Journal,
+    still_ours: Callable[[], None],
+    console: Console,
+) -> int:
+    from search.cluster import ClusterError
     from search.finish import write_results, write_tables_of
     from search.monitor import Monitor
     from search.preflight import preflight
@@ -103,12 +122,9 @@ def _search(
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     try:
-        with console.status("starting Ray"):
-            resources = connect(options)
         with console.status("asking the nodes whether they can train"):
             preflight(options, resources, inputs.pairs, partial(console.print, style="yellow", markup=False))
     except ClusterError as error:
-        ray.shutdown()
         raise InputError(str(error)) from None
     interrupts = Interrupts(resume_command(options))
     interrupts.listen()
@@ -133,7 +149,7 @@ def _search(
             f"interrupted after {len(study.finished)} of {options.trials} trials; all of it is kept. Go on with:",
             highlight=False,
         )
-        console.print(resume_command(options), soft_wrap=True, highlight=False)
+        console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return INTERRUPTED
     except (SearchPausedError, OwnerError, OSError) as fault:
         console.print(
@@ -144,10 +160,8 @@ def _search(
             highlight=False,
             soft_wrap=True,
         )
-        console.print(resume_command(options), soft_wrap=True, highlight=False)
+        console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return PAUSED
-    finally:
-        ray.shutdown()
 
 
 def _print_header(options: Options, inputs: Inputs, resources: "Resources", finished: int, console: Console) -> None:

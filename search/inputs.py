@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from search.options import Options
 from search.run_folder import publish
@@ -27,7 +28,7 @@ class Inputs:
     """All its pairs are evaluated once, with the best model."""
     space: Space
     checkpoint: str
-    """Folder or hub name of the DETR that every trial starts from."""
+    """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
 
 
 def checked_inputs(options: Options, console: Console) -> Inputs:
@@ -36,13 +37,13 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     Raises:
         DataError: the data set or the test set has faults.
         SpaceError: the space cannot be loaded, or gives no recipes.
-        InputError: the test set does not go with the data, or the checkpoint cannot be used.
+        InputError: the test set does not go with the data.
     """
     space = load_space(options.space)
     check_space(space, options.max_epochs)
     pairs = _checked_data(options, console)
     test = _checked_test(options, pairs, console)
-    return Inputs(pairs, test, space, _checked_checkpoint(options, pairs))
+    return Inputs(pairs, test, space, checkpoint_of(options.model))
 
 
 def _checked_data(options: Options, console: Console) -> PairData:
@@ -52,7 +53,7 @@ def _checked_data(options: Options, console: Console) -> PairData:
             location = sample_data_set(Path(options.storage) if options.address else None)
     else:
         location = Path(options.data)
-    with console.status(f"checking {location}"):
+    with console.status(escape(f"checking {location}")):
         pairs = read_pairs(location, skip_bad=options.skip_bad, subset=options.subset, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
     return pairs
@@ -62,7 +63,7 @@ def _checked_test(options: Options, pairs: PairData, console: Console) -> PairDa
     """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
     if options.test is None:
         return None
-    with console.status(f"checking {options.test}"):
+    with console.status(escape(f"checking {options.test}")):
         test = read_pairs(Path(options.test), skip_bad=options.skip_bad, subset=options.subset)
     if test.names != pairs.names:
         raise InputError(
@@ -86,21 +87,23 @@ def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, 
         publish(options, report)
         files = len({fault.file for fault in pairs.left_out})
         said = f"{flag}: {files} faulty file(s) left out, see {options.shown(report)}"
-        console.print(said, style="yellow", soft_wrap=True)
+        console.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def _checked_checkpoint(options: Options, pairs: PairData) -> str:
-    """The checkpoint, loaded once so that what is wrong with it is said now."""
+def check_checkpoint(inputs: Inputs) -> None:
+    """Loads the checkpoint once, so that what is wrong with it is said now.
+
+    Raises:
+        InputError: the checkpoint cannot be used.
+    """
     import transformers
 
     from trainable.model import ModelError, load_model, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    checkpoint = checkpoint_of(options.model)
     try:
-        load_processor(checkpoint)
-        load_model(checkpoint, pairs.names)
+        load_processor(inputs.checkpoint)
+        load_model(inputs.checkpoint, inputs.pairs.names)
     except ModelError as error:
         raise InputError(str(error)) from None
-    return checkpoint

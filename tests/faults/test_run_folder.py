@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import search.cluster
+import search.preflight
 import search.run_folder
 from results.journal import Journal, read_journal
 from search.run import app
@@ -65,15 +66,16 @@ def changed(tmp_path: Path, data_folder: Path, checkpoint: Path) -> dict[str, Pa
 
 @pytest.fixture
 def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Resumes a search of two trials, up to where Ray would start."""
+    """Resumes a search of two trials, without Ray, up to where trials would start."""
 
-    def no_ray(options: Any) -> None:
+    def stop(*arguments: Any) -> None:
         raise search.cluster.ClusterError(READY)
 
     def call(*arguments: Any) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
-    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.preflight, "preflight", stop)
     space = f"{changed['space']}:mine"
     given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)
     assert READY in call(*given, "--storage", tmp_path, "--name", "run").output

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import search.cluster
+import search.preflight
 from results.journal import Journal
 from search.run import app
 from spaces.registry import spaces
@@ -22,16 +23,17 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Path, run: Path):
-    """Runs the command line with good flags and those given; Ray cannot be reached."""
+    """Runs the command line with good flags and those given, without Ray, up to where trials would start."""
 
-    def no_ray(options: Any) -> None:
+    def stop(*arguments: Any) -> None:
         raise search.cluster.ClusterError("all checks are passed")
 
     def searched(*arguments: Any, data: Path = data_folder, model: Any = checkpoint) -> Result:
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.preflight, "preflight", stop)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
 
@@ -53,6 +55,15 @@ def test_good_input_passes_all_checks(searched, run):
     assert (run / "search.yaml").exists()
 
 
+def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
+    def no_ray(options: Any) -> None:
+        raise search.cluster.ClusterError("Ray at auto cannot be used")
+
+    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    assert_refused(searched("--address", "auto"), "Ray at auto cannot be used")
+    assert not run.exists()
+
+
 def test_faulty_data_are_refused_with_every_fault_and_a_report(searched, run, data_folder, tmp_path):
     data = Path(shutil.copytree(data_folder, tmp_path / "data"))
     (data / "labels" / "t0.txt").write_text("0 0.5 0.5 0.1\n0 nan 0.5 0.1 0.1")
@@ -69,6 +80,18 @@ def test_faulty_pairs_are_left_out_where_asked_and_reported_all_the_same(searche
     (data / "after" / "v1.png").unlink()
     assert "all checks are passed" in searched("--skip-bad", data=data).output
     assert "missing after" in (run / "data_report.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["[red]x", "[/red]x"])
+def test_paths_with_square_brackets_are_printed_as_they_are(searched, data_folder, tmp_path, name):
+    data = Path(shutil.copytree(data_folder, tmp_path / name / "data"))
+    (data / "after" / "v1.png").unlink()
+    result = searched("--skip-bad", "--storage", tmp_path / name, "--name", "[bold]one", data=data)
+    assert f"left out, see {tmp_path}/{name}/[bold]one/data_report.csv" in result.output
+    assert "all checks are passed" in result.output
+    absent = tmp_path / name / "nothing"
+    assert_refused(searched("--space", f"{absent}.py:mine"), f"{absent}.py")
+    assert_refused(call("--resume", absent), f"--resume {absent}: ")
 
 
 @pytest.mark.parametrize(
