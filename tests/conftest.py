@@ -137,8 +137,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Start]":
 
     cache, started = tmp_path_factory.mktemp("cache"), []
 
-    def start(*arguments: Any, cache: Path = cache) -> "Search":
-        started.append(Search(*arguments, cache=cache))
+    def start(*arguments: Any, cache: Path = cache, **more: Any) -> "Search":
+        started.append(Search(*arguments, cache=cache, **more))
         return started[-1]
 
     yield start

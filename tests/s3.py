@@ -58,13 +58,19 @@ class S3Server:
 
     def make_bucket(self, name: str) -> None:
         """A bucket without objects."""
-        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self._port}", region_name="us-east-1")
-        client.create_bucket(Bucket=name)
+        self._client().create_bucket(Bucket=name)
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """An object under a name that pyarrow would change."""
+        self._client().put_object(Bucket=bucket, Key=key, Body=data)
 
     def uri(self, path: str) -> str:
         """The URI by which pyarrow and Ray find `bucket/path`."""
         endpoint = quote(f"http://127.0.0.1:{self._port}", safe="")
         return f"s3://{path}?endpoint_override={endpoint}&region=us-east-1"
+
+    def _client(self) -> Any:
+        return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self._port}", region_name="us-east-1")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")

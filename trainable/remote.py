@@ -18,7 +18,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import pyarrow
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 RETRY_SECONDS = 120.0
 """How long a storage that cannot be reached is tried again; what is tried last may end later."""
@@ -59,6 +59,17 @@ Result = TypeVar("Result")
 
 class StorageError(OSError):
     """A remote storage cannot be used, or could not be reached for long; the message names the file and the cause."""
+
+
+@dataclass(frozen=True, order=True)
+class StoredFile:
+    """A file as a storage lists it; another content has another size or time, at least a second apart."""
+
+    path: str
+    """Relative to the folder that was listed."""
+    bytes: int
+    written: int
+    """Seconds since the epoch by the storage's clock, rounded down."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +158,22 @@ class Remote:
 
     def files(self, path: str = "") -> list[str]:
         """Paths, relative to `path`, of all files below it, in order; `[""]` where it is a file itself."""
+        return [file.path for file in self.listing(path)]
 
-        def files(filesystem: FileSystem, folder: str) -> list[str]:
-            if filesystem.get_file_info(folder).type == FileType.File:
-                return [""]
+    def listing(self, path: str = "") -> list[StoredFile]:
+        """All files below `path`, in order; as `files` gives them, with size and time."""
+
+        def listing(filesystem: FileSystem, folder: str) -> list[StoredFile]:
+            info = filesystem.get_file_info(folder)
+            if info.type == FileType.File:
+                return [_stored("", info)]
             infos = filesystem.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
-            paths = [PurePosixPath(info.path) for info in infos if info.type == FileType.File]
-            return sorted(path.relative_to(folder).as_posix() for path in paths if path.suffix != _UNFINISHED)
+            files = [(PurePosixPath(info.path), info) for info in infos if info.type == FileType.File]
+            return sorted(
+                _stored(path.relative_to(folder).as_posix(), info) for path, info in files if path.suffix != _UNFINISHED
+            )
 
-        return self._retried(path, files)
+        return self._retried(path, listing)
 
     def written(self, path: str) -> float | None:
         """When a file was last written, seconds since the epoch by the storage's clock; None where it is not there."""
@@ -210,6 +228,10 @@ def without_secrets(text: str) -> str:
     text = re.sub(r"(?<=s3://)[^/?\s@]*@", "", text)
     text = re.sub(r"(://[^/?\s@:]*):[^/?\s@]*(?=@)", r"\1", text).replace("://@", "://")
     return re.sub(r"(?<=[?&])(?:client_secret|sig)=[^&\s'\"]*&?", "", text)
+
+
+def _stored(path: str, info: FileInfo) -> StoredFile:
+    return StoredFile(path, info.size, int(info.mtime.timestamp()) if info.mtime else 0)
 
 
 def _written_whole(filesystem: FileSystem, target: str, write: Callable[[FileSystem, str], None]) -> None:

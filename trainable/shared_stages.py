@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 import transformers
 
+from trainable.durable_file import link_or_copy, wait_for_disk
+from trainable.history import Row
 from trainable.mirror import Mirror
 from trainable.recipe import Recipe
-from trainable.trial_folder import Row, link_or_copy
 
 _STAGE = "stage.json"
 _WEIGHTS = "weights.safetensors"
@@ -54,8 +55,8 @@ class SharedStages:
     max_bytes: int
     """Of all weights together; beyond it, the least recently used stages are dropped."""
     mirror: Mirror | None = None
-    """Of the run, where that lies in a remote storage; `folder` is in it. A stage is fetched when it is looked for, and
-    goes from the storage when a machine that has it drops it."""
+    """Of the run, where that lies in a remote storage; `folder` is in it. A stage is fetched when it is looked for; the
+    storage keeps `max_bytes` as each machine does, and drops what was added first."""
 
     def in_run(self, mirror: Mirror) -> "SharedStages":
         """The same stages as a machine keeps and finds them that has this mirror of the run."""
@@ -106,26 +107,18 @@ class SharedStages:
                 # Whoever finds the first may read all of it.
                 for name in (_WEIGHTS, _STAGE):
                     stored.push(entry / name)
-            self._drop_oldest()
+            self._drop_oldest(entry)
         except OSError as error:
             _log.warning("a finished stage of trial %s is not shared: %s", trial, error)
 
-    def _drop_oldest(self) -> None:
-        """Drops the least recently used stages beyond `max_bytes`, and what killed processes have left."""
-        sizes: dict[Path, int] = {}
-        used: dict[Path, float] = {}
-        for path in self.folder.iterdir():
-            # Another process may drop it meanwhile.
-            with contextlib.suppress(FileNotFoundError):
-                if path.suffix == _UNFINISHED:
-                    _remove_if_old(path)
-                    continue
-                used[path] = (path / _STAGE).stat().st_mtime_ns
-                sizes[path] = (path / _WEIGHTS).stat().st_size
-        taken = sum(sizes.values())
-        for entry in sorted(sizes, key=lambda entry: used[entry]):
-            if taken > self.max_bytes and self._drop(entry):
-                taken -= sizes[entry]
+    def _drop_oldest(self, added: Path) -> None:
+        """Drops the least recently used stages beyond `max_bytes`, here and in the storage; `added` goes last."""
+        for entry in _beyond(self.max_bytes, _kept_here(self.folder), added):
+            _remove(entry)
+        if stored := self._stored(self.folder):
+            # Of all machines, also of those that have vanished; whoever has a stage still holds it.
+            for entry in _beyond(self.max_bytes, _kept_there(self.folder, stored), added):
+                self._drop(entry)
 
     def _drop(self, entry: Path) -> bool:
         """Deletes an entry, also in the storage; False where another process was faster."""
@@ -143,9 +136,9 @@ class SharedStages:
             _put(scratch, entry)
         return entry.exists()
 
-    def _stored(self, entry: Path) -> Mirror | None:
-        """Where the storage has an entry; nobody waits for it when it cannot be reached."""
-        stored = self.mirror and self.mirror.at(entry)
+    def _stored(self, folder: Path) -> Mirror | None:
+        """Where the storage has an entry, or all of them; nobody waits for it when it cannot be reached."""
+        stored = self.mirror and self.mirror.at(folder)
         return stored and replace(stored, remote=replace(stored.remote, retry_seconds=0))
 
 
@@ -164,6 +157,36 @@ def stage_key(context: str, recipe: Recipe, stage: int) -> str:
         del depends_on["backbone_learning_rate_factor"]
     text = json.dumps([context, torch.__version__, transformers.__version__, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _kept_here(folder: Path) -> dict[Path, tuple[float, int]]:
+    """When each entry was last used and the bytes of its weights; drops what killed processes have left."""
+    kept = {}
+    for entry in folder.iterdir():
+        # Another process may drop it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if entry.suffix == _UNFINISHED:
+                _remove_if_old(entry)
+            else:
+                kept[entry] = (entry / _STAGE).stat().st_mtime, (entry / _WEIGHTS).stat().st_size
+    return kept
+
+
+def _kept_there(folder: Path, stored: Mirror) -> dict[Path, tuple[float, int]]:
+    """When each entry of the storage was added and the bytes of its weights."""
+    weights = [file for file in stored.remote.listing() if file.path.endswith("/" + _WEIGHTS)]
+    return {folder / file.path.partition("/")[0]: (file.written, file.bytes) for file in weights}
+
+
+def _beyond(max_bytes: int, kept: dict[Path, tuple[float, int]], last: Path) -> list[Path]:
+    """The first entries by time that must go for the others to fit; `last` is the last one whatever its time."""
+    taken, beyond = sum(size for _, size in kept.values()), []
+    for entry in sorted(kept, key=lambda entry: (entry == last, kept[entry][0])):
+        if taken <= max_bytes:
+            break
+        beyond.append(entry)
+        taken -= kept[entry][1]
+    return beyond
 
 
 def _read(entry: Path) -> SharedStage | None:
@@ -190,7 +213,7 @@ def _write(entry: Path, rows: Sequence[Row], weights: Path, trial: str) -> None:
         checksum = _checksum(scratch / _WEIGHTS, trial, rows)
         (scratch / _STAGE).write_text(json.dumps({"trial": trial, "rows": list(rows), "checksum": checksum}))
         for path in (scratch / _WEIGHTS, scratch / _STAGE, scratch):
-            _sync(path)
+            wait_for_disk(path)
         _put(scratch, entry)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -212,13 +235,6 @@ def _checksum(weights: Path, trial: str, rows: Sequence[Row]) -> str:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps([trial, list(rows)]).encode())
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file or folder is on the disk: what a power cut empties must not have its name yet."""
-    file = os.open(path, os.O_RDONLY)
-    os.fsync(file)
-    os.close(file)
 
 
 def _remove(entry: Path) -> bool:

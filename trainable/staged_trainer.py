@@ -23,12 +23,13 @@ from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore, open_store
 from trainable.economy import NO_CACHE, Economy
 from trainable.exhaustion import is_out_of_memory
+from trainable.history import Row, best_row, stage_is_over
 from trainable.mirror import Mirror
 from trainable.model import load_processor
 from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.stage_trainer import StageTrainer, TrialData, torch_dtype
-from trainable.trial_folder import Row, TrialFolder, best_row, stage_is_over
+from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def train_recipe(
     processor = load_processor(checkpoint)
     data = TrialData.of(pairs, processor, _differences(pairs, processor, economy))
     try:
-        while (stage := trial.stage) is not None:
+        while (stage := trial.next_stage()) is not None:
             if taken_over := _take_over(trial, stage, economy):
                 for row in taken_over:
                     report(row)

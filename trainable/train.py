@@ -12,8 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
-from trainable.data.pairs import PairData, read_pairs
+from trainable.data.pairs import PairData
+from trainable.data.source import read_source
 from trainable.recipe import Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
@@ -24,28 +27,26 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(help=__doc__)
 def main(
     recipe: Annotated[Path, typer.Option(help="Recipe file, such as a run's best/recipe.yaml")],
-    data: Annotated[Path | None, typer.Option(help="Folder or data.yaml", show_default="the sample")] = None,
+    data: Data = None,
     model: Annotated[str, typer.Option(help="Checkpoint folder or hub name to start from")] = EMBEDDED,
     out: Annotated[Path, typer.Option(help="The trial's folder; one that holds progress is gone on with")] = Path(
         "trained"
     ),
-    cpus: Annotated[
-        int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")
-    ] = 1,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
-    subset: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")] = None,
+    cpus: Threads = 1,
+    skip_bad: SkipBad = False,
+    subset: Subset = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
     cache_size: Annotated[
         float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for pictures made ready once; 0 is off")
     ] = 10,
 ) -> None:
-    console = Console()
+    console = Console(markup=False)
     try:
         asked = Recipe.from_yaml(recipe)
         location = data or sample_data_set()
-        pairs = read_pairs(location, skip_bad=skip_bad, subset=subset, group_by=group_by)
-    except (RecipeError, DataError) as error:
-        _stop(error)
+        pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by)
+    except (RecipeError, DataError, OSError) as error:
+        stop(error)
     # A batch system's polite end is to us what Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
@@ -60,9 +61,9 @@ def _train(
     import transformers
 
     from trainable.economy import Economy
+    from trainable.history import best_row
     from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
-    from trainable.trial_folder import best_row
     from trainable.weights import trial_model
 
     torch.set_num_threads(cpus)
@@ -80,15 +81,17 @@ def _train(
         _check_same_inputs(out, pairs, checkpoint)
         workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
         trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, Economy(cache_bytes))
+        trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
+        processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:
-        _stop(error)
-    except FloatingPointError as error:
-        _stop(error, code=3)
+        stop(error)
+    except (FloatingPointError, PictureError) as error:
+        stop(error, code=3)
+    except OSError as error:
+        stop(f"{error}; once that is mended, the same command goes on with what is in {out}", code=4)
     except KeyboardInterrupt:
         console.print(f"interrupted; the same command goes on from the last epoch in {out}")
         raise typer.Exit(130) from None
-    trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
-    processor.save_pretrained(out / "model")
     best = best_row(trial.history)
     console.print(
         f"best val_loss {best['val_loss']:.4f}, F1 {best['f1']:.3f}, after epoch {best['epoch']}", highlight=False
@@ -102,7 +105,7 @@ def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
     Raises:
         RecipeError: `out` was begun with others.
     """
-    from trainable.trial_folder import write_atomically
+    from trainable.durable_file import write_atomically
 
     inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
     before = json.loads(kept.read_text()) if kept.exists() else inputs
@@ -111,11 +114,6 @@ def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
         raise RecipeError(faults, str(out))
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(kept, json.dumps(inputs))
-
-
-def _stop(error: Exception, code: int = 2) -> Any:
-    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

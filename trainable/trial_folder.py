@@ -12,29 +12,19 @@ starts again, on whatever machine, begins by fetching it.
 
 import json
 import logging
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import DetrForObjectDetection
 
+from trainable.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 from trainable.exhaustion import with_half_batch
+from trainable.history import Row, best_row, current_stage
 from trainable.mirror import Mirror
 from trainable.recipe import Recipe, RecipeError
-from trainable.weights import checksum, save_weights, trained_parts
-
-Row = dict[str, Any]
-"""One evaluation. At the end of an epoch it has `ROW_FIELDS`; one within an epoch lacks the last three."""
-
-ROW_FIELDS = (
-    *("epoch", "stage", "train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"),
-    *("precision", "recall", "f1", "seconds", "final", "within_epoch", "shared_from"),
-)
-"""`stage` counts from 0; `seconds` is what the trial has trained so far; `within_epoch` holds the evaluations of the
-recipe's finer interval; `shared_from` is the folder's name of the trial that trained the epoch, None for this one."""
+from trainable.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +41,7 @@ class Checkpoint:
 
     def is_sound(self, folder: Path) -> bool:
         """Whether its files in the trial's `folder` are those that were written."""
-        return all(_is_sound(folder / self.path / name, value) for name, value in self.checksums.items())
+        return all(is_sound(folder / self.path / name, value) for name, value in self.checksums.items())
 
 
 class TrialFolder:
@@ -86,12 +76,16 @@ class TrialFolder:
             self._read_progress()
         self._write_recipe()
 
-    @property
-    def stage(self) -> int | None:
-        """Index of the stage to train now, None when the trial is at its end."""
+    def next_stage(self) -> int | None:
+        """Index of the stage to train now, None when the trial is at its end.
+
+        That is an earlier one where the weights that a stage starts from turn out to be damaged.
+        """
         stage = current_stage(self.history, self.recipe)
         while stage and not self._has_weights(best_row(self.history, stage - 1)):
             stage -= 1
+            if self.checkpoint_of(stage):
+                self._checkpoint = None  # It may be of a later epoch than the weights.
         return stage
 
     @property
@@ -137,11 +131,11 @@ class TrialFolder:
         """
         if not self.known(row["epoch"]):
             self.history.append(row)
-        if self.weights_of(row) in self._kept() and not self._has_weights(row):
+        if self.weights_of(row) in self._kept(row["stage"]) and not self._has_weights(row):
             parts = trained_parts(self.recipe, row["stage"])
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
             self._push(self.weights_of(row))
-        self._write_progress()
+        self._write_progress(row["stage"])
 
     def adopt(self, rows: list[Row], weights: Path) -> bool:
         """Takes over a stage that another trial has finished, all of it at once.
@@ -162,7 +156,7 @@ class TrialFolder:
         self._weights[target.name] = checksum(target)
         self._push(target)
         self.history += rows
-        self._write_progress()
+        self._write_progress(rows[0]["stage"])
         return True
 
     def halve_batch(self) -> bool:
@@ -204,12 +198,12 @@ class TrialFolder:
             checkpoint = None
         self._checkpoint = checkpoint
 
-    def _write_progress(self) -> None:
+    def _write_progress(self, stage: int) -> None:
         outdated: list[Path] = []
         if self._pending and self._pending.done():
             self._checkpoint, self._pending = self._pending.result(), None
             outdated += set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}
-        kept = {path.name for path in self._kept()}
+        kept = {path.name for path in self._kept(stage)}
         outdated += (self.path / "weights" / name for name in self._weights if name not in kept)
         self._weights = {name: value for name, value in self._weights.items() if name in kept}
         checkpoint = asdict(self._checkpoint) if self._checkpoint else None
@@ -228,27 +222,29 @@ class TrialFolder:
             self._mirror.push(path)
 
     def _durable(self, path: Path, stage: int) -> Checkpoint:
-        """The checkpoint, once all of it is on the disk and not only in its cache: a power cut must not empty it."""
+        """The checkpoint, once all of it is on the disk and in the storage."""
         files = sorted(path.iterdir())
         for entry in (*files, path):
-            descriptor = os.open(entry, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            wait_for_disk(entry)
         self._push(path)
         return Checkpoint(str(path.relative_to(self.path)), stage, {file.name: checksum(file) for file in files})
 
-    def _kept(self) -> set[Path]:
-        """The best weights of all epochs, of the stage that was trained last, and what that one started from."""
-        stage = self.history[-1]["stage"]
-        rows = [best_row(self.history), *(best_row(self.history, s) for s in (stage, stage - 1) if s >= 0)]
+    def _kept(self, stage: int) -> set[Path]:
+        """The best weights of all epochs, of the stage that was just trained, and what that one started from.
+
+        The same of the history's last stage, where an earlier one is trained again.
+        """
+        ends = {stage, self.history[-1]["stage"]}
+        stages = {index for end in ends for index in (end - 1, end) if index >= 0}
+        rows = [best_row(self.history), *(best_row(self.history, index) for index in stages)]
         return {self.weights_of(row) for row in rows}
 
     def _has_weights(self, row: Row) -> bool:
         path = self.weights_of(row)
         if path.name not in self._weights:
             return False
-        if sound := _is_sound(path, self._weights[path.name]):
-            return sound
+        if is_sound(path, self._weights[path.name]):
+            return True
         _log.warning("%s is damaged or gone; its stage is trained again", path)
         del self._weights[path.name]
         return False
@@ -289,53 +285,3 @@ def _drop(path: Path, mirror: Mirror | None) -> None:
         path.unlink(missing_ok=True)
     if mirror:
         mirror.drop(path)
-
-
-def current_stage(history: list[Row], recipe: Recipe) -> int | None:
-    """Index of the stage that comes next after `history`, None when all are over."""
-    if not history:
-        return 0
-    stage = history[-1]["stage"]
-    if not stage_is_over(history, recipe, stage):
-        return stage
-    return stage + 1 if stage + 1 < len(recipe.stages) else None
-
-
-def stage_is_over(history: list[Row], recipe: Recipe, stage: int) -> bool:
-    """Whether `stage` has had all its epochs, or `patience` epochs without a lower `val_loss`."""
-    rows = [row for row in history if row["stage"] == stage]
-    if len(rows) >= recipe.stages[stage].epochs:
-        return True
-    return recipe.patience is not None and len(rows) - 1 - rows.index(best_row(rows)) >= recipe.patience
-
-
-def best_row(history: list[Row], stage: int | None = None) -> Row:
-    """The row of the lowest `val_loss`, the earliest of equals; of one stage where `stage` is given."""
-    rows = history if stage is None else [row for row in history if row["stage"] == stage]
-    return min(rows, key=lambda row: row["val_loss"])
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step, so that a reader or a crash sees the old text or the new, never half."""
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file's bytes where the filesystem can, else a copy."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _is_sound(path: Path, expected: int) -> bool:
-    try:
-        return checksum(path) == expected
-    except OSError:
-        return False

@@ -15,14 +15,16 @@ import transformers
 from ray import tune
 
 from trainable.data.pairs import PairData
+from trainable.data.source import on_this_machine
+from trainable.durable_file import write_atomically
 from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
+from trainable.history import Row
 from trainable.mirror import Mirror
 from trainable.recipe import Recipe
 from trainable.remote import Remote, StorageError
 from trainable.sample import checkpoint_of
 from trainable.staged_trainer import train_recipe
-from trainable.trial_folder import Row, write_atomically
 from trainable.working_folder import begin_work, working_mirror
 
 
@@ -98,6 +100,7 @@ def tune_trainable(
         folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
     workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
+        pairs = on_this_machine(pairs)
         train_recipe(
             Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, workers, economy, mirror
         )

@@ -6,15 +6,16 @@ been trained, that is half a megabyte in the place of 166.
 
 import copy
 import functools
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 from transformers import DetrForObjectDetection
 
-from trainable.model import load_model, part_of
+from trainable.durable_file import write_atomically
+from trainable.model import ModelError, load_model, part_of
 from trainable.recipe import Recipe
 
 
@@ -27,17 +28,12 @@ def save_weights(model: DetrForObjectDetection, parts: frozenset[str], path: Pat
     """Writes the parameters of `parts` to one safetensors file, which appears whole and is on the disk.
 
     Returns:
-        Its checksum, see `checksum`.
+        Its checksum, see `trainable.durable_file`.
     """
     tensors = {name: value.detach() for name, value in model.named_parameters() if part_of(name) in parts}
     data = safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()})
-    scratch = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    write_atomically(path, data)
     return zlib.crc32(data)
 
 
@@ -53,23 +49,18 @@ def trial_model(
         weights: file of `save_weights` to put on top.
 
     Raises:
-        ModelError: the checkpoint cannot be used.
-        safetensors.SafetensorError, OSError: `weights` cannot be read.
+        ModelError: the checkpoint cannot be used, or `weights` is damaged.
+        OSError: `weights` cannot be read.
     """
     model = copy.deepcopy(_base_model(str(checkpoint), tuple(names), seed))
     if weights is not None:
-        unknown = model.load_state_dict(safetensors.torch.load_file(weights), strict=False).unexpected_keys
+        try:
+            trained = safetensors.torch.load_file(weights)
+        except safetensors.SafetensorError as error:
+            raise ModelError(f"{weights} is damaged: {error}") from None
+        unknown = model.load_state_dict(trained, strict=False).unexpected_keys
         assert not unknown, f"{weights} has weights that the model lacks: {unknown[:3]}"
     return model
-
-
-def checksum(path: Path) -> int:
-    """CRC-32 of a file's bytes."""
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
 
 
 @functools.lru_cache(maxsize=1)

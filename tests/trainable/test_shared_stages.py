@@ -334,14 +334,15 @@ class TestInARemoteStorage:
         assert "is damaged and is removed" in caplog.text
         assert not self.stored(tmp_path) and not entries(machines[1])
 
-    def test_what_a_machine_drops_goes_from_the_storage(self, machines, weights: Path, tmp_path: Path):
-        small = dataclasses.replace(machines[0], max_bytes=weights.stat().st_size)
-        small.add(RECIPE, 0, ROWS, weights, "0003")
-        (stage,) = small.folder.glob("*/stage.json")
-        age(stage, 60)
-        small.add(RECIPE, 1, ROWS, weights, "0003")
-        assert machines[1].find(RECIPE, 0) is None
-        assert machines[1].find(RECIPE, 1)
+    def test_all_machines_together_keep_no_more_than_one_may(self, machines, weights: Path, tmp_path: Path):
+        first, second = (dataclasses.replace(store, max_bytes=2 * weights.stat().st_size) for store in machines)
+        for stage, store in enumerate((first, second, second)):
+            store.add(RECIPE, stage, ROWS, weights, "0003")
+            for path in self.stored(tmp_path):
+                age(path, time.time() - path.stat().st_mtime + 60)
+        assert len(self.stored(tmp_path)) == 2 * 2
+        assert machines[1].find(RECIPE, 0) is None, "the first machine may have vanished with it"
+        assert machines[0].find(RECIPE, 1) and machines[0].find(RECIPE, 2)
 
     def test_a_storage_that_cannot_be_reached_costs_a_line_and_no_trial(
         self, store: SharedStages, weights: Path, s3, tmp_path: Path, caplog

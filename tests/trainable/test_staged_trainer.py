@@ -9,12 +9,13 @@ from safetensors.torch import save
 import trainable.trial_folder
 from trainable.economy import Economy
 from trainable.evaluation import evaluate
+from trainable.history import ROW_FIELDS, best_row
 from trainable.model import load_model, load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.shared_stages import SharedStages
 from trainable.stage_trainer import StageTrainer, TrialData
 from trainable.staged_trainer import effective_recipe, train_recipe
-from trainable.trial_folder import ROW_FIELDS, TrialFolder, best_row
+from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model
 
 HEADS = ("box_head", "class_head")
@@ -412,11 +413,12 @@ class TestDamage:
         assert without_seconds(broken.history) == without_seconds(unbroken.history)
         assert best_weights(broken) == best_weights(unbroken)
 
-    def test_damaged_weights_of_the_stage_before_cost_that_stage_too(self, train, tmp_path, caplog):
+    @pytest.mark.parametrize("stage", [1, 2])
+    def test_damaged_weights_of_the_stage_before_cost_the_stages_up_to_it_too(self, train, tmp_path, caplog, stage):
         unbroken = train(EVENTFUL)
-        second = next(row["epoch"] for row in unbroken.history if row["stage"] == 1)
-        self.break_off(train, second)
-        (tmp_path / "broken" / "weights" / f"epoch-{second:04d}.safetensors").write_bytes(b"")
+        self.break_off(train, next(row["epoch"] for row in unbroken.history if row["stage"] == stage))
+        start = best_row(unbroken.history, 1)["epoch"]
+        (tmp_path / "broken" / "weights" / f"epoch-{start:04d}.safetensors").write_bytes(b"")
         broken = train(EVENTFUL, "broken")
         assert "is damaged or gone; its stage is trained again" in caplog.text
         assert without_seconds(broken.history) == without_seconds(unbroken.history)

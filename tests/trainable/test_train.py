@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,12 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from trainable.data.source import read_source
 from trainable.evaluation import evaluate
+from trainable.history import best_row
 from trainable.model import load_model, load_processor
 from trainable.recipe import Recipe, Stage
 from trainable.stage_trainer import StageTrainer, TrialData
 from trainable.train import app
-from trainable.trial_folder import TrialFolder, best_row
+from trainable.trial_folder import TrialFolder
 
 RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
 SCRIPT = Path(__file__).parents[2] / "trainable" / "train.py"
@@ -88,6 +91,28 @@ def test_wrong_input_is_named_and_nothing_is_started(run, tmp_path, changes, mes
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_goes_away_is_named_in_a_line(run, tmp_path, data_folder, monkeypatch):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+
+    def read_then_lose(*arguments, **more):
+        pairs = read_source(*arguments, **more)
+        pairs.train[0].before.unlink()
+        return pairs
+
+    monkeypatch.setattr("trainable.train.read_source", read_then_lose)
+    result = run(data=data)
+    assert result.exit_code == 3
+    assert str(data / "before") in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named_in_a_line(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run(out=tmp_path / "file" / "out")
+    assert result.exit_code == 4
+    assert f"once that is mended, the same command goes on with what is in {tmp_path}/file/out" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_folder_with_another_recipes_progress_is_refused(run, tmp_path):

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -12,15 +11,7 @@ from tests.s3 import BUSY
 from trainable.mirror import Mirror
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
 from trainable.remote import Remote, StorageError
-from trainable.trial_folder import (
-    TrialFolder,
-    best_row,
-    current_stage,
-    drop_checkpoints,
-    drop_weights,
-    stage_is_over,
-    write_atomically,
-)
+from trainable.trial_folder import TrialFolder, drop_checkpoints, drop_weights
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
 PATIENT = dataclasses.replace(RECIPE, patience=2)
@@ -75,49 +66,12 @@ def kept_weights(path):
     return {number_in(file) for file in (path / "weights").iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("recipe", "stages", "expected"),
-    [
-        (RECIPE, [], 0),
-        (RECIPE, [[3, 2]], 0),
-        (RECIPE, [[1, 2, 3]], 1),
-        (RECIPE, [[1, 2, 3], [1]], 1),
-        (RECIPE, [[1, 2, 3], [1, 1]], None),
-        (PATIENT, [[3, 4]], 0),
-        (PATIENT, [[4, 3, 4]], 1),
-        (PATIENT, [[1], [5, 4]], None),
-    ],
-    ids=str,
-)
-def test_the_next_stage_follows_from_the_history(recipe, stages, expected):
-    assert current_stage(history_of(*stages), recipe) == expected
-
-
-@pytest.mark.parametrize(
-    ("losses", "over"), [([3, 2, 1], False), ([3, 4, 2], False), ([3, 4, 5], True), ([3, 3, 3], True), ([3, 4], False)]
-)
-def test_patience_counts_epochs_without_a_lower_loss(losses, over):
-    recipe = dataclasses.replace(PATIENT, stages=(Stage("long", PARTS, 9, 1e-3),))
-    assert stage_is_over(history_of(losses), recipe, 0) == over
-    assert not stage_is_over(history_of(losses), dataclasses.replace(recipe, patience=None), 0)
-
-
-def test_patience_looks_at_its_own_stage_only():
-    assert not stage_is_over(history_of([1, 1, 1], [9]), dataclasses.replace(PATIENT, patience=1), 1)
-
-
-def test_the_best_row_is_the_earliest_of_the_lowest():
-    history = history_of([3, 2, 2], [4, 2])
-    assert best_row(history)["epoch"] == 2
-    assert best_row(history, stage=1)["epoch"] == 5
-
-
 def test_a_folder_read_again_knows_what_was_committed(tmp_path):
     history = history_of([3, 2], [])
     trial = committed(tmp_path, history)
     again = TrialFolder(tmp_path, RECIPE)
     assert again.history == trial.history == history
-    assert (again.stage, again.checkpoint_of(0)) == (0, tmp_path / "stage-0" / "checkpoint-2")
+    assert (again.next_stage(), again.checkpoint_of(0)) == (0, tmp_path / "stage-0" / "checkpoint-2")
     assert Recipe.from_yaml(tmp_path / "recipe.yaml") == RECIPE
 
 
@@ -127,12 +81,12 @@ def test_a_stage_starts_from_the_best_of_the_stage_before_and_goes_on_from_its_o
     trial = committed(tmp_path / "trial", history[:2])
     assert trial.checkpoint_of(0) == trial.path / "stage-0" / "checkpoint-2"
     trial = committed(tmp_path / "trial", history[:3])
-    assert (trial.stage, trial.checkpoint_of(1)) == (1, None)
+    assert (trial.next_stage(), trial.checkpoint_of(1)) == (1, None)
     assert number_in(trial.start_weights(1)) == 2
     trial = committed(tmp_path / "trial", history[:4])
     assert trial.checkpoint_of(1) == trial.path / "stage-1" / "checkpoint-4"
     trial = committed(tmp_path / "trial", history)
-    assert trial.stage is None
+    assert trial.next_stage() is None
 
 
 def test_a_history_that_is_ahead_of_the_checkpoint_stands(tmp_path):
@@ -185,7 +139,7 @@ def test_a_damaged_checkpoint_is_noticed_and_its_stage_begins_again(tmp_path, ca
     file = tmp_path / "stage-0" / "checkpoint-2" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     trial = TrialFolder(tmp_path, RECIPE)
-    assert (trial.stage, trial.checkpoint_of(0), len(trial.history)) == (0, None, 2)
+    assert (trial.next_stage(), trial.checkpoint_of(0), len(trial.history)) == (0, None, 2)
     assert "checkpoint-2 is damaged; its stage is trained again" in caplog.text
 
 
@@ -194,11 +148,24 @@ def test_damaged_weights_send_a_trial_back_to_the_stage_that_they_come_from(tmp_
     committed(tmp_path, history_of([3, 1, 2], [4]), checkpoints=False)
     damage(tmp_path / "weights" / "epoch-0002.safetensors")
     trial = TrialFolder(tmp_path, RECIPE)
-    assert (trial.stage, len(trial.history)) == (0, 4)
+    assert (trial.next_stage(), len(trial.history)) == (0, 4)
     assert "epoch-0002.safetensors is damaged or gone; its stage is trained again" in caplog.text
     trial.commit(trial.known(2), FakeModel(2))
-    assert trial.stage == 1
+    assert trial.next_stage() == 1
     assert kept_weights(tmp_path) == {2, 4}
+
+
+def test_a_trial_that_goes_back_by_two_stages_gets_through_both_again(tmp_path):
+    three = dataclasses.replace(RECIPE, stages=(*RECIPE.stages, Stage("c", PARTS, 2, 1e-5)))
+    committed(tmp_path, history_of([3, 1, 2], [9, 8], [7]), three, checkpoints=False)
+    for file in (tmp_path / "weights").iterdir():
+        file.unlink()
+    trial = TrialFolder(tmp_path, three)
+    for stage, epochs in enumerate([(1, 2, 3), (4, 5)]):
+        assert trial.next_stage() == stage
+        for epoch in epochs:
+            trial.commit(trial.known(epoch), FakeModel(epoch))
+    assert trial.next_stage() == 2 and number_in(trial.start_weights(2)) == 5
 
 
 def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
@@ -209,7 +176,7 @@ def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
     shutil.rmtree(tmp_path / "other")
     again = TrialFolder(tmp_path / "trial", RECIPE)
     assert [row["shared_from"] for row in again.history] == ["other"] * 3
-    assert again.stage == 1
+    assert again.next_stage() == 1
     assert number_in(again.start_weights(1)) == 2
 
 
@@ -238,7 +205,7 @@ def test_dropping_the_checkpoint_leaves_the_result(tmp_path):
     drop_checkpoints(trial.path)
     assert not list(tmp_path.glob("stage-*"))
     again = TrialFolder(tmp_path, RECIPE)
-    assert again.stage is None
+    assert again.next_stage() is None
     assert number_in(again.best_weights) == 3
 
 
@@ -253,17 +220,6 @@ def test_numbers_come_back_bit_for_bit(tmp_path):
     row = history_of([0.1 + 0.2])[0] | {"learning_rate": 1e-5 / 3}
     committed(tmp_path, [row])
     assert TrialFolder(tmp_path, RECIPE).history == [row]
-
-
-def test_a_write_that_breaks_off_leaves_the_old_text(tmp_path):
-    path = tmp_path / "progress.json"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    assert path.read_text() == "old"
-    write_atomically(path, json.dumps({"ä": 1}, ensure_ascii=False))
-    assert json.loads(path.read_text(encoding="utf-8")) == {"ä": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["progress.json"]
 
 
 class TestInARemoteStorage:
@@ -284,10 +240,10 @@ class TestInARemoteStorage:
         history = history_of([3, 1, 2], [4, 5])
         self.trial(machines[0], history[:4])
         moved = self.trial(machines[1])
-        assert (moved.history, moved.stage) == (history[:4], 1)
+        assert (moved.history, moved.next_stage()) == (history[:4], 1)
         assert moved.checkpoint_of(1) == moved.path / "stage-1" / "checkpoint-4"
         assert number_in(moved.start_weights(1)) == 2
-        assert self.trial(machines[1], history).stage is None
+        assert self.trial(machines[1], history).next_stage() is None
 
     def test_the_storage_keeps_what_a_folder_keeps(self, machines, tmp_path):
         trial = self.trial(machines[0], history_of([3, 1, 2], [4, 3]))

@@ -2,9 +2,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainable.model import part_of
+from trainable.durable_file import checksum
+from trainable.model import ModelError, part_of
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.weights import checksum, save_weights, trained_parts, trial_model
+from trainable.weights import save_weights, trained_parts, trial_model
 
 NAMES = ("person", "car")
 
@@ -56,3 +57,9 @@ def test_weights_of_another_model_are_refused(checkpoint, make_checkpoint, tmp_p
     save_weights(trial_model(checkpoint, NAMES, 0), frozenset({"class_head"}), path)
     with pytest.raises(RuntimeError, match="size mismatch for class_labels_classifier"):
         trial_model(checkpoint, ("person", "car", "cat"), 0, path)
+
+
+def test_damaged_weights_are_named(checkpoint, tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ModelError, match=r"weights\.safetensors is damaged: "):
+        trial_model(checkpoint, NAMES, 0, tmp_path / "weights.safetensors")

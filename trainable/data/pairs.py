@@ -12,6 +12,7 @@ from trainable.data.faults import DataError, Fault
 from trainable.data.files import PairFiles, linked_folders
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
+from trainable.data.snapshot import Snapshot
 from trainable.data.split import split_ids
 
 
@@ -36,7 +37,7 @@ class PairData:
     """A checked and split data set."""
 
     location: str
-    """Absolute path of the folder or `data.yaml`."""
+    """Absolute path of the folder or `data.yaml`; its URI, without credentials, where it lies in a bucket."""
     names: tuple[str, ...]
     """Class names by class id."""
     train: tuple[Pair, ...]
@@ -47,6 +48,8 @@ class PairData:
     """Why pairs were left out; empty unless bad pairs were to be skipped."""
     skip_bad: bool = False
     """Whether bad pairs were to be skipped, also those that go bad later."""
+    snapshot: Snapshot | None = None
+    """What was pulled where it lies in a bucket; the pairs' paths are then those of `snapshot.local`."""
 
 
 def read_pairs(

@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+
+from trainable.history import best_row, current_stage, stage_is_over
+from trainable.recipe import PARTS, Recipe, Stage
+
+RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
+PATIENT = dataclasses.replace(RECIPE, patience=2)
+
+
+def history_of(*stages):
+    """Rows of stages that are given as lists of `val_loss`."""
+    rows = [{"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
+    return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "expected"),
+    [
+        (RECIPE, [], 0),
+        (RECIPE, [[3, 2]], 0),
+        (RECIPE, [[1, 2, 3]], 1),
+        (RECIPE, [[1, 2, 3], [1]], 1),
+        (RECIPE, [[1, 2, 3], [1, 1]], None),
+        (PATIENT, [[3, 4]], 0),
+        (PATIENT, [[4, 3, 4]], 1),
+        (PATIENT, [[1], [5, 4]], None),
+    ],
+    ids=str,
+)
+def test_the_next_stage_follows_from_the_history(recipe, stages, expected):
+    assert current_stage(history_of(*stages), recipe) == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "over"), [([3, 2, 1], False), ([3, 4, 2], False), ([3, 4, 5], True), ([3, 3, 3], True), ([3, 4], False)]
+)
+def test_patience_counts_epochs_without_a_lower_loss(losses, over):
+    recipe = dataclasses.replace(PATIENT, stages=(Stage("long", PARTS, 9, 1e-3),))
+    assert stage_is_over(history_of(losses), recipe, 0) == over
+    assert not stage_is_over(history_of(losses), dataclasses.replace(recipe, patience=None), 0)
+
+
+def test_patience_looks_at_its_own_stage_only():
+    assert not stage_is_over(history_of([1, 1, 1], [9]), dataclasses.replace(PATIENT, patience=1), 1)
+
+
+def test_the_best_row_is_the_earliest_of_the_lowest():
+    history = history_of([3, 2, 2], [4, 2])
+    assert best_row(history)["epoch"] == 2
+    assert best_row(history, stage=1)["epoch"] == 5
