@@ -21,11 +21,12 @@ import trainable.staged_trainer
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import read_pairs
 from trainable.economy import Economy
+from trainable.history import Row
 from trainable.recipe import PARTS, Recipe, Stage, reference
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.stage_trainer import StageTrainer
-from trainable.trial_folder import Row, TrialFolder
+from trainable.trial_folder import TrialFolder
 
 TRAINING = ("forward and loss", "backward", "optimizer step")
 FORWARD_BESIDE = ("forward of evaluation", "forward of frozen layers, once")

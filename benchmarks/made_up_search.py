@@ -22,8 +22,8 @@ from search.study import Budget, SearchStudy
 from search.tuner import run_trials
 from spaces.registry import load_space
 from trainable.data.pairs import PairData
+from trainable.history import ROW_FIELDS
 from trainable.sample import EMBEDDED
-from trainable.trial_folder import ROW_FIELDS
 
 Trial = Callable[..., None]
 """A trainable of Ray Tune: takes the trial's config, and what else `search.tuner` gives it."""

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainable.durable_file import write_atomically
 from trainable.remote import without_secrets
-from trainable.trial_folder import write_atomically
 
 PACKAGES = (
     *("moved-object-search", "ray", "torch", "transformers", "accelerate", "optuna", "pillow", "numpy", "scipy"),

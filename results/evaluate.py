@@ -5,13 +5,17 @@ python results/evaluate.py --model best/model --data my_pairs/ --out evaluated/
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from results.page.formatting import ratio
+from trainable.command_line import Data, SkipBad, Subset, Threads, stop
 from trainable.data.faults import DataError
-from trainable.data.pairs import PairData, read_pairs
+from trainable.data.pairs import PairData
+from trainable.data.source import read_source
+from trainable.remote import StorageError
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
@@ -36,7 +40,7 @@ class Side(StrEnum):
 @app.command(help=__doc__)
 def main(
     model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model")],
-    data: Annotated[Path | None, typer.Option(help="Folder or data.yaml", show_default="the sample")] = None,
+    data: Data = None,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and sweep.csv")] = Path("evaluated"),
     split: Annotated[Side, typer.Option(help="Which pairs count; a test set's are all")] = Side.VAL,
     min_precision: Annotated[
@@ -49,30 +53,28 @@ def main(
         float | None,
         typer.Option(min=0, max=1, help="Measure at this one instead of choosing one, as is fair on a test set"),
     ] = None,
-    cpus: Annotated[
-        int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")
-    ] = 1,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
-    subset: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")] = None,
+    cpus: Threads = 1,
+    skip_bad: SkipBad = False,
+    subset: Subset = None,
     group_by: Annotated[
         str | None, typer.Option(help="Keep scenes on one side of the split, as the search did")
     ] = None,
 ) -> None:
     checkpoint = Path(checkpoint_of(model))
     if not (checkpoint / "config.json").is_file():
-        _stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
+        stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
     try:
-        pairs = read_pairs(data or sample_data_set(), skip_bad=skip_bad, subset=subset, group_by=group_by)
+        pairs = read_source(data or sample_data_set(), print, skip_bad=skip_bad, subset=subset, group_by=group_by)
         out.mkdir(parents=True, exist_ok=True)
-    except DataError as error:
-        _stop(error)
+    except (DataError, StorageError) as error:
+        stop(error)
     except OSError as error:
-        _stop(f"--out {out}: cannot be made: {error.strerror}")
+        stop(f"--out {out}: cannot be made: {error.strerror}")
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 
     if split != "all":
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(markup=False, highlight=False, soft_wrap=True)
         every = len(pairs.train) + len(pairs.val)
         console.print(f"the {split} pairs of {every}; --split all takes every pair", style="dim")
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
@@ -89,7 +91,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
     transformers.logging.disable_progress_bar()
     try:
         if (names := class_names(checkpoint)) != data.names:
-            _stop(
+            stop(
                 f"model {checkpoint}: it finds {', '.join(names)}, but the data set {data.location} has "
                 f"{', '.join(data.names)}; give the data set these names in this order (classes.txt or `names`)"
             )
@@ -97,15 +99,15 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
         padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
         evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus)
     except ModelError as error:
-        _stop(error)
-    _print(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
+        stop(error)
+    print_metrics(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
 
 
-def _print(metrics: dict[str, Any], out: Path) -> None:
-    console, point = Console(highlight=False, soft_wrap=True), metrics["recommended"]
+def print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    """Prints what `metrics.json` in the folder `out` says, in a few lines."""
+    console, point = Console(markup=False, highlight=False, soft_wrap=True), metrics["recommended"]
     console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
-    named = {name: metrics[name] for name in ("mAP", "mAP50", "mAP75", "AR")}
-    console.print(", ".join(f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in named.items()))
+    console.print(", ".join(f"{name} {ratio(metrics[name])}" for name in ("mAP", "mAP50", "mAP75", "AR")))
     figures = ", ".join(
         f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
     )
@@ -114,11 +116,6 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
         console.print(point["constraint"], style="yellow")
     console.print(f"errors: {', '.join(f'{count} {kind}' for kind, count in metrics['errors'].items())}")
     console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")
-
-
-def _stop(message: object) -> NoReturn:
-    Console(stderr=True).print(str(message), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from results.markdown import markdown_table
+from results.page.formatting import ratio
 from trainable.data.pairs import PairData
+from trainable.durable_file import write_atomically
 from trainable.recipe import PARTS, Recipe
 from trainable.sample import CHECKPOINT
-from trainable.trial_folder import write_atomically
 
 METRICS = {
     "mAP": "mAP, IoU 0.50 to 0.95",
@@ -66,7 +68,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
 
 
 def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> ModelCardData:
-    data_set = _cell(Path(pairs.location).stem)
+    data_set = " ".join(Path(pairs.location).stem.split())
     point = metrics["recommended"]
     at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
     figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
@@ -129,23 +131,21 @@ def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
     point = metrics["recommended"]
     intervals = point.get("interval") or {}
     rows = [
-        *((label, _figure(metrics[name])) for name, label in METRICS.items()),
+        *((label, ratio(metrics[name])) for name, label in METRICS.items()),
         ("validation loss", f"{metrics['val_loss']:.4f}"),
     ]
     names = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    at_point = [(label, _figure(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
-    by_class = [
-        (_cell(name), *(_figure(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names
-    ]
+    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
+    by_class = [(name, *(ratio(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names]
     return "\n".join(
         [
             "## How good it is\n",
             f"On {metrics['pairs']} validation pairs with {metrics['boxes']} labelled boxes:\n",
-            _table(("", "all classes"), rows),
+            markdown_table(("", "all classes"), rows),
             f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
             "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
-            _table(("", "all classes"), at_point),
-            _table(("class", *METRICS), by_class),
+            markdown_table(("", "all classes"), at_point),
+            markdown_table(("class", *METRICS), by_class),
         ]
     )
 
@@ -157,7 +157,7 @@ def _data(pairs: PairData) -> str:
         [
             "## Data\n",
             f"`{Path(pairs.location).name}`, classes {', '.join(f'`{name}`' for name in pairs.names)}.\n",
-            _table(("", "pairs", "boxes"), rows),
+            markdown_table(("", "pairs", "boxes"), rows),
             f"Fingerprint of names, split and files (SHA-256): `{pairs.fingerprint}`.\n",
         ]
     )
@@ -170,7 +170,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
     rows = [
         (
             number,
-            _cell(stage.name),
+            stage.name,
             "everything" if set(stage.trainable) == set(PARTS) else ", ".join(stage.trainable),
             stage.epochs,
             f"{stage.learning_rate:.3g}",
@@ -183,7 +183,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
             "## Training\n",
             f"Fine-tuned from {base}, in trial {origin.trial} of the search `{origin.run}`; weights of epoch "
             f"{origin.epoch:g}, the one of the lowest validation loss.\n",
-            _table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
+            markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
             f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
             f"{recipe.weight_decay:.3g}, backbone's rate x {recipe.backbone_learning_rate_factor:.3g}, warm-up "
             f"{recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
@@ -211,19 +211,5 @@ def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
     return "## Limits\n\n" + "".join(f"- {line}\n" for line in lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
-
-
-def _figure(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"
-
-
 def _interval(bounds: Sequence[float] | None) -> str:
     return "" if not bounds else f" ({bounds[0]:.3f} to {bounds[1]:.3f})"
-
-
-def _cell(text: str) -> str:
-    """The text on one line of a table."""
-    return " ".join(text.split()).replace("|", "\\|")

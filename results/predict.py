@@ -11,13 +11,15 @@ what was found.
 """
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
+from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
+from trainable.command_line import SkipBad, stop
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
 from trainable.sample import checkpoint_of
@@ -48,19 +50,20 @@ def main(
             min=0, max=1, help="Least score of a detection", show_default="what the model's config recommends"
         ),
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     if (pairs is None) == (before is None) or (before is None) != (after is None):
-        _stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
-    console = Console(highlight=False, soft_wrap=True)
+        stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     try:
+        refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)
         usable = _usable_pairs(before, after, pairs, out, skip_bad, console)
         _predict(checkpoint_of(model), usable, score, out, console)
-    except (DataError, PictureError) as error:
-        _stop(error)
+    except (DataError, PictureError, PredictionFolderError) as error:
+        stop(error)
     except OSError as error:
-        _stop(f"--out {out}: cannot be written: {error}")
+        stop(f"--out {out}: cannot be written: {error}")
 
 
 def _usable_pairs(
@@ -96,16 +99,19 @@ def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out
         model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
         processor = load_processor(checkpoint)
     except ModelError as error:
-        _stop(error)
+        stop(error)
     threshold, source = _score_threshold(score, recommended)
+    drop_earlier(out)
     found = []
     predicted = predict(model, processor, pairs, threshold)
-    for prediction in track(
-        predicted, "predicting", len(pairs), console=console, transient=True, disable=not console.is_terminal
-    ):
-        write_prediction(prediction, names, threshold, out)
-        found.append(prediction)
-    write_summary(found, names, checkpoint, threshold, out)
+    try:
+        for prediction in track(
+            predicted, "predicting", len(pairs), console=console, transient=True, disable=not console.is_terminal
+        ):
+            found.append(prediction)
+            write_prediction(prediction, names, threshold, out)
+    finally:  # Also of a call that is interrupted: the next one goes by it.
+        write_summary(found, names, checkpoint, threshold, out)
     boxes = sum(len(prediction.detections.scores) for prediction in found)
     console.print(f"{len(found)} pair(s), {boxes} box(es) at score >= {threshold:.2f}, {source}")
     for path in ("predictions.json", "labels", "coco_results.json", "overlays"):
@@ -119,11 +125,6 @@ def _score_threshold(asked: float | None, recommended: float | None) -> tuple[fl
     if recommended is not None:
         return float(recommended), "as the model's config recommends"
     return DEFAULT_SCORE, "since the model's config recommends none; --score sets another"
-
-
-def _stop(message: object) -> NoReturn:
-    Console(stderr=True).print(str(message), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

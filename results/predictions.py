@@ -18,9 +18,10 @@ from transformers import DetrForObjectDetection, DetrImageProcessorPil
 from results.measures.coco import coco_results
 from results.overlays import draw_predictions
 from results.picture_pairs import PicturePair
+from results.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.data.difference import difference, open_picture
 from trainable.detection import Detections, detections_from_outputs
-from trainable.trial_folder import write_atomically
+from trainable.durable_file import write_atomically
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def write_prediction(prediction: Prediction, names: Sequence[str], score_thresho
         f"{class_id} " + " ".join(f"{share:.6f}" for share in box_cxcywh_normalised)
         for class_id, box_cxcywh_normalised in zip(found.class_ids, _cxcywh(found.boxes_xyxy_normalised), strict=True)
     ]
-    label, overlay = out / "labels" / f"{pair.id}.txt", out / "overlays" / f"{pair.id}.png"
+    label, overlay = file_of(out, LABELS, pair.id), file_of(out, OVERLAYS, pair.id)
     for path in (label, overlay):
         path.parent.mkdir(parents=True, exist_ok=True)
     label.write_text("".join(f"{line}\n" for line in dict.fromkeys(lines)), encoding="utf-8")
@@ -99,7 +100,7 @@ def write_summary(
     ]
     categories = [{"id": class_id, "name": name} for class_id, name in enumerate(names)]
     contents = {
-        "predictions.json": summary,
+        SUMMARY: summary,
         "coco_results.json": coco_results([prediction.detections for prediction in predictions], sizes),
         "coco_images.json": {"images": images, "categories": categories},
     }

@@ -34,7 +34,8 @@ from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline
-from trainable.trial_folder import write_atomically
+from trainable.durable_file import write_atomically
+from trainable.remote import Remote, is_uri, without_secrets
 
 FEW_TRIALS = 20
 """Completed trials below which what mattered is a weak guess."""
@@ -209,10 +210,10 @@ def _trials(contents: RunContents) -> dict[str, Any]:
 
 def _repetition(contents: RunContents) -> dict[str, Any]:
     asked, environment = contents.asked, contents.environment
-    flags = {name: value for name, value in asked.items() if name != "identity" and value is not None}
+    flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
     return {
-        "command": _command(asked),
-        "resume": shlex.join(["python", "search/run.py", "--resume", str(contents.path)]),
+        "command": asked.get("command"),
+        "resume": shlex.join(["python", "search/run.py", "--resume", _address(contents)]),
         "train": contents.train_command,
         "asked": flags,
         "identity": asked.get("identity") or {},
@@ -223,14 +224,10 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
     }
 
 
-def _command(asked: dict[str, Any]) -> str:
-    """The search's command line from what it was asked, however often it was resumed since."""
-    words = ["python", "search/run.py"]
-    for name, value in asked.items():
-        if name == "identity" or value is None or value is False:
-            continue
-        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return shlex.join(words) if asked else ""
+def _address(contents: RunContents) -> str:
+    """Where the run is gone on with: in the storage that it was started in, where that is remote."""
+    storage, name = (str(contents.asked.get(option)) for option in ("storage", "name"))
+    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Both are derived from the journal alone and can be made of any run, finished, running or broken.
 """
 
-import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from results.journal import TrialRecord
+from results.markdown import markdown_table
 from results.reuse import reused_rows, trial_id
+from trainable.durable_file import write_atomically
 from trainable.recipe import flatten
 
 IGNORED = (
@@ -108,9 +109,7 @@ def write_tables(run: Path, records: Sequence[TrialRecord]) -> list[Path]:
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
     """Writes a table in the format of the path's suffix, one of `FORMATS`; a reader sees the old file or the new."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_bytes(FORMATS[path.suffix.removeprefix(".")](table))
-    scratch.replace(path)
+    write_atomically(path, FORMATS[path.suffix.removeprefix(".")](table))
     return path
 
 
@@ -193,11 +192,8 @@ def _json(table: pd.DataFrame) -> bytes:
 
 def _md(table: pd.DataFrame) -> bytes:
     names = [name for name in READING_COLUMNS if name in table.columns]
-    cells = _cells(table[names]).map(lambda cell: html.escape(cell, quote=False).replace("|", r"\|"))
-    rows = [names, ["---"] * len(names), *cells.to_numpy().tolist()]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
     note = "Numbers are rounded for reading; `results.csv` has them in full, with every field of the recipes."
-    return ("\n".join([*lines, "", note]) + "\n").encode()
+    return f"{markdown_table(names, _cells(table[names]).to_numpy().tolist())}\n{note}\n".encode()
 
 
 def _html(table: pd.DataFrame) -> bytes:

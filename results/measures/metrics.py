@@ -11,15 +11,15 @@ from results.measures.calibration import calibration
 from results.measures.coco import coco_metrics
 from results.measures.disturbance import flagged
 from results.measures.errors import count_errors
-from results.measures.operating_point import PointRule, recommend, recommended
+from results.measures.operating_point import PointRule, point_by_rule, point_in_metrics
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import Pair
 from trainable.detection import match
+from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation, evaluate
 from trainable.model import load_model, load_processor
-from trainable.trial_folder import write_atomically
 
 
 def evaluate_checkpoint(
@@ -68,13 +68,13 @@ def write_evaluation(
     """
     matches = match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS)
     table = sweep(matches, names)
-    point, outcome = recommend(matches, table, rule)
+    point, outcome = point_by_rule(matches, table, rule)
     counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
     ids, flags = [pair.id for pair in pairs], flagged(pairs)
     metrics = {
         **evaluation.losses,
         **coco_metrics(evaluation.detections, evaluation.truths, [pair.size for pair in pairs], names),
-        "recommended": recommended(point, outcome, counts),
+        "recommended": point_in_metrics(point, outcome, counts),
         "pairs": len(pairs),
         "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
         "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),

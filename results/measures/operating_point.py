@@ -7,11 +7,19 @@ import numpy as np
 import pandas as pd
 
 from results.measures.bootstrap import bootstrap_intervals
-from results.measures.sweep import OperatingPoint, operating_point
-from trainable.detection import Matches, scores_at
+from results.measures.sweep import ALL
+from trainable.detection import Matches, Scores, scores_at
 
 IOU_THRESHOLD = 0.5
 """At which a detection is right, wherever one operating point is spoken of."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint(Scores):
+    """A score threshold to run a model at, and what it gives over all classes."""
+
+    iou_threshold: float
+    score_threshold: float
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class PointRule:
         return " and ".join(f"{name} >= {least:g}" for name, least in asked.items() if least is not None)
 
 
-def recommend(matches: Matches, sweep: pd.DataFrame, rule: PointRule) -> tuple[OperatingPoint, dict[str, Any]]:
+def point_by_rule(matches: Matches, sweep: pd.DataFrame, rule: PointRule) -> tuple[OperatingPoint, dict[str, Any]]:
     """The operating point by a rule, and what became of the rule.
 
     Args:
@@ -47,19 +55,59 @@ def recommend(matches: Matches, sweep: pd.DataFrame, rule: PointRule) -> tuple[O
         kept = point.precision >= (rule.min_precision or 0) and point.recall >= (rule.min_recall or 0)
         return point, _outcome(rule, kept, f"is not kept at the given score threshold {rule.score_threshold:g}")
     try:
-        point = operating_point(sweep, IOU_THRESHOLD, rule.min_precision, rule.min_recall)
+        point = point_of_best_f1(sweep, IOU_THRESHOLD, rule.min_precision, rule.min_recall)
         return point, _outcome(rule, True, "")
     except ValueError as error:
         reason = f"cannot be kept, so this is the point of the best F1: {error}"
-        return operating_point(sweep, IOU_THRESHOLD), _outcome(rule, False, reason)
+        return point_of_best_f1(sweep), _outcome(rule, False, reason)
 
 
-def recommended(point: OperatingPoint, outcome: dict[str, Any], counts: np.ndarray) -> dict[str, Any]:
+def point_of_best_f1(
+    sweep: pd.DataFrame,
+    iou: float = IOU_THRESHOLD,
+    min_precision: float | None = None,
+    min_recall: float | None = None,
+) -> OperatingPoint:
+    """The point of the best F1 over all classes; of equals that of the highest score threshold, which shows least.
+
+    Args:
+        sweep: as from `sweep`.
+        iou: the IoU threshold at which a detection is right.
+        min_precision: least precision that the point must keep, if any.
+        min_recall: least recall that the point must keep, if any.
+
+    Raises:
+        ValueError: the sweep has no such IoU threshold, or no score threshold keeps what was asked.
+    """
+    rows = sweep[(sweep["class"] == ALL) & (sweep["iou_threshold"] == iou)]
+    if rows.empty:
+        raise ValueError(f"iou: one of {sorted(set(sweep['iou_threshold']))}, got {iou}")
+    kept = rows[(rows["precision"] >= (min_precision or 0)) & (rows["recall"] >= (min_recall or 0))]
+    if kept.empty:
+        raise ValueError(
+            f"no score threshold keeps precision >= {min_precision or 0} and recall >= {min_recall or 0} at IoU {iou}: "
+            f"the highest precision is {rows['precision'].max():.3f}, the highest recall {rows['recall'].max():.3f}; "
+            "ask for less"
+        )
+    best = kept.sort_values(["f1", "score_threshold"]).iloc[-1]
+    return OperatingPoint(
+        iou_threshold=iou,
+        score_threshold=float(best["score_threshold"]),
+        precision=float(best["precision"]),
+        recall=float(best["recall"]),
+        f1=float(best["f1"]),
+        tp=int(best["tp"]),
+        fp=int(best["fp"]),
+        fn=int(best["fn"]),
+    )
+
+
+def point_in_metrics(point: OperatingPoint, outcome: dict[str, Any], counts: np.ndarray) -> dict[str, Any]:
     """The point as `metrics.json` has it.
 
     Args:
-        point: as from `recommend`.
-        outcome: as from `recommend`.
+        point: as from `point_by_rule`.
+        outcome: as from `point_by_rule`.
         counts: [pictures, 3], true positives, false positives and misses of each picture at the point.
     """
     return {**asdict(point), "interval": bootstrap_intervals(counts), **outcome}

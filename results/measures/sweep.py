@@ -1,12 +1,11 @@
-"""Precision, recall and F1 at every IoU threshold and score threshold, and the threshold to run a model at."""
+"""Precision, recall and F1 at every IoU threshold and score threshold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from trainable.detection import Matches, Scores, precision_recall_f1
+from trainable.detection import Matches, precision_recall_f1
 
 IOU_THRESHOLDS = tuple(round(0.5 + i / 20, 2) for i in range(10))
 """0.50, 0.55, ..., 0.95."""
@@ -16,14 +15,6 @@ SCORE_THRESHOLDS = tuple(round(i / 100, 2) for i in range(101))
 
 ALL = "all"
 """The `class` of the rows that sum over the classes. A class of that very name is written `all (class)`."""
-
-
-@dataclass(frozen=True)
-class OperatingPoint(Scores):
-    """The score threshold to run a model at, and what it gives over all classes."""
-
-    iou_threshold: float
-    score_threshold: float
 
 
 def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
@@ -54,43 +45,6 @@ def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
     values = {"tp": tp, "fp": fp, "fn": fn, "precision": precision, "recall": recall, "f1": f1}
     table = pd.DataFrame({name: value.ravel() for name, value in values.items()}, index=index).reset_index()
     return table[["iou_threshold", "score_threshold", "class", *values]]
-
-
-def operating_point(
-    sweep: pd.DataFrame, iou: float = 0.5, min_precision: float | None = None, min_recall: float | None = None
-) -> OperatingPoint:
-    """The score threshold of the best F1 over all classes; of equals the highest, which shows least.
-
-    Args:
-        sweep: as from `sweep`.
-        iou: the IoU threshold at which a detection is right.
-        min_precision: least precision that the point must keep, if any.
-        min_recall: least recall that the point must keep, if any.
-
-    Raises:
-        ValueError: the sweep has no such IoU threshold, or no score threshold keeps what was asked.
-    """
-    rows = sweep[(sweep["class"] == ALL) & (sweep["iou_threshold"] == iou)]
-    if rows.empty:
-        raise ValueError(f"iou: one of {sorted(set(sweep['iou_threshold']))}, got {iou}")
-    kept = rows[(rows["precision"] >= (min_precision or 0)) & (rows["recall"] >= (min_recall or 0))]
-    if kept.empty:
-        raise ValueError(
-            f"no score threshold keeps precision >= {min_precision or 0} and recall >= {min_recall or 0} at IoU {iou}: "
-            f"the highest precision is {rows['precision'].max():.3f}, the highest recall {rows['recall'].max():.3f}; "
-            "ask for less"
-        )
-    best = kept.sort_values(["f1", "score_threshold"]).iloc[-1]
-    return OperatingPoint(
-        iou_threshold=iou,
-        score_threshold=float(best["score_threshold"]),
-        precision=float(best["precision"]),
-        recall=float(best["recall"]),
-        f1=float(best["f1"]),
-        tp=int(best["tp"]),
-        fp=int(best["fp"]),
-        fn=int(best["fn"]),
-    )
 
 
 def _counts(matches: Matches, class_count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -95,6 +95,7 @@ ASKED: Shape = {
     "max_epochs": _count,
     "grace": lambda value: _count(value) and value > 0,
     "reduction": lambda value: _number(value) and value > 1,
+    "command?": _text,
     "identity?": {"*": _is_utf8},
     "*": _is_utf8,
 }

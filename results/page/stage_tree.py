@@ -59,9 +59,7 @@ def _nodes(records: Sequence[TrialRecord], index: int) -> list[StageNode]:
         if rows := _rows(record, index):
             groups.setdefault(rows[-1].get("shared_from") or trial_id(record), []).append(record)
     nodes = [
-        StageNode(
-            index, name, trials, max((_rows(trial, index) for trial in trials), key=len), _nodes(trials, index + 1)
-        )
+        StageNode(index, name, trials, _longest(trials, index), _nodes(trials, index + 1))
         for name, trials in groups.items()
     ]
     return sorted(nodes, key=lambda node: (-len(node.trials), node.val_loss))

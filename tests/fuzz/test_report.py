@@ -14,7 +14,8 @@ from results.journal import JournalError
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors
-from results.measures.sweep import IOU_THRESHOLDS, operating_point, sweep
+from results.measures.operating_point import point_of_best_f1
+from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.detection import Detections, Truths, match
 from trainable.recipe import REFERENCE
 
@@ -29,7 +30,7 @@ def best_files() -> dict[str, bytes]:
     found = [Detections(BOXES, np.array([0.9, 0.2]), np.array([0, 0]))] * 2
     matches = match(found, truths, IOU_THRESHOLDS)
     table = sweep(matches, NAMES)
-    point = operating_point(table)
+    point = point_of_best_f1(table)
     figures = {"mAP": 0.125, "mAP50": None, "mAP75": None, "AR": 0.5}
     metrics = figures | {
         "per_class": dict.fromkeys(NAMES, figures),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from results.best import TOLERANCE, write_best
+from results.best import write_best
 from results.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
+from results.trial_model import TOLERANCE
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
 from trainable.recipe import PARTS, REFERENCE, Recipe

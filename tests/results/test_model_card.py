@@ -64,7 +64,7 @@ def test_only_a_base_model_of_the_hub_is_named(write, tmp_path):
 def test_what_was_not_measured_is_left_out_of_the_index_and_named_in_the_text(write):
     card = write(mAP=None, AR=None)
     assert {result.metric_type for result in card.data.eval_results}.isdisjoint({"mAP", "AR"})
-    assert "| AR, at most 100 detections | not measured |" in card.text
+    assert "| AR, at most 100 detections | – |" in card.text
     assert "Without a label in the validation pairs, and so not measured: car." in card.text
 
 

@@ -110,6 +110,63 @@ def test_the_score_threshold_is_the_configs_unless_one_is_given(model, checkpoin
     assert "score >= 0.50, since the model's config recommends none" in run(checkpoint, tmp_path, *paths).stdout
 
 
+def test_a_data_set_is_no_folder_to_write_to(model, pictures, tmp_path):
+    label = tmp_path / "labels" / "yard" / "v0.txt"
+    label.parent.mkdir(parents=True)
+    label.write_text("1 0.5 0.5 0.1 0.1\n")
+    for summary in (None, "no json", "[]", '{"pairs": [1]}'):
+        if summary is not None:
+            (tmp_path / "predictions.json").write_text(summary)
+        result = run(model, tmp_path, *pictures)
+        assert result.exit_code == 2
+        assert f"--out {tmp_path}: {tmp_path}" in result.stderr
+        assert "choose another folder" in result.stderr
+        assert label.read_text() == "1 0.5 0.5 0.1 0.1\n"
+        assert not (tmp_path / "overlays").exists()
+
+
+def test_what_an_earlier_call_wrote_is_replaced_and_nothing_else(model, pictures, tmp_path):
+    before, after = pictures
+    out = tmp_path / "out"
+    assert run(model, out, before, after).exit_code == 0
+    (out / "labels" / "mine.txt").write_text("")
+    (out / "notes.txt").write_text("mine")
+    result = run(model, out, before / "yard" / "v0.png", after / "yard" / "v0.bmp")
+    assert result.exit_code == 0, result.output
+    assert list(written(out)) == ["v0"]
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert left == {
+        *("predictions.json", "coco_results.json", "coco_images.json"),
+        *("labels/v0.txt", "overlays/v0.png", "labels/mine.txt", "notes.txt"),
+    }
+
+
+def test_a_summary_that_names_other_files_deletes_none(model, pictures, tmp_path):
+    before, after = pictures
+    out = tmp_path / "out"
+    (out / "labels").mkdir(parents=True)
+    (tmp_path / "mine.txt").write_text("mine")
+    (out / "predictions.json").write_text(json.dumps({"pairs": [{"id": "../../mine"}, {"id": str(tmp_path / "mine")}]}))
+    assert run(model, out, before / "yard" / "v0.png", after / "yard" / "v0.bmp").exit_code == 0
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_the_call_after_an_interrupted_one_replaces_what_that_had_written(model, pictures, tmp_path, monkeypatch):
+    before, after = pictures
+    out = tmp_path / "out"
+
+    def interrupted(path):
+        if path.stem == "v1":
+            raise KeyboardInterrupt
+        return open_picture(path)
+
+    monkeypatch.setattr("results.predictions.open_picture", interrupted)
+    assert run(model, out, before, after).exit_code == 130
+    assert list(written(out)) == ["yard/v0"]
+    assert run(model, out, before / "yard" / "v2.png", after / "yard" / "v2.bmp").exit_code == 0
+    assert sorted(path.name for path in (out / "labels").rglob("*.txt")) == ["v2.txt"]
+
+
 def test_coco_results_name_their_images_and_classes(model, pictures, tmp_path):
     out = tmp_path / "out"
     run(model, out, *pictures)

@@ -19,7 +19,8 @@ from results.journal import Event, trial_records
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors
-from results.measures.sweep import IOU_THRESHOLDS, operating_point, sweep
+from results.measures.operating_point import point_of_best_f1
+from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
 from trainable.detection import Detections, Truths, match
@@ -121,10 +122,11 @@ def full_search(trials: int = 22) -> list[Event]:
     return events
 
 
-def write_run(run: Path, events: list[Event], trials: int | None = None, torn: str = "") -> Path:
+def write_run(run: Path, events: list[Event], trials: int | None = None, torn: str = "", **more: Any) -> Path:
     run.mkdir()
-    number = len({event["trial"] for event in events})
-    asked = {"space": "staged", "trials": trials or number, "max_epochs": EPOCHS, "grace": 2, "reduction": 3.0}
+    trials = trials or len({event["trial"] for event in events})
+    asked = {"space": "staged", "trials": trials, "max_epochs": EPOCHS, "grace": 2, "reduction": 3.0, **more}
+    asked["command"] = f"python search/run.py --space staged --trials {trials}"
     (run / "search.yaml").write_text(yaml.safe_dump(asked | {"identity": {"data": "abc123"}}, sort_keys=False))
     (run / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + torn)
     return run
@@ -141,7 +143,7 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
     matches = match(found, truths, IOU_THRESHOLDS)
     table = sweep(matches, names)
     table.to_csv(best / "sweep.csv", index=False)
-    point = operating_point(table)
+    point = point_of_best_f1(table)
     metrics = {
         "val_loss": 1.0,
         "mAP": 0.25,
@@ -306,6 +308,20 @@ def test_a_search_killed_half_way_has_a_report_from_its_journal(tmp_path):
     assert "The environment is written when the search ends." in page.text
     assert "python search/run.py --space staged --trials 40" in page.text
     assert f"--resume {tmp_path / 'killed'}" in page.text
+
+
+@pytest.mark.usefixtures("no_plotly")
+def test_a_run_in_a_bucket_is_gone_on_with_there(tmp_path):
+    storage = {"storage": "s3://KEY:SECRET@bucket/my runs?region=eu-west-1", "name": "a b"}
+    text = page_of(write_run(tmp_path / "work", trial_events(0), **storage)).text
+    assert "python search/run.py --resume 's3://bucket/my runs/a%20b?region=eu-west-1'" in text
+
+
+@pytest.mark.usefixtures("no_plotly")
+def test_a_run_that_keeps_no_command_has_a_report_without_it(tmp_path):
+    run = write_run(tmp_path / "old", trial_events(0))
+    (run / "search.yaml").write_text("space: staged\nmax_epochs: 6\ngrace: 2\nreduction: 3.0\n")
+    assert "The same search" not in page_of(run).text
 
 
 @pytest.mark.usefixtures("no_plotly")

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
+from results.journal import TrialRecord
+
 Item = TypeVar("Item")
 
 DARK = {
@@ -81,6 +83,28 @@ def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
 def whole_ticks(values: Sequence[int]) -> dict[str, Any]:
     """An axis of few whole numbers has no tick between them."""
     return {"dtick": 1} if max(values) - min(values, default=0) <= 10 else {}
+
+
+def dots_by_status(points: Sequence[tuple[Any, TrialRecord]]) -> list[go.Scatter]:
+    """A dot for each trial at its best `val_loss`, a trace for each status.
+
+    Args:
+        points: x and the trial, which has an epoch.
+    """
+    traces = []
+    for status, word in STATUS_WORDS.items():
+        if of_status := thinned([point for point in points if point[1].status == status], MOST_DOTS):
+            dots = go.Scatter(
+                x=[x for x, _ in of_status],
+                y=[short((record.best or {})["val_loss"]) for _, record in of_status],
+                customdata=[record.number for _, record in of_status],
+                mode="markers",
+                marker={"color": STATUS_COLORS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "opacity": 0.7},
+                name=word,
+                hovertemplate=f"trial %{{customdata}} ({word}): best %{{y:.4g}}<extra></extra>",
+            )
+            traces.append(dots)
+    return traces
 
 
 def loss_axis(values: Iterable[float], title: str = "val_loss") -> dict[str, Any]:

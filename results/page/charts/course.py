@@ -12,13 +12,10 @@ from results.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
     INK,
-    MOST_DOTS,
     SERIES,
-    STATUS_COLORS,
-    STATUS_SYMBOLS,
-    STATUS_WORDS,
     Chart,
     chart,
+    dots_by_status,
     loss_axis,
     short,
     thinned,
@@ -106,7 +103,7 @@ def best_over_time(epochs: Sequence[Epoch]) -> Chart | None:
         f"The best val_loss fell from {figure(counted[0].val_loss)} to {figure(improved[-1][1].val_loss)}; the last "
         f"improvement came after {duration(last)} of {duration(end)}" + (", pauses left out" if clock.pauses else "")
     )
-    traces = [*_dots(list(ends.values())), _best_line(improved, end / size)]
+    traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, end / size)]
     return chart("best-over-time", title, traces, xaxis={"title": unit}, yaxis=_loss_axis(ends.values()))
 
 
@@ -130,7 +127,7 @@ def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
         line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference["val_loss"]}
         shapes = [line | {"y1": reference["val_loss"], "line": {"color": INK, "dash": "dot", "width": 1}}]
         title += f", and {first:,} to reach the reference's {figure(reference['val_loss'])} (dotted)"
-    traces = [*_dots(list(ends.values())), _best_line(improved, spent[-1])]
+    traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, spent[-1])]
     axis = _loss_axis(ends.values())
     return chart("best-over-epochs", title, traces, xaxis={"title": "epochs spent"}, yaxis=axis, shapes=shapes)
 
@@ -184,31 +181,6 @@ def _best_line(improved: Sequence[tuple[float, Epoch]], end: float) -> go.Scatte
         name="best so far",
         hovertemplate="best so far %{y:.4g} (trial %{customdata})<extra></extra>",
     )
-
-
-def _dots(points: Sequence[tuple[float, TrialRecord]]) -> list[go.Scatter]:
-    """Each trial's best, by status, where the trial ended."""
-    traces = []
-    for status in STATUS_COLORS:
-        of_status = thinned([point for point in points if point[1].status == status], MOST_DOTS)
-        if of_status:
-            traces.append(
-                go.Scatter(
-                    x=[short(x) for x, _ in of_status],
-                    y=[short((record.best or {})["val_loss"]) for _, record in of_status],
-                    customdata=[record.number for _, record in of_status],
-                    mode="markers",
-                    marker={
-                        "color": STATUS_COLORS[status],
-                        "symbol": STATUS_SYMBOLS[status],
-                        "size": 6,
-                        "opacity": 0.6,
-                    },
-                    name=STATUS_WORDS[status],
-                    hovertemplate="trial %{customdata}: best %{y:.4g}<extra></extra>",
-                )
-            )
-    return traces
 
 
 def _loss_axis(points: Iterable[tuple[float, TrialRecord]]) -> dict[str, Any]:

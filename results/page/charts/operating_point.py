@@ -100,7 +100,9 @@ def score_curves(sweep: pd.DataFrame, point: dict[str, Any]) -> Chart | None:
         )
     ]
     good = rows[rows["f1"] >= 0.95 * rows["f1"].max()]["score_threshold"]
-    title = f"Any score threshold from {good.min():.2f} to {good.max():.2f} keeps 95 % of the best F1"
+    least, most = f"{good.min():.2f}", f"{good.max():.2f}"
+    which = f"Any score threshold from {least} to {most}" if least != most else f"Only a score threshold of {least}"
+    title = f"{which} keeps 95 % of the best F1"
     x = point["score_threshold"]
     line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
     return chart(

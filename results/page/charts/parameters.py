@@ -10,13 +10,10 @@ from results.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
     FAINT,
-    MOST_DOTS,
     MUTED,
-    STATUS_COLORS,
-    STATUS_SYMBOLS,
-    STATUS_WORDS,
     Chart,
     chart,
+    dots_by_status,
     loss_axis,
     plain,
     short,
@@ -179,17 +176,13 @@ def _slice(ranked: list[TrialRecord], name: str, index: int) -> Chart:
     having = [record for record in ranked if name in record.parameters]
     values = [record.parameters[name] for record in having]
     numeric = is_numeric(values)
-    traces = []
-    for status in STATUS_COLORS:
-        mine = thinned([record for record in having if record.status == status], MOST_DOTS)
-        if mine:
-            traces.append(_slice_dots(mine, name, numeric, status))
+    points = [(short(value) if numeric else plain(value), record) for value, record in zip(values, having, strict=True)]
     best = having[0].parameters[name]
     axis = _axis(values) if numeric else {"type": "category"}
     title = f"{name}: the best of {count(len(having), 'trial')} has {setting(best)}"
     losses = [(record.best or {})["val_loss"] for record in having]
     return chart(
-        *(f"slice-{index}", title, traces),
+        *(f"slice-{index}", title, dots_by_status(points)),
         height=250,
         xaxis={"title": plain(name), "exponentformat": "e", **axis},
         yaxis=loss_axis(losses),
@@ -201,19 +194,6 @@ def _axis(values: list[Any]) -> dict[str, Any]:
     if is_logarithmic(values):
         return {"type": "log"}
     return whole_ticks(values) if all(isinstance(value, int) for value in values) else {}
-
-
-def _slice_dots(records: Sequence[TrialRecord], name: str, numeric: bool, status: str) -> go.Scatter:
-    values = [record.parameters[name] for record in records]
-    return go.Scatter(
-        x=[short(value) for value in values] if numeric else [plain(value) for value in values],
-        y=[short((record.best or {})["val_loss"]) for record in records],
-        customdata=[record.number for record in records],
-        mode="markers",
-        name=STATUS_WORDS[status],
-        marker={"color": STATUS_COLORS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "opacity": 0.75},
-        hovertemplate=f"trial %{{customdata}} ({STATUS_WORDS[status]}): %{{y:.4g}}<extra></extra>",
-    )
 
 
 def _ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:

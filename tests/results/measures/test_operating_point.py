@@ -1,10 +1,11 @@
 """The recommended score threshold, and what is said of what was asked for."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from results.measures.operating_point import PointRule, recommend
-from results.measures.sweep import IOU_THRESHOLDS, OperatingPoint, sweep
+from results.measures.operating_point import OperatingPoint, PointRule, point_by_rule, point_of_best_f1
+from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.detection import Detections, Truths, match
 
 BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5], [0.0, 0.5, 0.5, 1.0]])
@@ -14,7 +15,7 @@ def recommended(**asked: float) -> tuple[OperatingPoint, str | None, bool | None
     """Two of three labels are found, at 0.9 and at 0.6, and something wrong at 0.7: F1 is best at 0.6."""
     found = Detections(BOXES[[0, 3, 1]], np.array([0.9, 0.7, 0.6]), np.zeros(3, np.int64))
     matches = match([found], [Truths(BOXES[:3], np.zeros(3, np.int64))], IOU_THRESHOLDS)
-    point, outcome = recommend(matches, sweep(matches, ["thing"]), PointRule(**asked))
+    point, outcome = point_by_rule(matches, sweep(matches, ["thing"]), PointRule(**asked))
     return point, outcome["constraint"], outcome["constraint_kept"]
 
 
@@ -52,3 +53,51 @@ def test_a_given_score_threshold_says_whether_it_keeps_what_was_asked(least: flo
     _, constraint, is_kept = recommended(score_threshold=0.65, min_recall=least)
     assert is_kept is kept
     assert constraint == f"recall >= {least} is {'kept' if kept else 'not kept at the given score threshold 0.65'}"
+
+
+BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]
+
+
+def swept(found: list, labelled: list) -> pd.DataFrame:
+    """The sweep of one picture: (box, score, class id) of what was found in it, (box, class id) of its labels."""
+    boxes, scores, class_ids = (np.array(column) for column in zip(*found, strict=True))
+    label_boxes, label_ids = (np.array(column) for column in zip(*labelled, strict=True))
+    matches = match([Detections(boxes, scores, class_ids)], [Truths(label_boxes, label_ids)], IOU_THRESHOLDS)
+    return sweep(matches, ("person", "car"))
+
+
+# Falling scores: right, wrong, right, wrong, wrong, with three labels. The best F1 is 2/3, from 0.61 to 0.70.
+FOUND = [(BOX, 0.9, 0), (BOX, 0.8, 0), (FAR, 0.7, 0), (FAR, 0.6, 0), (FAR, 0.5, 0)]
+LABELLED = [(BOX, 0), (FAR, 0), (BOX, 1)]
+
+
+def test_the_operating_point_is_the_highest_threshold_of_the_best_f1() -> None:
+    point = point_of_best_f1(swept(FOUND, LABELLED))
+    assert (point.score_threshold, point.tp, point.fp, point.fn) == (0.7, 2, 1, 1)
+    assert (point.precision, point.recall, point.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_the_operating_point_keeps_the_precision_asked_for() -> None:
+    point = point_of_best_f1(swept(FOUND, LABELLED), min_precision=0.9)
+    assert (point.score_threshold, point.precision) == (0.9, 1.0)
+
+
+def test_the_operating_point_keeps_the_recall_asked_for() -> None:
+    table = swept([*FOUND, (BOX, 0.2, 1)], LABELLED)
+    assert point_of_best_f1(table).score_threshold == 0.7
+    assert point_of_best_f1(table, min_recall=0.9).score_threshold == 0.2
+
+
+def test_an_operating_point_that_cannot_be_is_refused_with_what_can() -> None:
+    with pytest.raises(ValueError, match=r"recall >= 0.9 at IoU 0.5: .*highest recall 0.667"):
+        point_of_best_f1(swept(FOUND, LABELLED), min_recall=0.9)
+
+
+def test_nothing_right_recommends_to_show_nothing() -> None:
+    point = point_of_best_f1(swept([(BOX, 0.4, 0)], [(FAR, 0)]))
+    assert (point.score_threshold, point.f1) == (1.0, 0.0)
+
+
+def test_an_operating_point_at_an_iou_that_was_not_swept_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"iou: one of \[0.5, .*got 0.3"):
+        point_of_best_f1(swept(FOUND, LABELLED), iou=0.3)

@@ -1,4 +1,4 @@
-"""The sweep against a loop that spells the rule out, and the threshold that it recommends."""
+"""The sweep against a loop that spells the rule out."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, operating_point, sweep
+from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
 from trainable.detection import Detections, Truths, match, precision_recall_f1, scores_at
 
 NAMES = ("person", "car")
@@ -129,40 +129,3 @@ def test_a_class_named_all_is_told_apart_from_the_sum() -> None:
 def test_a_class_id_without_a_name_is_refused(rows: tuple[list, list]) -> None:
     with pytest.raises(ValueError, match="got 2 names and class id 2"):
         swept(*rows)
-
-
-# Falling scores: right, wrong, right, wrong, wrong, with three labels. The best F1 is 2/3, from 0.61 to 0.70.
-FOUND = [(BOX, 0.9, 0), (BOX, 0.8, 0), (FAR, 0.7, 0), (FAR, 0.6, 0), (FAR, 0.5, 0)]
-LABELLED = [(BOX, 0), (FAR, 0), (BOX, 1)]
-
-
-def test_the_operating_point_is_the_highest_threshold_of_the_best_f1() -> None:
-    point = operating_point(swept(FOUND, LABELLED))
-    assert (point.score_threshold, point.tp, point.fp, point.fn) == (0.7, 2, 1, 1)
-    assert (point.precision, point.recall, point.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
-
-
-def test_the_operating_point_keeps_the_precision_asked_for() -> None:
-    point = operating_point(swept(FOUND, LABELLED), min_precision=0.9)
-    assert (point.score_threshold, point.precision) == (0.9, 1.0)
-
-
-def test_the_operating_point_keeps_the_recall_asked_for() -> None:
-    table = swept([*FOUND, (BOX, 0.2, 1)], LABELLED)
-    assert operating_point(table).score_threshold == 0.7
-    assert operating_point(table, min_recall=0.9).score_threshold == 0.2
-
-
-def test_an_operating_point_that_cannot_be_is_refused_with_what_can() -> None:
-    with pytest.raises(ValueError, match=r"recall >= 0.9 at IoU 0.5: .*highest recall 0.667"):
-        operating_point(swept(FOUND, LABELLED), min_recall=0.9)
-
-
-def test_nothing_right_recommends_to_show_nothing() -> None:
-    point = operating_point(swept([(BOX, 0.4, 0)], [(FAR, 0)]))
-    assert (point.score_threshold, point.f1) == (1.0, 0.0)
-
-
-def test_an_operating_point_at_an_iou_that_was_not_swept_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"iou: one of \[0.5, .*got 0.3"):
-        operating_point(swept(FOUND, LABELLED), iou=0.3)

@@ -1,0 +1,132 @@
+"""Writes the model of any trial whose weights a search has kept, measured as the search measures its best one.
+
+python results/export_model.py runs/NAME --trial 5 --out my_model/
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from results.evaluate import print_metrics
+from results.journal import JournalError
+from results.kept_trial import KeptTrial, NotKeptError, kept_trial
+from trainable.command_line import Threads, stop
+from trainable.data.difference import PictureError
+from trainable.data.faults import DataError
+from trainable.data.pairs import PairData
+from trainable.data.source import read_source
+from trainable.recipe import RecipeError
+from trainable.sample import checkpoint_of
+from trainable.sample.data_set import sample_data_set
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class ExportError(ValueError):
+    """The model cannot be written; the message says why and what to do."""
+
+
+@app.command(help=__doc__)
+def main(
+    run: Annotated[str, typer.Argument(help="The run folder, here or as s3://BUCKET/FOLDER/NAME")],
+    trial: Annotated[int, typer.Option(min=0, help="The trial's number, as in the run's results.csv")],
+    out: Annotated[Path, typer.Option(help="Folder to write, which must not be there yet")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The search's data set, where it has moved", show_default="where the search found it"),
+    ] = None,
+    cpus: Threads = 1,
+) -> None:
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    try:
+        if out.exists():
+            raise ExportError(f"--out {out}: is there already; choose another folder")
+        with kept_trial(run, trial) as kept:
+            if data:
+                kept = replace(kept, asked={**kept.asked, "data": data})
+            metrics = export_model(kept, _read_pairs(kept.asked, console), out, cpus)
+    except (ExportError, NotKeptError, JournalError, DataError, PictureError, RecipeError, OSError) as error:
+        stop(error)
+    console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best['epoch']}")
+    print_metrics(metrics, out)
+    console.print(f"model    {out}")
+
+
+def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict[str, Any]:
+    """Writes a trial's model, its image processor and its card, with `metrics.json`, `sweep.csv` and `recipe.yaml`.
+
+    Args:
+        kept: the trial.
+        pairs: the data set of its search; the validation pairs are what it is measured on.
+        out: the folder; it appears only when whole.
+        cpus: threads of the forward pass.
+
+    Returns:
+        Contents of `metrics.json`.
+
+    Raises:
+        ExportError: the model cannot be made, or does not give the loss that its trial reported.
+        PictureError: a picture can no longer be read.
+        RecipeError: the trial's recipe cannot be read.
+        OSError: the folder cannot be written.
+    """
+    import transformers
+
+    from results.measures.metrics import evaluate_checkpoint
+    from results.measures.operating_point import PointRule
+    from results.trial_model import TrainedTrial, train_command, write_trial_model
+    from trainable.data.dataset import padded_size
+    from trainable.model import ModelError, load_processor
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    asked, number, checkpoint = kept.asked, kept.record.number, checkpoint_of(kept.asked["model"])
+    trained = TrainedTrial(kept.run, kept.folder, kept.record, pairs, checkpoint)
+    rule = PointRule(asked.get("min_precision"), asked.get("min_recall"))
+    command = train_command(str(out / "recipe.yaml"), asked)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent) as workshop:
+        made = Path(workshop) / "made"
+        try:
+            padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
+            evaluate = partial(evaluate_checkpoint, pairs=pairs.val, names=pairs.names, padded=padded, cpus=cpus)
+            written = write_trial_model(trained, made, made, evaluate, rule, "A recipe", command)
+        except (ModelError, RuntimeError) as error:
+            raise ExportError(f"--trial {number}: its model cannot be made on top of {checkpoint}: {error}") from None
+        if not written.agrees:
+            raise ExportError(
+                f"--trial {number}: its model has a val_loss of {written.metrics['val_loss']:.6g}, but the trial "
+                f"reported {kept.best['val_loss']:.6g}: {checkpoint} or the code has changed since the search"
+            )
+        made.rename(out)
+    return written.metrics
+
+
+def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
+    """The data set of a search, as the search read it.
+
+    Raises:
+        ExportError: it is another one now.
+        DataError: it has faults.
+        StorageError: it lies in a bucket and cannot be pulled.
+    """
+    location = asked.get("data") or sample_data_set()
+    how = {name: asked.get(name) for name in ("subset", "group_by")}
+    pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), **how)
+    before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
+    if before and not now.startswith(str(before)):
+        raise ExportError(
+            f"--data {pairs.location}: is not the data set of the search: its fingerprint is "
+            f"{now[: len(str(before))]}, was {before}; give the one that was searched with"
+        )
+    return pairs
+
+
+if __name__ == "__main__":
+    app()

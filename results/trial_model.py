@@ -1,0 +1,142 @@
+"""The model of one trial, made ready to use: its files, what it is worth, its recipe and its card."""
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results.journal import TrialRecord
+from results.measures.metrics import write_evaluation
+from results.measures.operating_point import PointRule
+from results.model_card import Origin, write_model_card
+from trainable.data.pairs import PairData
+from trainable.durable_file import write_atomically
+from trainable.evaluation import Evaluation
+from trainable.model import load_processor
+from trainable.recipe import Recipe
+from trainable.remote import without_secrets
+from trainable.trial_folder import weights_path
+from trainable.weights import trial_model
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
+"""Relative difference of the loss, reloaded in float32 and as reported, that the training's precision explains, and the
+TF32 convolutions of a GPU; weights that are not the trial's differ by far more."""
+
+
+@dataclass(frozen=True)
+class TrainedTrial:
+    """A trial with weights, and what else its model is made of."""
+
+    run: str
+    """Name of its search."""
+    folder: Path
+    """The trial's own."""
+    record: TrialRecord
+    """With an epoch at least."""
+    pairs: PairData
+    checkpoint: str
+    """What the search started from; its image processor goes with the model."""
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """What was written of a trial's model.
+
+    Attributes:
+        evaluation: on the validation pairs.
+        metrics: contents of `metrics.json`.
+        agrees: whether the reloaded model gives the `val_loss` that its trial reported.
+    """
+
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+    agrees: bool
+
+
+def write_trial_model(
+    trial: TrainedTrial,
+    out: Path,
+    model: Path,
+    evaluate: Callable[[Path], Evaluation],
+    rule: PointRule,
+    title: str,
+    train_command: str,
+) -> MeasuredModel:
+    """Writes the model of a trial's best epoch, and evaluates it as it lies there.
+
+    Args:
+        trial: whose.
+        out: folder for `metrics.json`, `sweep.csv` and `recipe.yaml`.
+        model: folder for the model, its image processor and its card; `out` or one in it. Made, as is `out`.
+        evaluate: loads the model of a folder and evaluates it on the validation pairs.
+        rule: how the score threshold is chosen that the model is to run at.
+        title: what `recipe.yaml` calls itself.
+        train_command: the command that trains the recipe again, shown there.
+
+    Raises:
+        ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
+        RecipeError: the trial's recipe cannot be read.
+        OSError: the trial's weights cannot be read, or `out` not be written.
+        PictureError: a picture can no longer be read.
+    """
+    best = trial.record.best
+    assert best is not None, "a trained trial has an epoch"
+    recipe = Recipe.from_yaml(trial.folder / "recipe.yaml")
+    weights = weights_path(trial.folder, best["epoch"])
+    trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
+    load_processor(trial.checkpoint).save_pretrained(model)
+    evaluation = evaluate(model)
+    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule)
+    _write_score_threshold(model, metrics["recommended"]["score_threshold"])
+    origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
+    write_model_card(model, origin, trial.pairs, recipe, metrics)
+    header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics["recommended"])
+    write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
+    agrees = math.isclose(metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype])
+    return MeasuredModel(evaluation, metrics, agrees)
+
+
+def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
+    """The command that trains a recipe as a search's trials were trained.
+
+    Args:
+        recipe: path of its file, on the machine of whoever reads the command.
+        asked: the search's options, by their names.
+    """
+    command = ["python", "trainable/train.py", "--recipe", recipe]
+    for name, flag in _TRAINED_WITH.items():
+        if asked.get(name) is not None:
+            command += [flag, without_secrets(str(asked[name]))]
+    return shlex.join(command + (["--skip-bad"] if asked.get("skip_bad") else []))
+
+
+_TRAINED_WITH = {
+    "data": "--data",
+    "model": "--model",
+    "subset": "--subset",
+    "group_by": "--group-by",
+    "cpus_per_trial": "--cpus",
+}
+"""A search's options on which the numbers of its trials depend, and what `trainable/train.py` calls them."""
+
+
+def _write_score_threshold(model: Path, score_threshold: float) -> None:
+    """Adds `score_threshold` to the model's config; transformers keeps what it does not know."""
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_atomically(path, json.dumps(config | {"score_threshold": score_threshold}, indent=2) + "\n")
+
+
+def _header(title: str, trial: int, best: dict[str, Any], train_command: str, point: dict[str, Any]) -> str:
+    figures = ", ".join(
+        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
+    )
+    return (
+        f"# {title}: trial {trial}, val_loss {best['val_loss']:.6g}"
+        f" and F1 {best['f1']:.3f} (IoU 0.5, score 0.5) after epoch {best['epoch']}.\n"
+        f"# Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals).\n"
+        f"# Train it again:\n#   {train_command}\n"
+    )
