@@ -32,7 +32,7 @@ from search.run_folder import (
 from search.study import Budget, SearchStudy
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
-from trainable.remote import StorageError
+from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
                     return _search(options, inputs, resources, journal, still_ours, console)
     except DataError as error:
         errors.print(str(error), markup=False)
-        if Path(options.data or "").exists():  # A mistyped path is no reason to make a folder.
+        # A mistyped path is no reason to make a folder.
+        if is_uri(options.data or "") or Path(options.data or "").exists():
             options.run.mkdir(parents=True, exist_ok=True)
             write_report(error.faults, options.run / "data_report.csv")
             publish(options, "data_report.csv")
@@ -169,7 +170,7 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
     at_a_time = f"{resources.concurrent} at a time" if resources.concurrent else "as soon as a node has room for one"
     lines = {
         "space": f"{options.space}: {inputs.space.description}",
-        "data": f"{'the sample data set' if options.data is None else options.data}: {len(pairs.train)} training and "
+        "data": f"{'the sample data set' if options.data is None else pairs.location}: {len(pairs.train)} training and "
         f"{len(pairs.val)} validation pairs of {', '.join(pairs.names)}",
         "model": "the embedded checkpoint" if options.model == EMBEDDED else options.model,
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"

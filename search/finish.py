@@ -1,9 +1,9 @@
 """What a search leaves behind: tables, the best model and its evaluation, the report."""
 
-import shlex
+import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from results.journal import TrialRecord, best_trial
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.table import write_tables
+from results.trial_model import train_command
 from search.cluster import Resources, on_trial_resources
 from search.inputs import Inputs
 from search.live_report import LiveReport
@@ -25,9 +26,11 @@ from search.options import Options
 from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.run_folder import publish
 from search.study import SearchStudy
+from search.tuner import SHARED
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData
+from trainable.data.source import on_this_machine
 from trainable.evaluation import Evaluation
 from trainable.model import ModelError, load_processor
 from trainable.trial_folder import drop_checkpoints
@@ -57,7 +60,7 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     run, records = options.run, list(study.records.values())
     write_tables(run, records)
     write_environment(run / "environment.json", inputs.pairs.fingerprint, options.seed, asdict(resources))
-    _drop_checkpoints(options, study)
+    _drop_leftovers(options, study)
     report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
     left = options.trials - len(study.finished)
     best = best_trial(records)
@@ -82,14 +85,18 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     return DONE
 
 
-def _drop_checkpoints(options: Options, study: SearchStudy) -> None:
-    """Drops what trials wrote while they were being stopped."""
+def _drop_leftovers(options: Options, study: SearchStudy) -> None:
+    """Drops what trials wrote while they were being stopped, and shared stages once no trial is left to use them."""
     trials, numbers = options.run / "trials", {f"{record.number:04d}" for record in study.finished}
     if options.mirror:
         files = options.mirror.at(trials).remote.files()
         numbers &= {name.partition("/")[0] for name in files if "/stage-" in name}
     for number in sorted(numbers):
         drop_checkpoints(trials / number, options.mirror)
+    if len(study.finished) >= options.trials:
+        shutil.rmtree(options.run / SHARED, ignore_errors=True)
+        if options.mirror:
+            options.mirror.drop(options.run / SHARED)
 
 
 def _evaluate_best(
@@ -100,12 +107,12 @@ def _evaluate_best(
     def evaluate(model: Path, data: PairData, evaluated: tuple[Pair, ...]) -> Evaluation:
         padded = padded_size((*data.train, *data.val), load_processor(inputs.checkpoint))
         task = partial(
-            evaluate_checkpoint,
-            pairs=evaluated,
+            _evaluate_on_this_machine,
+            data=replace(data, val=evaluated),
             names=data.names,
             padded=padded,
             cpus=resources.cpus,
-            device="cuda" if resources.gpus else "cpu",
+            device=None if resources.gpus else "cpu",
         )
         if options.address and options.remote:  # The model lies in a folder that only this machine sees.
             files = {file.name: file.read_bytes() for file in model.iterdir()}
@@ -115,12 +122,19 @@ def _evaluate_best(
     run, pairs, test = options.run, inputs.pairs, inputs.test
     rule = PointRule(options.min_precision, options.min_recall)
     evaluate_val = partial(evaluate, data=pairs, evaluated=pairs.val)
-    command = _train_command(options)
+    # Whoever trains it again has a copy of the run folder, where that is in a remote storage.
+    recipe = str((Path(options.name) if options.remote else run) / "best" / "recipe.yaml")
+    command = train_command(recipe, asdict(options) | {"cpus_per_trial": resources.cpus})
     written = write_best(run, best, pairs, inputs.checkpoint, evaluate_val, command, rule, options.overlays)
     if test is None:
         return written, None
     evaluation = evaluate(run / "best" / "model", test, (*test.train, *test.val))
     return written, write_test(run, test, evaluation, rule, written.metrics["recommended"]["score_threshold"])
+
+
+def _evaluate_on_this_machine(model: Path, data: PairData, **how: Any) -> Evaluation:
+    """The model on the validation pairs, wherever on this machine they lie."""
+    return evaluate_checkpoint(model, on_this_machine(data).val, **how)
 
 
 def _on_copy(files: ray.ObjectRef, task: Callable[[Path], Evaluation]) -> Evaluation:
@@ -129,17 +143,3 @@ def _on_copy(files: ray.ObjectRef, task: Callable[[Path], Evaluation]) -> Evalua
         for name, data in ray.get(files).items():
             (Path(folder) / name).write_bytes(data)
         return task(Path(folder))
-
-
-def _train_command(options: Options) -> str:
-    command = ["python", "trainable/train.py", "--recipe", options.shown("best/recipe.yaml")]
-    given = {
-        "--data": options.data,
-        "--model": options.model,
-        "--subset": options.subset,
-        "--group-by": options.group_by,
-    }
-    for flag, value in given.items():
-        if value is not None:
-            command += [flag, str(value)]
-    return shlex.join(command + (["--skip-bad"] if options.skip_bad else []))

@@ -1,6 +1,8 @@
 """What a search works on, checked before anything is started: data, test set, space and checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +12,9 @@ from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
 from trainable.data.faults import write_report
-from trainable.data.pairs import PairData, read_pairs
+from trainable.data.pairs import Pair, PairData
+from trainable.data.source import read_source
+from trainable.remote import without_secrets
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
@@ -38,6 +42,7 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
         DataError: the data set or the test set has faults.
         SpaceError: the space cannot be loaded, or gives no recipes.
         InputError: the test set does not go with the data.
+        StorageError: one of them is to come from a storage that does not give it.
     """
     space = load_space(options.space)
     check_space(space, options.max_epochs)
@@ -50,12 +55,18 @@ def _checked_data(options: Options, console: Console) -> PairData:
     if options.data is None:
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
-            location = sample_data_set(Path(options.storage) if options.address else None)
+            shared = Path(options.storage) if options.address and not options.remote else None
+            location = str(sample_data_set(shared))
     else:
-        location = Path(options.data)
-    with console.status(escape(f"checking {location}")):
-        pairs = read_pairs(location, skip_bad=options.skip_bad, subset=options.subset, group_by=options.group_by)
+        location = options.data
+    pairs = _read(location, options, console, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
+    if both := _with_pictures_of(pairs.train, pairs.val):
+        said = (
+            f"--data: {len(both)} validation pairs have the pictures of a training pair, the first is {both[0]}; "
+            "losses and scores look better for that than they are"
+        )
+        console.print(said, style="yellow", markup=False, soft_wrap=True)
     return pairs
 
 
@@ -63,21 +74,31 @@ def _checked_test(options: Options, pairs: PairData, console: Console) -> PairDa
     """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
     if options.test is None:
         return None
-    with console.status(escape(f"checking {options.test}")):
-        test = read_pairs(Path(options.test), skip_bad=options.skip_bad, subset=options.subset)
+    test = _read(options.test, options, console)
     if test.names != pairs.names:
         raise InputError(
-            f"--test {options.test}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
+            f"--test {test.location}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
             f"got {', '.join(test.names)}; name them in classes.txt or data.yaml"
         )
-    seen = {(pair.before.resolve(), pair.after.resolve()) for pair in (*pairs.train, *pairs.val)}
-    if both := [p.id for p in (*test.train, *test.val) if (p.before.resolve(), p.after.resolve()) in seen]:
+    if both := _with_pictures_of((*pairs.train, *pairs.val), (*test.train, *test.val)):
         raise InputError(
-            f"--test {options.test}: {len(both)} of its pairs are in the data too, the first is {both[0]}; "
+            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {both[0]}; "
             "a test set holds pairs that the search has not seen"
         )
     _report_left_out("--test", test, options, "test_report.csv", console)
     return test
+
+
+def _with_pictures_of(seen: Sequence[Pair], pairs: Sequence[Pair]) -> list[str]:
+    """Ids of the pairs whose pictures, by their content, are among those of `seen`."""
+    digests = {pair.pictures_digest for pair in seen}
+    return [pair.id for pair in pairs if pair.pictures_digest in digests]
+
+
+def _read(location: str, options: Options, console: Console, group_by: str | None = None) -> PairData:
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    with console.status(escape(f"checking {without_secrets(location)}")):
+        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, group_by=group_by)
 
 
 def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, console: Console) -> None:

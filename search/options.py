@@ -18,8 +18,11 @@ from trainable.working_folder import working_mirror
 MIN_EPOCHS = 3
 """The reference has three stages of at least one epoch."""
 
+PLACEMENTS = ("spread", "pack")
+"""On which nodes trials run: evenly on all, or on as few as will do."""
+
 CHANGED_BY_RESUME = (
-    *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "address", "time_budget"),
+    *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "placement", "address", "time_budget"),
     *("cache_size", "share", "reuse_workers", "checkpoint_every", "keep", "min_precision", "min_recall", "overlays"),
 )  # fmt: skip
 """Options that may be given beside --resume; they change where and how much is run or what is recommended, not what a
@@ -41,7 +44,7 @@ class Options:
     space: str
     """Name of a space, or `path/to/file.py:function`."""
     data: str | None
-    """Folder or data.yaml; None is the sample data set."""
+    """Folder or data.yaml, or the URI of one; None is the sample data set."""
     model: str
     """Checkpoint folder or hub name."""
     trials: int
@@ -71,6 +74,8 @@ class Options:
     group_by: str | None = None
     address: str | None = None
     """Of a running Ray cluster; None starts Ray here."""
+    placement: str = "spread"
+    """One of `PLACEMENTS`."""
     cache_size: float = 10.0
     """GB (10^9 bytes) that each machine may keep of pictures and layer outputs made once; 0 keeps none."""
     cache_pictures: bool = True
@@ -88,7 +93,7 @@ class Options:
     time_budget: float | None = None
     """Seconds after which the search stops."""
     test: str | None = None
-    """Folder or data.yaml that only the best model is evaluated on."""
+    """Folder or data.yaml, or the URI of one, that only the best model is evaluated on."""
     min_precision: float | None = None
     """Least precision of the recommended score threshold."""
     min_recall: float | None = None
@@ -174,6 +179,9 @@ class Options:
             _at_least("--overlays", self.overlays, 0),
             None if 0 <= self.seed < 2**32 else f"--seed: a whole number from 0 to 2**32 - 1, got {self.seed}",
             None if self.sampler in SAMPLERS else f"--sampler: one of {', '.join(SAMPLERS)}, got {self.sampler!r}",
+            None
+            if self.placement in PLACEMENTS
+            else f"--placement: one of {', '.join(PLACEMENTS)}, got {self.placement!r}",
             None
             if self.name not in ("", ".", "..") and "/" not in self.name and self.name.isprintable()
             else f"--name: a folder's name, printable, without / and not . or .., got {self.name!r}",

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from results.best import Best
 from results.journal import TrialRecord
-from results.page.formatting import duration
+from results.page.formatting import duration, ratio
 from results.reuse import reuse
 from search.options import Options
 from search.run_folder import resume_command
@@ -62,7 +62,7 @@ def print_outcome(
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
-            console.print(f"{what:<12}{options.shown(path)}", soft_wrap=True, highlight=False)
+            console.print(f"{what:<12}{options.shown(path)}", soft_wrap=True, markup=False, highlight=False)
     if not written.agrees:
         console.print(
             f"the reloaded model's val_loss is {written.metrics['val_loss']:.6f}, not the trial's: "
@@ -76,7 +76,7 @@ def print_no_success(options: Options, study: SearchStudy, left: int, console: C
     """Prints how a search ended in which no trial has an epoch to show."""
     if study.finished:
         console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
-    console.print(f"results  {options.shown()}", soft_wrap=True, highlight=False)
+    console.print(f"results  {options.shown()}", soft_wrap=True, markup=False, highlight=False)
     _print_left(options, left, console)
 
 
@@ -84,7 +84,7 @@ def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, c
     """Prints that the trials are done and kept, but the best model could not be evaluated, and how to go on."""
     console.print(f"the best model, of trial {best.number}, could not be evaluated: {error}", style="red", markup=False)
     console.print("all trials are kept; once that is mended, only the evaluation is done again by:", highlight=False)
-    console.print(resume_command(options), soft_wrap=True, highlight=False)
+    console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_reuse(records: list[TrialRecord], console: Console) -> None:
@@ -99,7 +99,7 @@ def _print_reuse(records: list[TrialRecord], console: Console) -> None:
 
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
     console.print(
-        f"\n[bold]best model[/] mAP {_figure(metrics['mAP'])}, mAP50 {_figure(metrics['mAP50'])}; run it at score >= "
+        f"\n[bold]best model[/] mAP {ratio(metrics['mAP'])}, mAP50 {ratio(metrics['mAP50'])}; run it at score >= "
         f"{metrics['recommended']['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)",
         highlight=False,
     )
@@ -107,7 +107,7 @@ def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, cons
         console.print(metrics["recommended"]["constraint"], style="yellow", highlight=False)
     if on_test:
         console.print(
-            f"[bold]on the test set[/] mAP {_figure(on_test['mAP'])}, mAP50 {_figure(on_test['mAP50'])}; "
+            f"[bold]on the test set[/] mAP {ratio(on_test['mAP'])}, mAP50 {ratio(on_test['mAP50'])}; "
             f"there: {_point(on_test)}, {on_test['pairs']} pairs",
             highlight=False,
         )
@@ -129,6 +129,7 @@ def _print_left(options: Options, left: int, console: Console) -> None:
         console.print(
             f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options)}",
             style="yellow",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
@@ -180,7 +181,3 @@ def _stages(record: TrialRecord) -> Table:
 
 def _loss(record: TrialRecord) -> float:
     return record.best["val_loss"] if record.best else float("inf")
-
-
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

@@ -21,6 +21,8 @@ from search.cluster import ClusterError, Resources
 from search.options import Options
 from search.run_folder import code_version
 from trainable.data.pairs import Pair, PairData, pictures_digest
+from trainable.data.snapshot import Snapshot
+from trainable.data.source import on_this_machine
 from trainable.remote import Remote, StorageError
 
 SECONDS = 18.0
@@ -63,7 +65,7 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
         options: say where the run folder is, and whether the search runs on a cluster.
         resources: of a trial.
         pairs: the data set, as the driver sees it.
-        say: called with a line on each bad node.
+        say: called with a line on each bad node, and where nodes are to pull the data.
 
     Raises:
         ClusterError: all of them are bad; the message says why, of each.
@@ -78,12 +80,14 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
     nodes = [node for node in ray.nodes() if node["Alive"] and _has(node, resources)]
     token = uuid.uuid4().hex
     task = Task(code_version(), _packages(), pairs, folder, token, loaders, resources.gpus > 0)
+    bad = _pull_faults(nodes, pairs, say)
+    asked = [node for node in nodes if node["NodeID"] not in bad]
     folder.write("driver", token.encode())
     try:
-        answers = _answers(nodes, task, resources.gpus)
+        answers = _answers(asked, task, resources.gpus)
     finally:
         folder.drop("")
-    bad = {node["NodeID"]: faults for node, faults in zip(nodes, answers, strict=True) if faults}
+    bad |= {node["NodeID"]: faults for node, faults in zip(asked, answers, strict=True) if faults}
     lines = [f"node {_name(node)} {'; '.join(bad[node['NodeID']])}" for node in nodes if node["NodeID"] in bad]
     if nodes and len(bad) == len(nodes):
         raise ClusterError("no node can train:\n" + "\n".join(f"  {line}" for line in lines))
@@ -125,6 +129,30 @@ def room_faults(loaders: bool) -> list[str]:
 def _has(node: dict[str, Any], resources: Resources) -> bool:
     has = node["Resources"]
     return has.get("CPU", 0) >= resources.cpus and has.get("GPU", 0) >= resources.gpus
+
+
+def _pull_faults(nodes: list[dict[str, Any]], pairs: PairData, say: Callable[[str], None]) -> dict[str, list[str]]:
+    """Has every node pull a data set that lies in a bucket, however long that takes; why some cannot, by their ids."""
+    if not pairs.snapshot:
+        return {}
+    say(f"{pairs.location}: every node pulls its copy, {pairs.snapshot.size}, unless it has one")
+    pull, snapshot = ray.remote(num_cpus=0, max_retries=0)(_pull_fault), ray.put(pairs.snapshot)
+    pulls = {node["NodeID"]: pull.options(scheduling_strategy=_on(node)).remote(snapshot) for node in nodes}
+    faults = {}
+    for node, answer in pulls.items():
+        try:
+            faults[node] = ray.get(answer)
+        except RayError as error:
+            faults[node] = f"cannot run the project's code: {_last_line(error)}"
+    return {node: [fault] for node, fault in faults.items() if fault}
+
+
+def _pull_fault(snapshot: Snapshot) -> str | None:
+    try:
+        snapshot.pull()
+    except StorageError as error:
+        return f"cannot pull the data: {error}"
+    return None
 
 
 def _answers(nodes: list[dict[str, Any]], task: Task, gpus: float) -> list[list[str]]:
@@ -180,7 +208,8 @@ def _code_faults(task: Task) -> list[str]:
 
 
 def _data_faults(task: Task) -> list[str]:
-    pairs = (*task.pairs.train, *task.pairs.val)
+    here = on_this_machine(task.pairs)
+    pairs = (*here.train, *here.val)
     missing = [path for pair in pairs for path in (pair.before, pair.after) if not path.exists()]
     if missing:
         return [f"does not see {len(missing)} of the data set's {2 * len(pairs)} pictures, such as {missing[0]}"]

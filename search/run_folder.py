@@ -6,10 +6,11 @@ what lies in the storage counts.
 
 import contextlib
 import hashlib
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,8 +21,10 @@ import spaces
 import trainable
 from results.journal import Journal
 from results.journal_objects import JournalObjects
+from search.command import search_command
 from search.options import Options
 from search.owner import Owner
+from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 from trainable.working_folder import begin_work
 from trainable.yaml_file import YamlError, yaml_of
@@ -89,6 +92,8 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
     except FileExistsError:  # Another search took it while this one checked its data.
         _refuse_taken_name(options)
         raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
@@ -101,10 +106,7 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
 
 def update_run(options: Options, identity: dict[str, str]) -> None:
     """Writes what a resume has changed into `search.yaml`, in one step: the next resume goes on from there."""
-    path = options.run / "search.yaml"
-    scratch = path.with_name("search.yaml.tmp")
-    scratch.write_text(_search_yaml(options, identity), encoding="utf-8")
-    scratch.replace(path)
+    write_atomically(options.run / "search.yaml", _search_yaml(options, identity))
     publish(options, "search.yaml")
 
 
@@ -192,8 +194,9 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
 
 def code_version() -> str:
     """Short hash of the project's own code, as far as it decides a trial's result."""
-    # Where they were imported from: on a cluster, each package travels by itself.
-    return _hash(sorted([*Path(spaces.__path__[0]).glob("*.py"), *Path(trainable.__path__[0]).rglob("*.py")]))
+    # From where they were imported: on a cluster each package travels by itself, to a folder of any name.
+    packages = (Path(package.__path__[0]) for package in (spaces, trainable))
+    return _hash([path for package in packages for path in sorted(package.rglob("*.py"))])
 
 
 def identity_text(run: Path) -> str:
@@ -207,8 +210,11 @@ def resume_command(options: Options) -> str:
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
-    options = replace(options, storage=without_secrets(options.storage))
-    return yaml.safe_dump({**asdict(options), "identity": identity}, sort_keys=False, allow_unicode=True)
+    asked = asdict(options)
+    for name in ("data", "test", "storage"):
+        asked[name] = asked[name] and without_secrets(asked[name])
+    asked["command"] = search_command(options)
+    return yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
 
 
 def _hash(files: list[Path]) -> str:

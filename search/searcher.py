@@ -10,9 +10,10 @@ from ray.tune.search import Searcher
 from results.journal import TrialRecord
 from search.scheduler import FairASHA
 from search.study import SearchStudy
+from trainable.history import ROW_FIELDS
 from trainable.mirror import Mirror
 from trainable.remote import StorageError
-from trainable.trial_folder import ROW_FIELDS, drop_checkpoints, drop_weights
+from trainable.trial_folder import drop_checkpoints, drop_weights
 
 DEATHS = 3
 """So many times a trial's process dies without a new evaluation in between, and the trial has failed."""

@@ -10,6 +10,7 @@ from ray import tune
 
 from search.cluster import Resources
 from search.options import Options
+from search.placement import trial_resources
 from search.run_folder import identity_text
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
@@ -23,8 +24,8 @@ from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
 
-SHARED_BYTES = 10**10
-"""Most bytes of the weights that a run keeps of finished stages; the least recently used ones go first."""
+SHARED, SHARED_BYTES = "shared", 10**10
+"""Folder of a run's finished stages while it searches, and most bytes of their weights."""
 
 
 class SearchPausedError(RuntimeError):
@@ -96,7 +97,7 @@ def _economy(options: Options, resources: Resources) -> Economy:
         cache_bytes=options.cache_bytes,
         pictures=options.cache_pictures,
         frozen_layers=options.cache_layers,
-        shared_stages=SharedStages(run / "shared", context, SHARED_BYTES) if options.share else None,
+        shared_stages=SharedStages(run / SHARED, context, SHARED_BYTES) if options.share else None,
         checkpoint_seconds=options.checkpoint_every,
     )
 
@@ -149,7 +150,7 @@ def _tuner(
             economy=economy,
             run=options.remote,
         ),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+        trial_resources(resources.cpus, resources.gpus, options.placement),
     )
     folder = options.run.resolve() / "tune"
     return tune.Tuner(

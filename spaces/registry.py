@@ -34,7 +34,7 @@ class Space:
     description: str
     """One line, the first of its docstring."""
     build: Callable[[optuna.Trial, int], Recipe]
-    """Draws a recipe of at most so many epochs."""
+    """Draws a recipe of at most so many epochs. It leaves the seed alone, which is the search's."""
     reference_parameters: Callable[[int], dict[str, Any] | None]
     """For a `max_epochs`, the parameters that give the reference; None where the space cannot express it."""
 
@@ -72,8 +72,8 @@ def check_space(space: Space, max_epochs: int) -> None:
     """Draws a few recipes, so that a space that cannot work is refused before a search starts.
 
     Raises:
-        SpaceError: the space raises, returns something else than a recipe or one over the budget, or its
-            `reference_parameters` do not give the reference.
+        SpaceError: the space raises, returns something else than a recipe, one over the budget or one with a seed of
+            its own, or its `reference_parameters` do not give the reference.
     """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(DRAWS):
@@ -83,6 +83,11 @@ def check_space(space: Space, max_epochs: int) -> None:
             raise SpaceError(
                 f"space {space.name}: a recipe has at most max_epochs = {max_epochs} epochs, "
                 f"got {recipe.epochs} with {trial.params}"
+            )
+        if recipe.seed != Recipe.seed:
+            raise SpaceError(
+                f"space {space.name}: a recipe's seed is the search's --seed, in every trial the same; leave it out, "
+                f"got {recipe.seed} with {trial.params}"
             )
     _check_reference(space, study, max_epochs)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,14 @@ TRIAL = b"ray::ImplicitFunc"
 STATES = {"COMPLETED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
-class Search:
-    """`python search/run.py` in a session of its own, so that all its processes can be told from others."""
+class Program:
+    """A command in a session of its own, so that all its processes can be told from others."""
 
-    def __init__(self, *arguments: Any, cache: Path):
-        environment = os.environ | {"COLUMNS": "250", "XDG_CACHE_HOME": str(cache)}
+    def __init__(self, *command: Any, environment: Mapping[str, str]):
         self.process = subprocess.Popen(
-            [sys.executable, "search/run.py", *map(str, arguments)],
+            list(map(str, command)),
             cwd=ROOT,
-            env=environment,
+            env=os.environ | {"COLUMNS": "250"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,7 +75,7 @@ class Search:
         self.wait_for(lambda: journal.exists() and len(read_journal(journal)) >= count, f"event {count}")
 
     def kill(self) -> None:
-        """SIGKILL to the driver and all that it started, as when a machine loses its power."""
+        """SIGKILL to the program and all that it started, as when a machine loses its power."""
         os.killpg(self.process.pid, signal.SIGKILL)
         assert self.wait()[0] == -signal.SIGKILL
         self.assert_all_gone()
@@ -121,6 +120,13 @@ class Search:
         self.process.wait()
 
 
+class Search(Program):
+    """`python search/run.py`, or a program of the tests that stands for it."""
+
+    def __init__(self, *arguments: Any, cache: Path, program: str = "search/run.py"):
+        super().__init__(sys.executable, program, *arguments, environment={"XDG_CACHE_HOME": str(cache)})
+
+
 Start = Callable[..., Search]
 """Starts a search with the arguments of its command line."""
 
@@ -132,8 +138,12 @@ def table_of(run: Path) -> pd.DataFrame:
 
 def reports_of(run: Path) -> list[dict[str, Any]]:
     """The evaluations in the run's journal, in the order in which they came; none before there is one."""
-    journal = run / "journal.jsonl"
-    return [event for event in read_journal(journal) if event["event"] == "reported"] if journal.exists() else []
+    return [event for event in _events_of(run) if event["event"] == "reported"]
+
+
+def ended_in(run: Path) -> set[int]:
+    """Numbers of the trials that have ended; none before there is a journal."""
+    return {event["trial"] for event in _events_of(run) if event["event"] == "ended"}
 
 
 def assert_same_search(whole: Path, run: Path) -> None:
@@ -169,6 +179,11 @@ def assert_study_is_that_of_the_table(run: Path) -> None:
     assert {trial.user_attrs["trial"]: trial.value for trial in study.trials if trial.state == TrialState.COMPLETE} == {
         int(trial): loss for trial, loss in zip(completed["trial_id"], completed["val_loss"], strict=True)
     }
+
+
+def _events_of(run: Path) -> list[dict[str, Any]]:
+    journal = run / "journal.jsonl"
+    return read_journal(journal) if journal.exists() else []
 
 
 def _command_of(process: int) -> bytes:

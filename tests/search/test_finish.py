@@ -1,12 +1,19 @@
-"""The end of a search loses nothing, whatever goes wrong in it."""
+"""The end of a search loses nothing, whatever goes wrong in it, and the best recipe says how to train it again."""
 
+import shlex
+from pathlib import Path
+
+import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from search import finish
 from search.cluster import Resources
 from search.inputs import Inputs
 from search.options import Options
+from trainable import train
 from trainable.data.difference import PictureError
+from trainable.recipe import REFERENCE
 
 
 def test_a_picture_that_went_away_costs_the_evaluation_and_no_trial(search, monkeypatch, tmp_path, pair_data):
@@ -25,3 +32,46 @@ def test_a_picture_that_went_away_costs_the_evaluation_and_no_trial(search, monk
     assert "before/v0.png: there is no such file" in said
     assert f"--resume {tmp_path}" in said
     assert (tmp_path / "results.csv").exists() and (tmp_path / "report.html").exists()
+
+
+@pytest.fixture
+def train_command(search, monkeypatch, tmp_path, pair_data):
+    """The words of the command that a search of some options writes into its best recipe, after `train.py`."""
+    ended = search().run(2)
+
+    def of(cpus: int, **asked) -> list[str]:
+        written = []
+
+        def write_best(run, record, pairs, checkpoint, evaluate, command, *more):
+            written.append(command)
+            raise PictureError("enough")
+
+        monkeypatch.setattr(finish, "write_best", write_best)
+        asked = {"storage": str(tmp_path.parent), "name": tmp_path.name} | asked
+        options = Options("learning_rate", None, "embedded", 2, 8, 2, **asked)
+        inputs = Inputs(pair_data, None, ended.study.space, "embedded")
+        options.run.mkdir(parents=True, exist_ok=True)
+        finish.write_results(options, ended.study, inputs, Resources(cpus, 0.0, 1), Console(quiet=True))
+        return shlex.split(written[0])[2:]
+
+    return of
+
+
+def test_the_best_recipe_is_trained_again_with_the_threads_that_its_trial_had(
+    train_command, monkeypatch, tmp_path, data_folder
+):
+    words = train_command(cpus=3)
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "recipe.yaml").write_text(REFERENCE.to_yaml())
+    trained = []
+    monkeypatch.setattr(train, "_train", lambda *arguments: trained.append(arguments))
+    result = CliRunner().invoke(train.app, [*words, "--data", str(data_folder)])
+    assert result.exit_code == 0, result.output
+    ((recipe, _, _, _, cpus, *_),) = trained
+    assert (recipe, cpus) == (REFERENCE, 3)
+
+
+def test_a_run_in_a_storage_names_the_recipe_of_a_copy_of_the_run_folder(train_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = train_command(cpus=1, storage=f"file://{tmp_path}/storage", name="one")
+    assert words[words.index("--recipe") + 1] == str(Path("one", "best", "recipe.yaml"))

@@ -1,13 +1,14 @@
 """The last words of a search: what was saved, where anything was."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from results.best import Best
 from results.journal import TrialRecord
+from search.options import Options
 from search.outcome import print_outcome
 from trainable.recipe import reference
 
@@ -39,11 +40,13 @@ def trial(number: int, reused: int = 0) -> TrialRecord:
     return TrialRecord(number, {}, reference(3).to_dict(), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
 
 
-def printed(records: list[TrialRecord], run: Path) -> str:
+def printed(records: list[TrialRecord], run: Path, left: int = 0) -> str:
     written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "recommended": POINT}, agrees=True)
+    asked = {"space": "staged", "data": None, "model": "embedded", "trials": 2, "max_epochs": 3, "grace": 2}
+    options = Options(storage=str(run.parent), name=run.name, **asked)
     console = Console(record=True, width=200)
     with console.capture() as capture:
-        print_outcome(SimpleNamespace(run=run, trials=2), records, records[0], written, None, 0, console)
+        print_outcome(options, records, records[0], written, None, left, console)
     return capture.get()
 
 
@@ -55,3 +58,12 @@ def test_a_search_that_shared_nothing_says_nothing_of_it(tmp_path):
     text = printed([trial(0), trial(1)], tmp_path)
     assert "best 2 of 2 trials" in text
     assert "shared" not in text
+
+
+@pytest.mark.parametrize("name", ["[red]x", "[/red]x"])
+def test_a_run_folder_with_square_brackets_is_printed_as_it_is(tmp_path, name):
+    run = tmp_path / name
+    run.mkdir(parents=True)
+    (run / "results.csv").write_text("")
+    assert f"table       {run}/results.csv\n" in printed([trial(0)], run, left=1)
+    assert f"go on with: python search/run.py --resume '{run}'\n" in printed([trial(0)], run, left=1)

@@ -2,16 +2,20 @@
 
 import dataclasses
 import re
+import shutil
 
 import pytest
 import yaml
 
+import spaces
+import trainable
 from results.journal_objects import read_objects
 from search.options import Options, OptionsError
 from search.owner import OwnerError
 from search.run_folder import (
     RunFolderError,
     check_identity,
+    code_version,
     create_run,
     identity_of,
     open_journal,
@@ -36,6 +40,7 @@ def test_search_yaml_holds_what_was_asked_and_what_with(options):
     create_run(options, IDENTITY)
     plain = yaml.safe_load((options.run / "search.yaml").read_text())
     assert plain.pop("identity") == IDENTITY
+    assert plain.pop("command").startswith("python search/run.py --space staged --data /pairs ")
     assert Options.from_dict(plain) == options
 
 
@@ -260,3 +265,14 @@ class TestInARemoteStorage:
     def test_a_storage_that_there_is_no_filesystem_for_is_named(self):
         with pytest.raises(StorageError, match=r"nonsense://bucket/one/search\.yaml: cannot be used"):
             resume_options("nonsense://bucket/one", {})
+
+
+@pytest.mark.parametrize("folders", [("a", "b"), ("b", "a")])
+def test_the_code_version_does_not_depend_on_where_the_packages_lie(folders, tmp_path, monkeypatch):
+    here = code_version()
+    for package, folder in zip((spaces, trainable), folders, strict=True):
+        copy = shutil.copytree(package.__path__[0], tmp_path / folder / package.__name__)
+        monkeypatch.setattr(package, "__path__", [str(copy)])
+    assert code_version() == here
+    (tmp_path / folders[1] / "trainable" / "loss.py").write_text("changed")
+    assert code_version() != here

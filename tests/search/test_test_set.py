@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
+import search.cluster
 import search.driver
-import search.inputs
 from search.inputs import Inputs
 from search.run import app
 
@@ -20,8 +21,18 @@ def searched(storage: Path, *arguments: Any) -> Result:
 
 @pytest.fixture
 def other_folder(data_folder: Path, tmp_path: Path) -> Path:
-    """The same pairs in another place."""
-    return Path(shutil.copytree(data_folder, tmp_path / "other"))
+    """As many pairs, with pictures of their own."""
+    folder = Path(shutil.copytree(data_folder, tmp_path / "other"))
+    for path in (*folder.glob("before/*"), *folder.glob("after/*")):
+        ImageOps.invert(Image.open(path)).save(path)
+    return folder
+
+
+@pytest.fixture
+def no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search ends well before it starts Ray."""
+    monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
+    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
 
 
 def test_a_test_set_of_other_classes_is_refused(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:
@@ -32,10 +43,22 @@ def test_a_test_set_of_other_classes_is_refused(data_folder: Path, other_folder:
     assert not (tmp_path / "runs" / "run" / "search.yaml").exists()
 
 
-def test_a_test_set_that_the_search_sees_is_refused(data_folder: Path, tmp_path: Path) -> None:
-    result = searched(tmp_path, "--data", data_folder, "--test", data_folder)
-    assert result.exit_code == 2
-    assert "12 of its pairs are in the data too, the first is t0" in result.output
+def test_a_test_set_that_the_search_sees_is_refused_also_as_a_copy(data_folder: Path, tmp_path: Path) -> None:
+    for folder in (data_folder, shutil.copytree(data_folder, tmp_path / "copy")):
+        result = searched(tmp_path / "runs", "--data", data_folder, "--test", folder)
+        assert result.exit_code == 2
+        assert "12 of its pairs have pictures of the data, the first is t0" in " ".join(result.output.split())
+
+
+def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, tmp_path: Path, no_search: None) -> None:
+    folder = Path(shutil.copytree(data_folder, tmp_path / "leaking"))
+    assert "have the pictures" not in searched(tmp_path / "runs", "--data", folder).output
+    for kind in ("before", "after"):
+        shutil.copy(folder / kind / "t3.png", folder / kind / "v1.png")
+    shutil.rmtree(tmp_path / "runs")
+    result = searched(tmp_path / "runs", "--data", folder)
+    assert result.exit_code == 0
+    assert "1 validation pairs have the pictures of a training pair, the first is v1" in result.output
 
 
 def test_a_faulty_test_set_is_refused_with_its_faults(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:
@@ -53,7 +76,7 @@ def test_a_share_beyond_one_is_refused(tmp_path: Path, flag: str) -> None:
 
 
 def test_what_is_asked_is_kept_for_a_resume_and_can_be_changed_by_it(
-    monkeypatch: pytest.MonkeyPatch, data_folder: Path, other_folder: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, data_folder: Path, other_folder: Path, tmp_path: Path, no_search: None
 ) -> None:
     seen = []
 
@@ -64,7 +87,6 @@ def test_what_is_asked_is_kept_for_a_resume_and_can_be_changed_by_it(
         return 0
 
     monkeypatch.setattr(search.driver, "_search", search_nothing)
-    monkeypatch.setattr(search.inputs, "_checked_checkpoint", lambda options, pairs: "embedded")
     asked = ("--data", data_folder, "--test", other_folder, "--min-precision", 0.8, "--min-recall", 0.1)
     assert searched(tmp_path, *asked).exit_code == 0
     assert yaml.safe_load((tmp_path / "run" / "search.yaml").read_text())["min_precision"] == 0.8
@@ -80,11 +102,9 @@ def test_a_test_set_is_not_given_beside_a_resume(tmp_path: Path) -> None:
 
 
 def test_pairs_of_the_test_set_that_are_left_out_are_said(
-    monkeypatch: pytest.MonkeyPatch, data_folder: Path, other_folder: Path, tmp_path: Path
+    data_folder: Path, other_folder: Path, tmp_path: Path, no_search: None
 ) -> None:
     (other_folder / "labels" / "v0.txt").write_text("0 2 0.5 0.1 0.1")
-    monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
-    monkeypatch.setattr(search.inputs, "_checked_checkpoint", lambda options, pairs: "embedded")
     result = searched(tmp_path, "--data", data_folder, "--test", other_folder, "--skip-bad")
     assert result.exit_code == 0
     assert "--test: 1 faulty file(s) left out" in result.output

@@ -101,6 +101,13 @@ def test_a_file_without_a_function_is_told_how_to_write_it():
         (OWN_SPACE.format(epochs="max_epochs + 1"), r"at most max_epochs = 24 epochs, got 25 with \{'rate'"),
         ("def mine(trial, max_epochs): return {'rate': 1}", r"returns a trainable\.recipe\.Recipe, got \{'rate': 1\}"),
         ("def mine(trial, max_epochs): return 1 / 0", "raised ZeroDivisionError for max_epochs = 24"),
+        (
+            "from trainable.recipe import Recipe, Stage\n"
+            "def mine(trial, max_epochs):\n"
+            "    seed = trial.suggest_int('seed', 1, 9)\n"
+            "    return Recipe((Stage('heads', ('class_head',), 2, 1e-4),), seed=seed)",
+            r"seed is the search's --seed, in every trial the same; leave it out, got \d with \{'seed': \d\}",
+        ),
         (OWN_SPACE.format(epochs="0"), r"raised RecipeError.*24(.|\n)*epochs: a whole number, at least 1, got 0"),
     ],
 )

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from search.study import RANDOM_TRIALS
-from spaces.budget import HEADS, default_grace, fits_grace
+from spaces.budget import HEADS, default_grace, fits_grace, shorten_heads
 from spaces.registry import Space, spaces
 from trainable.recipe import PARTS, Recipe, Stage, reference
 from trainable.shared_stages import stage_key
@@ -198,14 +198,33 @@ def test_default_grace_is_a_sixth_rounded_up_and_at_least_two():
     assert [default_grace(max_epochs) for max_epochs in (3, 12, 13, 24, 120)] == [2, 2, 3, 4, 20]
 
 
-def test_grace_counts_all_head_only_stages_and_no_others():
-    stages = (
-        Stage("class head", ("class_head",), epochs=2, learning_rate=1e-3),
-        Stage("heads", ("class_head", "box_head"), epochs=3, learning_rate=1e-3),
-        Stage("decoder", ("decoder", "class_head"), epochs=9, learning_rate=1e-3),
-    )
-    assert fits_grace(Recipe(stages), grace=5)
-    assert not fits_grace(Recipe(stages), grace=4)
+def stages(*of: tuple[str, int]) -> Recipe:
+    """A recipe that trains these, each so many epochs."""
+    parts = {"class head": ("class_head",), "heads": ("class_head", "box_head"), "everything": PARTS}
+    return Recipe(tuple(Stage(name, parts[name], epochs, 1e-3) for name, epochs in of))
+
+
+def test_grace_counts_the_head_only_stages_that_come_first_and_no_others():
+    recipe = stages(("class head", 2), ("heads", 3), ("everything", 9), ("heads", 4))
+    assert fits_grace(recipe, grace=5)
+    assert not fits_grace(recipe, grace=4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shortened"),
+    [
+        (stages(("heads", 10), ("everything", 10)), stages(("heads", 4), ("everything", 16))),
+        (
+            stages(("class head", 3), ("heads", 5), ("everything", 2), ("heads", 9)),
+            stages(("class head", 3), ("heads", 1), ("everything", 6), ("heads", 9)),
+        ),
+        (stages(("everything", 10), ("heads", 10)), stages(("everything", 10), ("heads", 10))),
+        (stages(("heads", 10)), stages(("heads", 10))),
+    ],
+    ids=["heads first", "heads first and last", "heads last", "heads only"],
+)
+def test_only_the_heads_that_come_first_are_cut_to_a_short_grace_period(recipe: Recipe, shortened: Recipe):
+    assert shorten_heads(recipe, grace=4) == shortened
 
 
 def _without_rates(recipe: Recipe) -> str:

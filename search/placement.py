@@ -1,0 +1,66 @@
+"""On which of a cluster's nodes a trial's process is started: spread over all of them, or on as few as will do."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+from ray import tune
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
+
+
+def trial_resources(cpus: int, gpus: float, placement: str) -> tune.PlacementGroupFactory:
+    """What Ray Tune is to ask Ray for, of each trial.
+
+    Args:
+        cpus: whole cores.
+        gpus: GPUs, or a share of one.
+        placement: one of `search.options.PLACEMENTS`.
+    """
+    # Ray 2.60 puts a group of one bundle on the emptiest node, whatever the group's own strategy is.
+    kind = _Packed if placement == "pack" else tune.PlacementGroupFactory
+    return kind([{"CPU": cpus, "GPU": gpus}])
+
+
+class _Packed(tune.PlacementGroupFactory):
+    """Asks for the fullest node with room, as it is found when a process is to be started.
+
+    All are equal for Tune, so that a trial still finds the warm process of another.
+    """
+
+    def to_placement_group(self) -> PlacementGroup:
+        (bundle,) = self.bundles
+        node = fullest_with_room(ray.nodes(), placement_group_table().values(), bundle)
+        # A node that is full or gone by then is passed over. The argument is Ray 2.60's own, and there is no public one
+        # that could be: a label selector insists.
+        return placement_group([bundle], "STRICT_PACK", _soft_target_node_id=node)
+
+
+def fullest_with_room(
+    nodes: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]], bundle: Mapping[str, float]
+) -> str | None:
+    """The id of the node that holds the most trials and has room for one more; None where none holds any.
+
+    Args:
+        nodes: as `ray.nodes` gives them.
+        groups: values of Ray's table of placement groups, those of other searches too.
+        bundle: what the trial needs.
+    """
+    held: dict[str, list[Mapping[str, float]]] = {}
+    for group in groups:
+        if group["state"] == "CREATED":
+            for index, node in group["bundles_to_node_id"].items():
+                held.setdefault(node, []).append(group["bundles"][index])
+    with_room = [
+        node["NodeID"]
+        for node in nodes
+        if node["Alive"] and node["NodeID"] in held and _fits(bundle, node["Resources"], held[node["NodeID"]])
+    ]
+    return max(with_room, key=lambda node: len(held[node]), default=None)
+
+
+def _fits(bundle: Mapping[str, float], resources: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:
+    taken: Counter[str] = Counter()
+    for other in held:
+        taken.update(other)
+    return all(resources.get(name, 0) - taken[name] >= amount for name, amount in bundle.items())

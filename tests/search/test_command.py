@@ -1,0 +1,118 @@
+"""The command that the report shows for repeating a search is taken by the command line, and asks for that search."""
+
+import dataclasses
+import shlex
+import sys
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from search.command import OF_ONE_RUN, search_command
+from search.options import CHANGED_BY_RESUME, Options
+from search.run import app
+from search.run_folder import create_run
+
+DEFAULTS = Options(
+    *("staged", None, "embedded"), trials=16, max_epochs=24, grace=4, storage="/somewhere/my runs", name="first"
+)
+OTHERS = Options(
+    space="/somewhere/mine.py:mine",
+    data="/somewhere/my pairs",
+    model="facebook/detr-resnet-50",
+    trials=5,
+    max_epochs=13,
+    grace=7,
+    storage="s3://bucket/runs?region=eu-west-1&allow_delayed_open=true",
+    name="first",
+    reduction=2.5,
+    sampler="random",
+    max_concurrent=2,
+    gpus_per_trial=0.5,
+    cpus_per_trial=3,
+    seed=9,
+    forced=True,
+    skip_bad=True,
+    subset=20,
+    group_by=r"^(\w+)_\d+$",
+    address="auto",
+    placement="pack",
+    cache_size=0.0,
+    cache_pictures=False,
+    cache_layers=False,
+    share=False,
+    reuse_workers=False,
+    checkpoint_every=1e-05,
+    keep=3,
+    time_budget=5400.0,
+    test="gs://bucket/test",
+    min_precision=0.9,
+    min_recall=0.25,
+    overlays=0,
+)
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """The options that the command line makes of a command."""
+    asked = []
+    driver = SimpleNamespace(conduct=lambda options, **how: asked.append(options) or 0)
+    monkeypatch.setitem(sys.modules, "search.driver", driver)
+
+    def run(command: str) -> Options:
+        result = CliRunner().invoke(app, shlex.split(command)[2:])
+        assert result.exit_code == 0, result.output
+        return asked.pop()
+
+    return run
+
+
+@pytest.mark.parametrize("options", [DEFAULTS, OTHERS], ids=["defaults", "others"])
+def test_the_command_is_taken_and_asks_for_the_same_search(options, asked_for):
+    again = asked_for(search_command(options))
+    assert again.name != options.name, "it is taken"
+    assert dataclasses.replace(again, name=options.name, forced=options.forced) == options
+
+
+def test_every_option_is_part_of_the_command():
+    same = {field.name for field in dataclasses.fields(Options) if getattr(OTHERS, field.name) == field.default}
+    assert same == set(), "options that OTHERS leaves at their defaults, so that the test above says nothing of them"
+    words = shlex.split(search_command(OTHERS))
+    assert sum(word.startswith("--") for word in words) == len(dataclasses.fields(Options)) - len(OF_ONE_RUN)
+
+
+def test_what_is_left_at_its_default_does_not_clutter_the_command():
+    assert search_command(DEFAULTS) == (
+        "python search/run.py --space staged --model embedded --trials 16 --max-epochs 24 --grace 4 "
+        "--storage '/somewhere/my runs'"
+    )
+
+
+def test_keys_are_not_shown():
+    options = dataclasses.replace(OTHERS, data="s3://KEY:SECRET@bucket/pairs", test="abfs://a:SECRET@b/c?sig=SECRET")
+    assert "SECRET" not in search_command(options)
+
+
+def test_what_a_resume_may_change_is_changed_and_nothing_else(asked_for, tmp_path):
+    begun = dataclasses.replace(DEFAULTS, storage=str(tmp_path))
+    create_run(begun, {})
+    changed = dataclasses.replace(begun, **{option: getattr(OTHERS, option) for option in CHANGED_BY_RESUME})
+    words = shlex.split(search_command(changed))
+    flags = words[words.index("--storage") + 2 :]
+    assert asked_for(shlex.join(["python", "run.py", "--resume", str(begun.run), "--trials", "5", *flags])) == changed
+    assert asked_for(shlex.join(["python", "run.py", "--resume", str(begun.run), "--no-cache"])).cache_size == 0
+    assert asked_for(shlex.join(["python", "run.py", "--resume", str(begun.run)])) == begun
+
+
+def test_a_flag_that_no_resume_takes_is_refused_as_it_was_written():
+    result = CliRunner().invoke(app, ["--resume", "somewhere", "--no-cache-pictures", "--seed", "1", "--no-share"])
+    assert result.exit_code == 2
+    assert "--no-cache-pictures, --seed: cannot be given beside --resume" in result.stderr
+
+
+def test_the_help_names_every_flag_that_a_resume_takes():
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "1000"}).output
+    (line,) = [line for line in text.splitlines() if "--resume " in line]
+    for flag in ("--trials", "--cpus-per-trial", "--no-cache", "--no-share", "--no-reuse", "--overlays", "--force"):
+        assert f"{flag}," in line or f"{flag} " in line, flag
+    assert "--no-cache-pictures" not in line and "--seed" not in line
