@@ -8,6 +8,9 @@ import ray
 from ray import tune
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
 
+PLACED_WITHIN = 1
+"""Seconds after which a trial that was to find room is waited for no longer."""
+
 
 def trial_resources(cpus: int, gpus: float, placement: str) -> tune.PlacementGroupFactory:
     """What Ray Tune is to ask Ray for, of each trial.
@@ -33,13 +36,17 @@ class _Packed(tune.PlacementGroupFactory):
         node = fullest_with_room(ray.nodes(), placement_group_table().values(), bundle)
         # A node that is full or gone by then is passed over. The argument is Ray 2.60's own, and there is no public one
         # that could be: a label selector insists.
-        return placement_group([bundle], "STRICT_PACK", _soft_target_node_id=node)
+        group = placement_group([bundle], "STRICT_PACK", _soft_target_node_id=node)
+        if node:
+            # Until it is placed, which takes milliseconds, the next one would not find it.
+            group.wait(PLACED_WITHIN)
+        return group
 
 
 def fullest_with_room(
     nodes: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]], bundle: Mapping[str, float]
 ) -> str | None:
-    """The id of the node that holds the most trials and has room for one more; None where none holds any.
+    """The id of the node that holds the most trials and has room for one more; None where none has.
 
     Args:
         nodes: as `ray.nodes` gives them.
@@ -54,9 +61,9 @@ def fullest_with_room(
     with_room = [
         node["NodeID"]
         for node in nodes
-        if node["Alive"] and node["NodeID"] in held and _fits(bundle, node["Resources"], held[node["NodeID"]])
+        if node["Alive"] and _fits(bundle, node["Resources"], held.get(node["NodeID"], ()))
     ]
-    return max(with_room, key=lambda node: len(held[node]), default=None)
+    return max(with_room, key=lambda node: len(held.get(node, ())), default=None)
 
 
 def _fits(bundle: Mapping[str, float], resources: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:

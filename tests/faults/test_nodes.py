@@ -1,86 +1,111 @@
-"""Nodes of a cluster that are bad, go away and come: three on this machine, each with one core."""
+"""Nodes of a cluster that are bad, go away and come: on this machine, each with one GPU that only Ray believes in."""
 
-from collections import Counter
+import json
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from results.journal import read_journal
+from tests.whole_search import assert_each_event_once, ended_in, reports_of, table_of
 
-MAX_EPOCHS = 5
+TRIALS, MAX_EPOCHS = 9, 5
+HEAD, *WORKERS = GPUS = ("91", "92", "93")
+"""What each node calls its GPU: a trial that sees it can only have it from Ray, and from that node."""
+NEWCOMER = "94"
 
 
 @pytest.fixture
-def cluster(monkeypatch):
-    """A head that trains nothing and two nodes."""
-    # A trial without a GPU has hidden them all from its process, which may have been this one.
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    started.add_node(num_cpus=1)
-    started.add_node(num_cpus=1)
-    yield started
-    started.shutdown()
+def cluster():
+    started = Cluster()
+    started.nodes = {}
+    try:
+        for gpu in GPUS:
+            add_node(started, gpu)
+        yield started
+    finally:
+        started.shutdown()
+
+
+def add_node(cluster, gpu):
+    """Room for two trials by its cores, for one by its GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", gpu)
+        more = {} if cluster.nodes else {"include_dashboard": False}
+        cluster.nodes[gpu] = cluster.add_node(num_cpus=2, num_gpus=1, **more)
+
+
+def vanish(cluster, gpu):
+    """SIGKILL to all of a node's processes, as when a machine loses its power."""
+    node = cluster.nodes[gpu]
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in [raylet, *raylet.children(recursive=True)]:
+        process.kill()
+    cluster.remove_node(node, allow_graceful=False)
 
 
 @pytest.fixture
 def flags(cluster, data_folder, checkpoint, tmp_path):
     return (
         *("--data", data_folder, "--model", checkpoint, "--storage", tmp_path, "--name", "run"),
-        *("--trials", 6, "--max-epochs", MAX_EPOCHS, "--address", cluster.address, "--checkpoint-every", "0s"),
+        *("--trials", TRIALS, "--max-epochs", MAX_EPOCHS, "--address", cluster.address),
+        *("--cpus-per-trial", 1, "--checkpoint-every", "0s"),
     )
 
 
-def trains(node) -> bool:
-    """Whether a trial runs on the node."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return any("ImplicitFunc" in " ".join(child.cmdline()) for child in raylet.children())
+def notes_of(run: Path) -> list[dict[str, Any]]:
+    """What trials noted of their GPU when they began, or began anew."""
+    notes = run / "gpus.jsonl"
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
-def wait_until(condition, process, seconds=300):
-    for _ in range(seconds * 10):
-        if condition():
-            return True
-        try:
-            process.wait(0.1)
-        except Exception:
-            continue
-        return False
-    return False
-
-
-def table_of(run: Path) -> pd.DataFrame:
-    return pd.read_parquet(run / "results.parquet")
+def at_work(run: Path) -> set[str]:
+    """The GPUs of the trials that have reported something and are not through."""
+    last = {note["trial"]: note["visible"] for note in notes_of(run)}
+    reported = {event["trial"] for event in reports_of(run)}
+    return {last[trial] for trial in reported - ended_in(run)}
 
 
 def test_a_vanished_nodes_trials_move_and_a_newcomer_gets_work(cluster, start, flags, tmp_path):
-    search = start(*flags)
-    run = tmp_path / "run"
-    search.wait_for_events(run / "journal.jsonl", 5)
-    lost = next(node for node in cluster.worker_nodes if trains(node))
-    cluster.remove_node(lost, allow_graceful=False)
-    newcomer = cluster.add_node(num_cpus=1)
-    assert wait_until(lambda: trains(newcomer), search.process), "the newcomer was given nothing to do"
+    run, wait = tmp_path / "run", tmp_path / "wait"
+
+    def gpus_given() -> set[str]:
+        return {note["visible"] for note in notes_of(run)}
+
+    # Trials of a second would be through before the first process of a slow or a new node is up.
+    wait.touch()
+    search = start(*flags, program="tests/faults/fake_gpus.py")
+    search.wait_for(lambda: gpus_given() == set(GPUS), "trial on each node")
+    wait.unlink()
+    lost = search.wait_for(lambda: at_work(run) & set(WORKERS), "trial at work on a node that can go").pop()
+    vanish(cluster, lost)
+    before = notes_of(run)
+    wait.touch()
+    add_node(cluster, NEWCOMER)
+    search.wait_for(lambda: NEWCOMER in gpus_given(), "trial on the new node")
+    wait.unlink()
     code, output = search.wait()
     assert code == 0, output
+    assert f"{TRIALS} trials of at most {MAX_EPOCHS} epochs, {len(GPUS)} at a time" in output
+
+    notes = notes_of(run)
+    assert all(note["given"] == [note["visible"]] for note in notes)
+    assert gpus_given() == {*GPUS, NEWCOMER}
+    assert len({(note["node"], note["visible"]) for note in notes}) == len({note["node"] for note in notes}) == 4
+    later = notes[len(before) :]
+    moved = [note["trial"] for note in before if note["visible"] == lost][-1]
+    assert lost not in {note["visible"] for note in later} and moved in {note["trial"] for note in later}
+
     table = table_of(run)
-    assert len(table) == 6 and set(table["status"]) <= {"COMPLETED", "PRUNED"}
-    reported = Counter(
-        (event["trial"], event["metrics"]["epoch"])
-        for event in read_journal(run / "journal.jsonl")
-        if event["event"] == "reported"
-    )
-    assert set(reported.values()) == {1}, "nothing is reported twice"
-    for number, epochs in enumerate(table["epochs"]):
-        assert [(number, epoch) in reported for epoch in range(1, epochs + 1)] == [True] * epochs
+    assert len(table) == TRIALS and set(table["status"]) <= {"COMPLETED", "PRUNED"}
+    assert_each_event_once(run)
+    reported = {(event["trial"], event["metrics"]["epoch"]) for event in reports_of(run)}
+    assert reported == {(trial, epoch + 1) for trial, epochs in enumerate(table["epochs"]) for epoch in range(epochs)}
 
 
-def test_a_bad_node_is_named_and_left_out(cluster, start, flags):
-    """It has a GPU that torch cannot use; where it is the only one of its kind, there is nothing left to train on."""
-    bad = cluster.add_node(num_cpus=1, num_gpus=1)
-    code, output = start(*flags, "--gpus-per-trial", 1).wait()
+def test_bad_nodes_are_named_and_nothing_is_started_where_there_are_no_others(cluster, start, flags):
+    code, output = start(*flags).wait()
     assert code == 2, output
-    assert "no node can train" in output and bad.node_ip_address in output
-    assert "Ray gives it a GPU that torch cannot use" in output
+    assert "no node can train" in output and cluster.head_node.node_ip_address in output
+    assert output.count("Ray gives it a GPU that torch cannot use") == len(GPUS)

@@ -27,13 +27,15 @@ def group(on, state="CREATED", bundle=TRIAL):
 @pytest.mark.parametrize(
     ("nodes", "groups", "expected"),
     [
-        ([node("a"), node("b")], [], None),
+        ([node("a"), node("b")], [], "a"),
+        ([node("a", 0), node("b")], [], "b"),
         ([node("a"), node("b")], [group("b")], "b"),
-        ([node("a"), node("b")], [group("b"), group("b")], None),
+        ([node("a"), node("b")], [group("b"), group("b")], "a"),
+        ([node("b")], [group("b"), group("b")], None),
         ([node("a"), node("b")], [group("b"), group("b"), group("a")], "a"),
         ([node("a", 8), node("b", 8)], [group("b"), group("a"), group("a")], "a"),
         ([node("a"), node("b")], [group("b", "REMOVED"), group("", "PENDING"), group("a")], "a"),
-        ([node("a", alive=False), node("b")], [group("a")], None),
+        ([node("a", alive=False), node("b")], [group("a")], "b"),
         ([node("b")], [group("a"), group("b")], "b"),
         ([node("a")], [group("a", bundle={"CPU": 1.0, "GPU": 0.5})], "a"),
         ([node("a", 1)], [group("a", bundle={"CPU": 1.0, "GPU": 0.5})], None),
@@ -78,6 +80,8 @@ def test_two_trials_at_once_take_two_nodes_or_where_packed_one(two_nodes, search
     monkeypatch.setattr("search.tuner.tune_trainable", wait_for_each_other)
     nodes = {}
     for placement in PLACEMENTS:
+        while ray.available_resources().get("GPU", 0) < 4:  # What the search before held comes back a little later.
+            time.sleep(0.1)
         folder = tmp_path / placement
         folder.mkdir()
         started = search(folder=folder)
