@@ -12,13 +12,14 @@ os.environ |= {
 }
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from trainable.data.pairs import PairData, read_pairs
 
@@ -99,6 +100,15 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             size = (48, 64) if index % 3 == 2 else (64, 48)
             _write_pair(folder, id_, size, 0 if index == 1 else 1 + index % 2, random)
     (folder / "classes.txt").write_text("\n".join(NAMES))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_data_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many pairs with the same labels and pictures of their own."""
+    folder = Path(shutil.copytree(data_folder, tmp_path_factory.mktemp("other") / "pairs"))
+    for path in (*folder.glob("before/*"), *folder.glob("after/*")):
+        ImageOps.invert(Image.open(path)).save(path)
     return folder
 
 

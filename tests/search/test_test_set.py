@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
 import search.cluster
@@ -20,12 +19,9 @@ def searched(storage: Path, *arguments: Any) -> Result:
 
 
 @pytest.fixture
-def other_folder(data_folder: Path, tmp_path: Path) -> Path:
-    """As many pairs, with pictures of their own."""
-    folder = Path(shutil.copytree(data_folder, tmp_path / "other"))
-    for path in (*folder.glob("before/*"), *folder.glob("after/*")):
-        ImageOps.invert(Image.open(path)).save(path)
-    return folder
+def other_folder(other_data_folder: Path, tmp_path: Path) -> Path:
+    """A test set that may be spoilt."""
+    return Path(shutil.copytree(other_data_folder, tmp_path / "other"))
 
 
 @pytest.fixture
