@@ -78,13 +78,7 @@ def tune_trainable(
         run: where the run lies, if in a remote storage; the trial is then worked on in this machine's own folder, which
             has the name of `folder`, and nothing of it is left here.
     """
-    # Two trials that each take all cores run many times slower than with their own.
-    torch.set_num_threads(max(1, cpus))
-    if not gpus:
-        # Ray 2.60 leaves every GPU visible to a process that asked for none.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    _prepare_process(cpus, gpus)
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
 
     def report(row: Row) -> None:
@@ -117,6 +111,17 @@ def tune_trainable(
     finally:
         if mirror:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare_process(cpus: int, gpus: float) -> None:
+    """Gives the process what the trial may use of the machine, and keeps transformers quiet."""
+    # Two trials that each take all cores run many times slower than with their own.
+    torch.set_num_threads(max(1, cpus))
+    if not gpus:
+        # Ray 2.60 leaves every GPU visible to a process that asked for none.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
 
 
 def _keep_traceback(folder: Path, mirror: Mirror | None) -> None:
