@@ -33,6 +33,7 @@ from search.study import Budget, SearchStudy
 from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
+from trainable.data.notices import NOTICES, write_notices
 from trainable.remote import is_uri
 from trainable.sample import EMBEDDED
 
@@ -82,6 +83,8 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
                     if resumed:
                         update_run(options, identity)
                     line.tell(name=options.name, command=resume_command(options))
+                    write_notices(inputs.notices, options.run / NOTICES)
+                    publish(options, NOTICES)
                     return _search(options, inputs, resources, journal, still_ours, console, line)
     except DataError as error:
         errors.print(str(error), markup=False)
