@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 
 from results.page.formatting import ratio
-from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from trainable.command_line import Data, SkipBad, Subset, Threads, print_notices, stop
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.remote import StorageError
@@ -68,7 +69,9 @@ def main(
     if not (checkpoint / "config.json").is_file():
         stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
     try:
-        pairs = read_source(data or sample_data_set(), print, skip_bad=skip_bad, subset=subset, group_by=group_by)
+        how = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
+        takes = read_model_input(checkpoint)
+        pairs = read_source(data or sample_data_set(), print, **how, model=takes, one_side=True)
         out.mkdir(parents=True, exist_ok=True)
     except (DataError, StorageError) as error:
         stop(error)
@@ -77,8 +80,9 @@ def main(
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    print_notices(pairs.notices, console)
     if split != "all":
-        console = Console(markup=False, highlight=False, soft_wrap=True)
         every = len(pairs.train) + len(pairs.val)
         console.print(f"the {split} pairs of {every}; --split all takes every pair", style="dim")
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)

@@ -23,6 +23,7 @@ from results.kept_trial import KeptTrial, NotKeptError, kept_trial
 from trainable.command_line import Threads, stop
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import RecipeError
@@ -122,7 +123,8 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     """
     location = asked.get("data") or sample_data_set()
     how = {name: asked.get(name) for name in ("subset", "group_by")}
-    pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), **how)
+    takes = read_model_input(checkpoint_of(asked["model"]))  # It decides which pairs are faulty.
+    pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
     if before and not now.startswith(str(before)):
         raise ExportError(

@@ -9,6 +9,8 @@ from pathlib import Path
 from trainable.data.faults import DataError, Fault
 from trainable.data.files import PICTURE_SUFFIXES, files_by_id
 from trainable.data.integrity import check_pictures, own_pixel_limit
+from trainable.data.model_input import ModelInput
+from trainable.data.sight import Sight
 
 COLUMNS = ("before", "after")
 
@@ -21,8 +23,13 @@ class PicturePair:
     """Names what is written of the pair: a relative path without suffix, with forward slashes."""
     before: Path
     after: Path
-    size: tuple[int, int]
-    """Width and height in pixels, after EXIF orientation."""
+    sight: Sight
+    """What the model sees of it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, after EXIF orientation."""
+        return self.sight.size
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,15 @@ class _Found:
     after: Path
 
 
-def pairs_of_paths(before: Path, after: Path) -> tuple[list[PicturePair], list[Fault]]:
+def pairs_of_paths(before: Path, after: Path, model: ModelInput | None = None) -> tuple[list[PicturePair], list[Fault]]:
     """The pair of two pictures, or all pairs of two folders: pictures of the same path in them, whatever their suffix.
 
     The id of two pictures is the after picture's name without suffix.
+
+    Args:
+        before: a picture or a folder.
+        after: as `before`.
+        model: what they are given to, if that is known; a pair that it cannot be given is faulty.
 
     Returns:
         The pairs that can be used, and all that is wrong with the others.
@@ -51,16 +63,20 @@ def pairs_of_paths(before: Path, after: Path) -> tuple[list[PicturePair], list[F
         kinds = " and ".join("a folder" if path.is_dir() else "a file" for path in (before, after))
         raise DataError([Fault("not of a kind", str(after), None, kinds, "give two pictures or two folders")])
     if not before.is_dir():
-        return _checked([_Found(after.stem, before, after)])
+        return _checked([_Found(after.stem, before, after)], model)
     found, faults = _matched(before, after)
-    pairs, picture_faults = _checked(found)
+    pairs, picture_faults = _checked(found, model)
     return pairs, faults + picture_faults
 
 
-def pairs_of_csv(file: Path) -> tuple[list[PicturePair], list[Fault]]:
+def pairs_of_csv(file: Path, model: ModelInput | None = None) -> tuple[list[PicturePair], list[Fault]]:
     """The pairs that a CSV file lists in its columns `before` and `after`, as paths relative to the file.
 
     The id is the after picture's name without suffix; where two have the same name, every id starts with its line.
+
+    Args:
+        file: the CSV file.
+        model: as `pairs_of_paths` takes it.
 
     Returns:
         The pairs that can be used, and all that is wrong with the others.
@@ -91,7 +107,7 @@ def pairs_of_csv(file: Path) -> tuple[list[PicturePair], list[Fault]]:
         for line, row in rows
         if all(_cell(row, column) for column in COLUMNS)
     ]
-    pairs, picture_faults = _checked(_named(found))
+    pairs, picture_faults = _checked(_named(found), model)
     return pairs, faults + picture_faults
 
 
@@ -132,12 +148,12 @@ def _side_faults(id_: str, side: str, pictures: dict[str, list[Path]]) -> Iterab
         yield Fault("two pictures for one id", str(here[1]), None, met, "keep one of them")
 
 
-def _checked(found: list[_Found]) -> tuple[list[PicturePair], list[Fault]]:
+def _checked(found: list[_Found], model: ModelInput | None) -> tuple[list[PicturePair], list[Fault]]:
     with own_pixel_limit(), ThreadPoolExecutor() as pool:
-        checks = list(pool.map(lambda pair: check_pictures((pair.before, pair.after)), found))
+        checks = list(pool.map(lambda pair: check_pictures((pair.before, pair.after), model=model), found))
     pairs = [
-        PicturePair(pair.id, pair.before, pair.after, size)
-        for pair, (size, faults) in zip(found, checks, strict=True)
-        if not faults
+        PicturePair(pair.id, pair.before, pair.after, sight)
+        for pair, (sight, _) in zip(found, checks, strict=True)
+        if sight
     ]
     return pairs, [fault for _, faults in checks for fault in faults]

@@ -23,9 +23,11 @@ from rich.progress import track
 
 from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
 from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
-from trainable.command_line import SkipBad, stop
+from trainable.command_line import SkipBad, print_notices, stop
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
+from trainable.data.model_input import ModelInput, read_model_input
+from trainable.data.surprises import picture_notices
 from trainable.sample import checkpoint_of
 
 DEFAULT_SCORE = 0.5
@@ -62,8 +64,10 @@ def main(
     try:
         refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)
-        usable = _usable_pairs(before, after, pairs, out, skip_bad, console)
-        _predict(checkpoint_of(model), usable, score, out, console)
+        checkpoint = checkpoint_of(model)
+        usable = _usable_pairs(before, after, pairs, read_model_input(checkpoint), out, skip_bad, console)
+        print_notices(picture_notices([pair.id for pair in usable], [pair.sight for pair in usable]), console)
+        _predict(checkpoint, usable, score, out, console)
     except (DataError, PictureError, PredictionFolderError) as error:
         stop(error)
     except OSError as error:
@@ -71,13 +75,19 @@ def main(
 
 
 def _usable_pairs(
-    before: Path | None, after: Path | None, listed: Path | None, out: Path, skip_bad: bool, console: Console
+    before: Path | None,
+    after: Path | None,
+    listed: Path | None,
+    model: ModelInput | None,
+    out: Path,
+    skip_bad: bool,
+    console: Console,
 ) -> list[PicturePair]:
     if listed is not None:
-        usable, faults = pairs_of_csv(listed)
+        usable, faults = pairs_of_csv(listed, model)
     else:
         assert before is not None and after is not None, "checked by main"
-        usable, faults = pairs_of_paths(before, after)
+        usable, faults = pairs_of_paths(before, after, model)
     if not faults:
         return usable
     report = out / "data_report.csv"

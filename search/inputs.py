@@ -1,9 +1,9 @@
 """What a search works on, checked before anything is started: data, test set, space and checkpoint."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,9 +13,11 @@ from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
 from trainable.command_line import print_notices
 from trainable.data.faults import write_report
+from trainable.data.model_input import ModelInput, read_model_input
 from trainable.data.notices import Notice
-from trainable.data.pairs import Pair, PairData
+from trainable.data.pairs import PairData
 from trainable.data.source import read_source
+from trainable.data.surprises import same_differences
 from trainable.remote import without_secrets
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
@@ -50,18 +52,20 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     """
     space = load_space(options.space)
     check_space(space, options.max_epochs)
-    pairs = _checked_data(options, console)
-    test = _checked_test(options, pairs, console)
+    checkpoint = checkpoint_of(options.model)
+    model = read_model_input(checkpoint)
+    pairs = _checked_data(options, model, console)
+    test = _checked_test(options, pairs, model, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
     print_notices(notices, console)
-    return Inputs(pairs, test, space, checkpoint_of(options.model), tuple(notices))
+    return Inputs(pairs, test, space, checkpoint, tuple(notices))
 
 
 def _about(flag: str, pairs: PairData) -> list[Notice]:
     return [replace(notice, about=flag) for notice in pairs.notices]
 
 
-def _checked_data(options: Options, console: Console) -> PairData:
+def _checked_data(options: Options, model: ModelInput | None, console: Console) -> PairData:
     if options.data is None:
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
@@ -69,44 +73,36 @@ def _checked_data(options: Options, console: Console) -> PairData:
             location = str(sample_data_set(shared))
     else:
         location = options.data
-    pairs = _read(location, options, console, group_by=options.group_by)
+    pairs = _read(location, options, console, model=model, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
-    if both := _with_pictures_of(pairs.train, pairs.val):
-        found = f"{len(both)} of {len(pairs.val)} validation pairs have the pictures of a training pair"
-        leak = Notice(found, "losses and scores look better for that than they are", tuple(both))
-        pairs = replace(pairs, notices=(*pairs.notices, leak))
     return pairs
 
 
-def _checked_test(options: Options, pairs: PairData, console: Console) -> PairData | None:
+def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, console: Console) -> PairData | None:
     """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
     if options.test is None:
         return None
-    test = _read(options.test, options, console)
+    test = _read(options.test, options, console, model=model, one_side=True)
     if test.names != pairs.names:
         raise InputError(
             f"--test {test.location}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
             f"got {', '.join(test.names)}; name them in classes.txt or data.yaml"
         )
-    if both := _with_pictures_of((*pairs.train, *pairs.val), (*test.train, *test.val)):
+    if both := same_differences((*pairs.train, *pairs.val), (*test.train, *test.val)):
+        (pair, seen), *_ = both
         raise InputError(
-            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {both[0]}; "
-            "a test set holds pairs that the search has not seen"
+            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {pair.id}, "
+            f"which is {seen.id} there (swapped sides and another file format make no difference); a test set holds "
+            "pairs that the search has not seen"
         )
     _report_left_out("--test", test, options, "test_report.csv", console)
     return test
 
 
-def _with_pictures_of(seen: Sequence[Pair], pairs: Sequence[Pair]) -> list[str]:
-    """Ids of the pairs whose pictures, by their content, are among those of `seen`."""
-    digests = {pair.pictures_digest for pair in seen}
-    return [pair.id for pair in pairs if pair.pictures_digest in digests]
-
-
-def _read(location: str, options: Options, console: Console, group_by: str | None = None) -> PairData:
+def _read(location: str, options: Options, console: Console, **how: Any) -> PairData:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     with console.status(escape(f"checking {without_secrets(location)}")):
-        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, group_by=group_by)
+        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, **how)
 
 
 def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, console: Console) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainable.data.pairs import PairData, read_pairs
 
@@ -105,10 +105,12 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def other_data_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many pairs with the same labels and pictures of their own."""
+    """As many pairs with the same labels and darker pictures."""
     folder = Path(shutil.copytree(data_folder, tmp_path_factory.mktemp("other") / "pairs"))
     for path in (*folder.glob("before/*"), *folder.glob("after/*")):
-        ImageOps.invert(Image.open(path)).save(path)
+        Image.open(path).point(lambda value: value * 3 // 4).save(
+            path
+        )  # Inverted, they would make the same differences.
     return folder
 
 

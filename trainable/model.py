@@ -18,6 +18,8 @@ from transformers import (
     ResNetConfig,
 )
 
+from trainable.data.resizing import size_rule
+
 PART_MODULES = {
     "backbone": ("model.backbone",),
     "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
@@ -82,7 +84,9 @@ def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """
     read_config(checkpoint)
     try:
-        return AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        size_rule(processor)
+        return processor
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 

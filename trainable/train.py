@@ -16,9 +16,10 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 from rich.console import Console
 
-from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from trainable.command_line import Data, SkipBad, Subset, Threads, print_notices, stop
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import Recipe, RecipeError
@@ -48,9 +49,11 @@ def main(
     try:
         asked = Recipe.from_yaml(recipe)
         location = data or sample_data_set()
-        pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by)
+        takes = read_model_input(checkpoint_of(model))
+        pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
         stop(error)
+    print_notices(pairs.notices, console)
     # A batch system's polite end is to us what Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.

@@ -1,14 +1,11 @@
 """A pair as pixels of the size that the model takes, before they are normalised."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from transformers import DetrImageProcessorPil
-from transformers.image_transforms import get_size_with_aspect_ratio
-from transformers.image_utils import get_image_size_for_max_height_width
 
 from trainable.data.difference import difference, open_picture
+from trainable.data.model_input import SizeRule
 from trainable.data.pairs import Pair
 
 
@@ -27,16 +24,14 @@ def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width of a pair's `resized_difference`, without reading a picture.
+    """Height and width of a pair's `resized_difference`, without reading a picture."""
+    return size_rule(processor).resized(pair.size)[::-1]
 
-    By the branches of `DetrImageProcessorPil.resize`.
+
+def size_rule(processor: DetrImageProcessorPil) -> SizeRule:
+    """The processor's rule.
+
+    Raises:
+        ValueError: it has none that it could resize by.
     """
-    width, height = pair.size
-    size: Any = processor.size  # a SizeDict, though annotated as the dict it is made from
-    if not processor.do_resize:
-        return height, width
-    if size.shortest_edge and size.longest_edge:
-        return get_size_with_aspect_ratio((height, width), size.shortest_edge, size.longest_edge)
-    if size.max_height and size.max_width:
-        return get_image_size_for_max_height_width((height, width), size.max_height, size.max_width)
-    return size.height, size.width
+    return SizeRule.of({"do_resize": processor.do_resize, "size": dict(processor.size)})
