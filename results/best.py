@@ -59,8 +59,8 @@ def write_best(
     metrics = written.metrics
     indices = {pair.id: index for index, pair in enumerate(pairs.val)}
     worst_first = [indices[row["id"]] for row in metrics["pairs_by_loss"]]
-    score_threshold, pictures = metrics["recommended"]["score_threshold"], scratch / "overlays"
-    write_overlays(written.evaluation, pairs.val, pairs.names, worst_first, score_threshold, pictures, overlays)
+    counted_at, pictures = metrics["counted_at"], scratch / "overlays"
+    write_overlays(written.evaluation, pairs.val, pairs.names, worst_first, counted_at, pictures, overlays)
     shutil.rmtree(best, ignore_errors=True)
     scratch.replace(best)
     write_best_events(run / "tensorboard" / "best", best, record.best["epoch"])

@@ -116,13 +116,18 @@ def print_metrics(metrics: dict[str, Any], out: Path) -> None:
     console, point = Console(markup=False, highlight=False, soft_wrap=True), metrics["recommended"]
     console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
     console.print(", ".join(f"{name} {ratio(metrics[name])}" for name in ("mAP", "mAP50", "mAP75", "AR")))
-    figures = ", ".join(
-        f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
-    )
-    console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
-    if point["constraint_kept"] is False:
-        console.print(point["constraint"], style="yellow")
-    console.print(f"errors: {', '.join(f'{count} {kind}' for kind, count in metrics['errors'].items())}")
+    if point is None:
+        said = f"no score threshold can be recommended: {metrics['not_recommended']}"
+        console.print(said, style="yellow")
+    else:
+        figures = ", ".join(
+            f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
+        )
+        console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
+        if point["constraint_kept"] is False:
+            console.print(point["constraint"], style="yellow")
+    errors = ", ".join(f"{count} {kind}" for kind, count in metrics["errors"].items())
+    console.print(f"errors at score >= {metrics['counted_at']:.2f}: {errors}")
     console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")
 
 

@@ -58,7 +58,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
         "Finds what moved between a before and an after picture of a camera that stands still. The model is a DETR "
         "whose input is the absolute difference of the two pictures. A difference shows a moved object twice, where it "
         "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
-        _use(metrics["recommended"]["score_threshold"]),
+        _use(metrics["counted_at"]),
         _measured(pairs, metrics),
         _data(pairs),
         _training(origin, recipe),
@@ -69,10 +69,10 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
 
 def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> ModelCardData:
     data_set = " ".join(Path(pairs.location).stem.split())
-    point = metrics["recommended"]
-    at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
     figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
-    figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
+    if point := metrics["recommended"]:
+        at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
+        figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
     results = [
         EvalResult(
             task_type="object-detection",
@@ -128,26 +128,34 @@ python results/predict.py --model path/to/this/folder before/ after/ --out predi
 
 
 def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
-    point = metrics["recommended"]
-    intervals = point.get("interval") or {}
     rows = [
         *((label, ratio(metrics[name])) for name, label in METRICS.items()),
         ("validation loss", f"{metrics['val_loss']:.4f}"),
     ]
-    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
     by_class = [(name, *(ratio(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names]
     return "\n".join(
         [
             "## How good it is\n",
             f"On {metrics['pairs']} validation pairs with {metrics['boxes']} labelled boxes:\n",
             markdown_table(("", "all classes"), rows),
-            f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
-            "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
-            markdown_table(("", "all classes"), at_point),
+            *_where_to_run(metrics),
             markdown_table(("class", *METRICS), by_class),
         ]
     )
+
+
+def _where_to_run(metrics: dict[str, Any]) -> list[str]:
+    point = metrics["recommended"]
+    if point is None:
+        return [f"**No score threshold can be recommended**: {metrics['not_recommended']}.\n"]
+    intervals = point.get("interval") or {}
+    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
+    return [
+        f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
+        "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
+        markdown_table(("", "all classes"), at_point),
+    ]
 
 
 def _data(pairs: PairData) -> str:

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from results.journal import JournalError, TrialRecord
+from results.measures.operating_point import IOU_THRESHOLD
 from results.page.charts.chart import DARK, STATUS_WORDS, Chart
 from results.page.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
 from results.page.charts.failures import calibration_plot, error_split
@@ -37,7 +38,7 @@ from results.page.formatting import count, figure, percent, ratio
 from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
-from results.page.verdict import further_sentences, headline
+from results.page.verdict import further_sentences, headline, operating_point_sentence
 from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 
@@ -131,7 +132,7 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     facts = [
         ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
-        ("score threshold", f"{point['score_threshold']:.2f}" if point else "–", "to run the best model at"),
+        ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
         ("epochs saved", percent((spent.saved + spent.reused) / max(1, spent.budget)), saved_by),
     ]
@@ -142,6 +143,12 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
         "most_named": MOST_NAMED,
         "facts": facts,
     }
+
+
+def _threshold_fact(metrics: dict[str, Any]) -> tuple[str, str]:
+    if point := metrics.get("recommended"):
+        return f"{point['score_threshold']:.2f}", "to run the best model at"
+    return "–", "none can be recommended" if metrics else "to run the best model at"
 
 
 def _recipe(contents: RunContents) -> dict[str, Any]:
@@ -172,9 +179,18 @@ def _operating_point(contents: RunContents) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "constraint": (point or {}).get("constraint"),
+        "why_no_point": operating_point_sentence(metrics) if metrics and not point else None,
+        "counted": _counted_at(metrics),
         "point_charts": [chart for chart in charts if chart],
         "classes": class_rows(metrics, sweep) if metrics else [],
     }
+
+
+def _counted_at(metrics: dict[str, Any]) -> str:
+    """The thresholds of all counts, in words."""
+    if metrics.get("recommended") or "counted_at" not in metrics:
+        return "the operating point"
+    return f"score {metrics['counted_at']:.2f} and IoU {IOU_THRESHOLD:g}"
 
 
 def _pictures(contents: RunContents) -> dict[str, Any]:
@@ -182,7 +198,7 @@ def _pictures(contents: RunContents) -> dict[str, Any]:
     return {
         "pictures": read_pictures(contents.overlays),
         "picture_count": len(contents.overlays),
-        "error_chart": error_split(metrics.get("errors") or {}),
+        "error_chart": error_split(metrics.get("errors") or {}, _counted_at(metrics)),
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],
         "flagged": metrics.get("flagged"),

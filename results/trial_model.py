@@ -90,10 +90,10 @@ def write_trial_model(
     load_processor(trial.checkpoint).save_pretrained(model)
     evaluation = evaluate(model)
     metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule)
-    _write_score_threshold(model, metrics["recommended"]["score_threshold"])
+    _write_score_threshold(model, metrics["recommended"])
     origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
     write_model_card(model, origin, trial.pairs, recipe, metrics)
-    header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics["recommended"])
+    header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics)
     write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
     agrees = math.isclose(metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype])
     return MeasuredModel(evaluation, metrics, agrees)
@@ -123,20 +123,33 @@ _TRAINED_WITH = {
 """A search's options on which the numbers of its trials depend, and what `trainable/train.py` calls them."""
 
 
-def _write_score_threshold(model: Path, score_threshold: float) -> None:
-    """Adds `score_threshold` to the model's config; transformers keeps what it does not know."""
+def _write_score_threshold(model: Path, point: Mapping[str, Any] | None) -> None:
+    """Adds `score_threshold` to the model's config; transformers keeps what it does not know.
+
+    Without a point to recommend there is none, nor that of an earlier model, with which the search may have begun.
+    """
     path = model / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, json.dumps(config | {"score_threshold": score_threshold}, indent=2) + "\n")
+    config.pop("score_threshold", None)
+    if point:
+        config["score_threshold"] = point["score_threshold"]
+    write_atomically(path, json.dumps(config, indent=2) + "\n")
 
 
-def _header(title: str, trial: int, best: dict[str, Any], train_command: str, point: dict[str, Any]) -> str:
-    figures = ", ".join(
-        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
-    )
+def _header(title: str, trial: int, best: dict[str, Any], train_command: str, metrics: dict[str, Any]) -> str:
     return (
         f"# {title}: trial {trial}, val_loss {best['val_loss']:.6g}"
         f" and F1 {best['f1']:.3f} (IoU 0.5, score 0.5) after epoch {best['epoch']}.\n"
-        f"# Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals).\n"
+        f"# {_where_to_run(metrics)}.\n"
         f"# Train it again:\n#   {train_command}\n"
     )
+
+
+def _where_to_run(metrics: dict[str, Any]) -> str:
+    point = metrics["recommended"]
+    if point is None:
+        return f"No score threshold can be recommended for the model: {metrics['not_recommended']}"
+    figures = ", ".join(
+        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
+    )
+    return f"Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals)"

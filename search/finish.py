@@ -129,7 +129,7 @@ def _evaluate_best(
     if test is None:
         return written, None
     evaluation = evaluate(run / "best" / "model", test, (*test.train, *test.val))
-    return written, write_test(run, test, evaluation, rule, written.metrics["recommended"]["score_threshold"])
+    return written, write_test(run, test, evaluation, rule, written.metrics["counted_at"])
 
 
 def _evaluate_on_this_machine(model: Path, data: PairData, **how: Any) -> Evaluation:

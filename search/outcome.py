@@ -52,7 +52,7 @@ def print_outcome(
         console: where to print.
     """
     console.print()
-    console.print(_ranking(records, best), highlight=False)
+    console.print(_ranking(records, best, bool(written.metrics["boxes"])), highlight=False)
     if failed := sum(record.status == "FAILED" for record in records):
         console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
     _print_reuse(records, console)
@@ -98,17 +98,20 @@ def _print_reuse(records: list[TrialRecord], console: Console) -> None:
 
 
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
-    console.print(
-        f"\n[bold]best model[/] mAP {ratio(metrics['mAP'])}, mAP50 {ratio(metrics['mAP50'])}; run it at score >= "
-        f"{metrics['recommended']['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)",
-        highlight=False,
-    )
-    if metrics["recommended"]["constraint_kept"] is False:
-        console.print(metrics["recommended"]["constraint"], style="yellow", highlight=False)
+    figures, point = f"mAP {ratio(metrics['mAP'])}, mAP50 {ratio(metrics['mAP50'])}", metrics["recommended"]
+    if point is None:
+        why = f"no score threshold can be recommended: {metrics['not_recommended']}"
+        console.print(f"\n[bold]best model[/] {figures}; [yellow]{why}[/]", highlight=False)
+    else:
+        run = f"run it at score >= {point['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)"
+        console.print(f"\n[bold]best model[/] {figures}; {run}", highlight=False)
+        if point["constraint_kept"] is False:
+            console.print(point["constraint"], style="yellow", highlight=False)
     if on_test:
+        there = f"there: {_point(on_test)}" if on_test["recommended"] else on_test["not_recommended"]
         console.print(
             f"[bold]on the test set[/] mAP {ratio(on_test['mAP'])}, mAP50 {ratio(on_test['mAP50'])}; "
-            f"there: {_point(on_test)}, {on_test['pairs']} pairs",
+            f"{there}, {on_test['pairs']} pairs",
             highlight=False,
         )
     console.print()
@@ -135,8 +138,14 @@ def _print_left(options: Options, left: int, console: Console) -> None:
         )
 
 
-def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
-    """The best trials, and the reference where it is not among them."""
+def _ranking(records: list[TrialRecord], best: TrialRecord, measured: bool) -> Table:
+    """The best trials, and the reference where it is not among them.
+
+    Args:
+        records: all trials.
+        best: one of them, which stands out.
+        measured: whether the validation pairs have boxes, so that precision and recall say something.
+    """
     ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
     shown = ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]
     table = Table(title=f"best {min(SHOWN, len(ranked))} of {len(records)} trials", title_justify="left", box=None)
@@ -148,7 +157,7 @@ def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
             f"{record.number}{' (reference)' if record.reference else ''}",
             record.status.lower(),
             f"{row['val_loss']:.4f}",
-            *(f"{row[name]:.3f}" for name in ("f1", "precision", "recall")),
+            *(ratio(row[name] if measured else None) for name in ("f1", "precision", "recall")),
             f"{row['epoch']} of {record.history[-1]['epoch']}",
             style="bold" if record is best else None,
         )

@@ -11,7 +11,13 @@ from results.measures.calibration import calibration
 from results.measures.coco import coco_metrics
 from results.measures.disturbance import flagged
 from results.measures.errors import count_errors
-from results.measures.operating_point import PointRule, point_by_rule, point_in_metrics
+from results.measures.operating_point import (
+    COUNTED_AT,
+    PointRule,
+    point_by_rule,
+    point_in_metrics,
+    why_none,
+)
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.data.dataset import MovedObjectDataset, PairCollator
@@ -59,22 +65,28 @@ def write_evaluation(
         rule: how the operating point is chosen.
 
     Returns:
-        The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; `errors`;
-        `calibration`; `pairs_by_loss`; `flagged`; and the numbers of `pairs` and `boxes`. The modules of these names
-        tell what each holds. None stands for what cannot be measured.
+        The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; or None
+        and `not_recommended`, why; `counted_at`, the score threshold of all counts; `errors`; `calibration`;
+        `pairs_by_loss`; `flagged`; and the numbers of `pairs` and `boxes`. The modules of these names tell what each
+        holds. None stands for what cannot be measured.
 
     Raises:
         PictureError: a picture can no longer be read.
     """
     matches = match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS)
     table = sweep(matches, names)
+    reason = why_none(table, rule)
+    if reason and rule.score_threshold is None:
+        rule = PointRule(score_threshold=COUNTED_AT)
     point, outcome = point_by_rule(matches, table, rule)
     counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
     ids, flags = [pair.id for pair in pairs], flagged(pairs)
     metrics = {
         **evaluation.losses,
         **coco_metrics(evaluation.detections, evaluation.truths, [pair.size for pair in pairs], names),
-        "recommended": point_in_metrics(point, outcome, counts),
+        "recommended": None if reason else point_in_metrics(point, outcome, counts),
+        "not_recommended": reason,
+        "counted_at": point.score_threshold,
         "pairs": len(pairs),
         "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
         "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),

@@ -96,8 +96,10 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         records=records,
         asked=files.read("search.yaml", lambda path: _shaped(read_yaml(path), ASKED), {}),
         environment=files.read("environment.json", lambda path: _shaped(_json(path), ENVIRONMENT), {}),
-        metrics=files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
-        on_test=files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
+        metrics=_measured(files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {})),
+        on_test=_measured(
+            files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}), given=True
+        ),
         sweep=files.read("best/sweep.csv", _sweep, None),
         evaluated=int(trial[1]) if trial else None,
         train_command=command[1] if command else None,
@@ -134,6 +136,19 @@ def _shaped(content: Any, shape: Shape) -> dict[str, Any]:
     if fault := misfit(content, shape):
         raise ValueError(fault)
     return {name: value for name, value in content.items() if value is not None}
+
+
+def _measured(metrics: dict[str, Any], given: bool = False) -> dict[str, Any]:
+    """Metrics without the operating point that older versions wrote where there was nothing to choose one by.
+
+    Args:
+        metrics: contents of a `metrics.json`.
+        given: whether its score threshold was not chosen on these pairs.
+    """
+    point = metrics.get("recommended")
+    if not point or (metrics.get("boxes") != 0 and (given or point["f1"])):
+        return metrics
+    return {**metrics, "recommended": None, "counted_at": point["score_threshold"]}
 
 
 def _notices(path: Path) -> list[dict[str, Any]]:

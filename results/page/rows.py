@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.journal import TrialRecord
+from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
 from results.page.formatting import duration, figure, percent, ratio, setting
@@ -70,14 +71,16 @@ def trains(parts: Sequence[str]) -> str:
 
 def class_rows(metrics: Mapping[str, Any], sweep: pd.DataFrame | None) -> list[Row]:
     """The figures of each class, and of all of them last: COCO's, and those at the operating point."""
-    point, by_class = metrics.get("recommended"), metrics.get("per_class") or {}
+    by_class, point = metrics.get("per_class") or {}, metrics.get("recommended")
+    if not point and "counted_at" in metrics:
+        point = {"iou_threshold": IOU_THRESHOLD, "score_threshold": metrics["counted_at"]}
     counts = _counts_at(sweep, point) if sweep is not None and point else {}
     rows = []
     for name, coco in [*by_class.items(), (ALL, metrics)]:
         at_point = counts.get(f"{ALL} (class)" if name == ALL and coco is not metrics else name)
         row: Row = {"name": "all classes" if coco is metrics else name, "is_all": coco is metrics}
         row |= {key: ratio(coco.get(key)) for key in ("mAP", "mAP50", "mAP75", "AR")}
-        row |= {key: ratio(at_point[key]) if at_point else "–" for key in ("precision", "recall", "f1")}
+        row |= {key: ratio(value) for key, value in _shares(at_point).items()}
         row |= {key: f"{int(at_point[key]):,}" if at_point else "–" for key in ("tp", "fp", "fn")}
         row["labels"] = f"{int(at_point['tp'] + at_point['fn']):,}" if at_point else "–"
         rows.append(row)
@@ -139,6 +142,18 @@ def _fields(recipe: Mapping[str, Any]) -> dict[str, str]:
         value = recipe.get(name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
     return fields
+
+
+def _shares(counts: Row | None) -> dict[str, float | None]:
+    """Precision, recall and F1 where they are defined: 0/0 is none of them."""
+    if counts is None:
+        return dict.fromkeys(("precision", "recall", "f1"))
+    found, labels = counts["tp"] + counts["fp"], counts["tp"] + counts["fn"]
+    return {
+        "precision": counts["precision"] if found else None,
+        "recall": counts["recall"] if labels else None,
+        "f1": counts["f1"] if labels else None,
+    }
 
 
 def _counts_at(sweep: pd.DataFrame, point: Mapping[str, Any]) -> dict[str, Row]:

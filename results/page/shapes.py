@@ -74,6 +74,8 @@ METRICS: Shape = {
         "constraint?": _text,
         "interval?": {"*": _two},
     },
+    "not_recommended?": _text,
+    "counted_at?": _share,
     "pairs?": _count,
     "boxes?": _count,
     "errors?": {"*": _count},

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ NAMES = ("person", "car")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
-    """Its classes are those of the data set."""
-    return make_checkpoint(NAMES)
+def checkpoint(finding_checkpoint: Path) -> Path:
+    """Its classes are those of the data set, and it finds something."""
+    return finding_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ def metrics(**more: Any) -> dict[str, Any]:
         "val_loss": 1.25,
         "per_class": {"person": FIGURES, "car": unmeasured},
         "recommended": {**point, "interval": interval},
+        "counted_at": 0.37,
         "pairs": 4,
         "boxes": 5,
     } | more
@@ -77,6 +78,14 @@ def test_the_text_tells_data_recipe_operating_point_and_use(write, pair_data):
     assert "| 2 | everything | everything | 20 | 5e-05 | 5 |" in text
     assert "trial 7 of the search `my search`; weights of epoch 12" in text
     assert "threshold=0.37" in text
+
+
+def test_without_a_threshold_to_recommend_the_card_says_why_and_indexes_none(write):
+    why = "there is no labelled box to measure it by"
+    card = write(recommended=None, not_recommended=why, counted_at=0.5, **dict.fromkeys(FIGURES))
+    assert not card.data.eval_results
+    assert f"**No score threshold can be recommended**: {why}." in card.text
+    assert "threshold=0.5" in card.text and "score >=" not in card.text
 
 
 def test_a_name_cannot_break_a_table(write, pair_data):

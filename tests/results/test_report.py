@@ -383,12 +383,12 @@ def test_a_data_set_of_one_class_has_one_row_and_the_sum(tmp_path):
         (
             [Truths(BOXES[:0], np.zeros(0, int))] * 2,
             detected(1),
-            "The validation pairs have no labelled object, so precision and recall say nothing.",
+            "There is nothing to measure: the validation pairs have no labelled object. Precision, recall and F1",
         ),
         (
             labelled(1),
             [Detections(BOXES[:0], np.zeros(0), np.zeros(0, int))] * 2,
-            "The best model finds none of the 6 objects at any score threshold.",
+            "The best model finds none of the 6 objects at any score threshold, so none can be recommended.",
         ),
     ],
     ids=["nothing to detect", "nothing detected"],
@@ -397,8 +397,9 @@ def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, t
     run = write_run(tmp_path / "run", full_search(5))
     fill_best(run, 4, ["thing"], truths, found)
     page = page_of(run)
-    assert sentence in page.text
-    assert "There is no curve to draw" in page.text
+    assert page.text.count(sentence) == 2, "in the verdict and in the place of the curves"
+    assert "score threshold – none can be recommended" in page.text and "≥ 1.00" not in page.text
+    assert ("F1 0.667 against 0.500" in page.text) == bool(len(truths[0].class_ids))
     assert not {"plot-f1-surface", "plot-precision-recall", "plot-score-curves"} & set(page.scripts)
 
 

@@ -40,13 +40,15 @@ def trial(number: int, reused: int = 0) -> TrialRecord:
     return TrialRecord(number, {}, reference(3).to_dict(), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
 
 
-def printed(records: list[TrialRecord], run: Path, left: int = 0) -> str:
-    written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "recommended": POINT}, agrees=True)
+def printed(
+    records: list[TrialRecord], run: Path, left: int = 0, on_test: dict[str, Any] | None = None, **more: Any
+) -> str:
+    written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "boxes": 4, "recommended": POINT, **more}, agrees=True)
     asked = {"space": "staged", "data": None, "model": "embedded", "trials": 2, "max_epochs": 3, "grace": 2}
     options = Options(storage=str(run.parent), name=run.name, **asked)
     console = Console(record=True, width=200)
     with console.capture() as capture:
-        print_outcome(options, records, records[0], written, None, left, console)
+        print_outcome(options, records, records[0], written, on_test, left, console)
     return capture.get()
 
 
@@ -58,6 +60,16 @@ def test_a_search_that_shared_nothing_says_nothing_of_it(tmp_path):
     text = printed([trial(0), trial(1)], tmp_path)
     assert "best 2 of 2 trials" in text
     assert "shared" not in text
+
+
+def test_where_nothing_was_measured_no_threshold_is_printed_and_no_precision(tmp_path):
+    why = "there is no labelled box to measure it by"
+    undefined = {"mAP": None, "mAP50": None, "recommended": None, "not_recommended": why, "pairs": 3}
+    text = printed([trial(0)], tmp_path, boxes=0, on_test=undefined, **undefined)
+    assert f"best model mAP –, mAP50 –; no score threshold can be recommended: {why}\n" in text
+    assert f"on the test set mAP –, mAP50 –; {why}, 3 pairs\n" in text
+    assert "run it at" not in text and "0.500" not in text
+    assert "0.500" in printed([trial(0)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["[red]x", "[/red]x"])

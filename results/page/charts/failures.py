@@ -9,11 +9,12 @@ from results.page.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
 from results.page.formatting import count, percent, ratio
 
 
-def error_split(errors: dict[str, int]) -> Chart | None:
+def error_split(errors: dict[str, int], where: str = "the operating point") -> Chart | None:
     """A bar for each cause of error, the most frequent on top; None where there is no error.
 
     Args:
         errors: counts by kind, as in `metrics.json`.
+        where: the thresholds at which they were counted, in words.
     """
     total = sum(errors.values())
     if not total:
@@ -32,7 +33,7 @@ def error_split(errors: dict[str, int]) -> Chart | None:
         hovertemplate="%{y}: %{x} (%{customdata})<extra></extra>",
     )
     title = (
-        f"{percent(errors[worst] / total)} of the {count(total, 'error')} at the operating point are of the kind "
+        f"{percent(errors[worst] / total)} of the {count(total, 'error')} at {where} are of the kind "
         f"“{worst}”: {ERRORS.get(worst, '')}"
     )
     return chart("error-split", title, [bars], xaxis={"title": "errors", "rangemode": "tozero"}, height=280)
