@@ -233,7 +233,11 @@ def _parameters(contents: RunContents) -> dict[str, Any]:
 
 def _trials(contents: RunContents) -> dict[str, Any]:
     shown = shown_trials(contents.records)
-    return {"trial_count": len(contents.records), "rows": trial_rows(shown), "details": trial_details(shown)}
+    return {
+        "trial_count": len(contents.records),
+        "rows": trial_rows(shown, measured=contents.metrics.get("boxes") != 0),
+        "details": trial_details(shown),
+    }
 
 
 def _repetition(contents: RunContents) -> dict[str, Any]:

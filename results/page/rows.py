@@ -95,14 +95,19 @@ def shown_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(ranked[:MOST_TRIALS], key=lambda record: record.number)
 
 
-def trial_rows(records: Sequence[TrialRecord]) -> list[Row]:
-    """One row a trial; a cell is what is shown and what it is sorted by, an empty text where there is nothing."""
+def trial_rows(records: Sequence[TrialRecord], measured: bool = True) -> list[Row]:
+    """One row a trial; a cell is what is shown and what it is sorted by, an empty text where there is nothing.
+
+    Args:
+        records: the trials to show.
+        measured: whether there are boxes to measure precision, recall and F1 by.
+    """
     return [
         {
             "number": record.number,
             "status": record.status,
             "reference": record.reference,
-            "cells": [_cell(*cell) for cell in _cells(record)],
+            "cells": [_cell(*cell) for cell in _cells(record, measured)],
             "recipe": _summary(record),
             "error": (record.error or "").partition("\n")[0],
         }
@@ -162,13 +167,14 @@ def _counts_at(sweep: pd.DataFrame, point: Mapping[str, Any]) -> dict[str, Row]:
     return {row["class"]: row for row in sweep[at_iou & at_score].to_dict("records")}
 
 
-def _cells(record: TrialRecord) -> list[tuple[Any, str]]:
+def _cells(record: TrialRecord, measured: bool) -> list[tuple[Any, str]]:
     """Value to sort by, and what is shown, in the order of the table's columns."""
     best, last = record.best or {}, record.history[-1] if record.history else {}
+    shares = best if measured else {}
     stages = len(record.recipe.get("stages", ()))
     return [
         (best.get("val_loss"), figure(best.get("val_loss"))),
-        *((best.get(name), ratio(best.get(name))) for name in ("f1", "precision", "recall")),
+        *((shares.get(name), ratio(shares.get(name))) for name in ("f1", "precision", "recall")),
         (best.get("epoch"), f"{best.get('epoch', '–')}"),
         (last.get("epoch"), f"{last.get('epoch', '–')}"),
         (last.get("stage"), f"{last['stage'] + 1} of {stages}" if last else "–"),

@@ -62,8 +62,8 @@ def operating_point_sentence(metrics: dict[str, Any]) -> str:
     point, boxes = metrics.get("recommended"), metrics.get("boxes")
     if boxes == 0:
         return (
-            "There is nothing to measure: the validation pairs have no labelled object. Precision, recall and F1 are "
-            "undefined, no score threshold can be recommended, and val_loss only says how surely a model finds nothing."
+            "There is nothing to measure: no validation pair has a labelled object. Recall, F1 and mAP are undefined, "
+            "no score threshold can be recommended, and val_loss only says how surely a model finds nothing."
         )
     if boxes and not point:
         found = f"The best model finds none of the {count(boxes, 'object')} at any score threshold"

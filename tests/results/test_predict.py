@@ -207,6 +207,28 @@ def test_faulty_pairs_can_be_left_out(model, pictures, tmp_path):
     assert list(written(out)) == ["yard/v0", "yard/v2"]
 
 
+def test_a_pair_too_thin_for_the_model_is_a_fault_like_the_others(model, pictures, tmp_path):
+    before, after = pictures
+    for folder, suffix in ((before, "png"), (after, "bmp")):
+        Image.new("RGB", (4, 4000)).save(folder / "yard" / f"v1.{suffix}")
+    result = run(model, tmp_path / "out", before, after)
+    assert result.exit_code == 2
+    assert "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's size)" in result.stderr
+    assert run(model, tmp_path / "out", before, after, "--skip-bad").exit_code == 0
+    assert list(written(tmp_path / "out")) == ["yard/v0", "yard/v2"]
+
+
+def test_pairs_without_a_difference_are_said_and_predicted_all_the_same(model, pictures, tmp_path):
+    before, after = pictures
+    Image.open(before / "yard" / "v2.png").save(after / "yard" / "v2.bmp")
+    result = run(model, tmp_path / "out", before, after)
+    assert result.exit_code == 0
+    # In v1 nothing has moved.
+    assert "2 of 3 pairs are (almost) black where before is subtracted from after" in result.stdout
+    assert "yard/v1, yard/v2; nothing can be found in them" in result.stdout
+    assert len(written(tmp_path / "out")) == 3
+
+
 def test_nothing_is_predicted_when_every_pair_is_faulty(model, pictures, tmp_path):
     before, after = pictures
     result = run(model, tmp_path / "out", before / "yard" / "v0.png", after / "yard" / "v2.bmp", "--skip-bad")

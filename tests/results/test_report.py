@@ -383,7 +383,7 @@ def test_a_data_set_of_one_class_has_one_row_and_the_sum(tmp_path):
         (
             [Truths(BOXES[:0], np.zeros(0, int))] * 2,
             detected(1),
-            "There is nothing to measure: the validation pairs have no labelled object. Precision, recall and F1",
+            "There is nothing to measure: no validation pair has a labelled object. Recall, F1 and mAP",
         ),
         (
             labelled(1),

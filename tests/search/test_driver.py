@@ -1,5 +1,6 @@
 """What a user got wrong is said before anything starts: exit code 2, with the flag or file, the rule and the value."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import search.cluster
@@ -80,6 +82,38 @@ def test_faulty_pairs_are_left_out_where_asked_and_reported_all_the_same(searche
     (data / "after" / "v1.png").unlink()
     assert "all checks are passed" in searched("--skip-bad", data=data).output
     assert "missing after" in (run / "data_report.csv").read_text()
+
+
+def test_a_picture_that_the_model_cannot_be_given_is_refused_like_any_fault(searched, run, data_folder, tmp_path):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    for side in ("before", "after"):
+        Image.effect_noise((4, 4000), 90).convert("RGB").save(data / side / "t2.png")
+    assert_refused(searched(data=data), "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's")
+    assert "t2.png" in (run / "data_report.csv").read_text()
+    assert "all checks are passed" in searched("--skip-bad", data=data).output
+    assert "too thin" in (run / "data_report.csv").read_text()
+
+
+def test_what_would_surprise_in_data_and_test_set_is_said_and_kept(
+    searched, run, data_folder, other_data_folder, tmp_path
+):
+    data, test = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in (data_folder, other_data_folder))
+    shutil.copy(data / "after" / "t0.png", data / "before" / "t0.png")
+    (data / "labels" / "t3.txt").write_text("".join(f"0 0.5 0.5 0.4 0.{size}\n" for size in range(41, 48)))
+    for label in (test / "labels").iterdir():
+        label.write_text("")
+    result = searched("--test", test, data=data)
+    assert "all checks are passed" in result.output
+    expected = [
+        ("--data", "1 of 10 labelled pairs are (almost) black where before is subtracted from after", ["t0"]),
+        ("--data", "1 of 12 pairs have more boxes than the model has queries, 6", ["t3"]),
+        ("--test", "none of the 12 pairs has a box", []),
+    ]
+    kept = json.loads((run / "notices.json").read_text())
+    assert len(kept) == len(expected)
+    for notice, (about, found, names) in zip(kept, expected, strict=True):
+        assert (notice["about"], notice["names"]) == (about, names) and notice["found"].startswith(found)
+        assert f"{about}: {found}" in result.output
 
 
 @pytest.mark.parametrize("name", ["[red]x", "[/red]x"])

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from trainable.data.source import read_source
@@ -51,6 +52,22 @@ def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_los
     data = TrialData.of(pair_data, load_processor(model_folder))
     losses = evaluate(load_model(model_folder, pair_data.names), data.val, data.collator).losses
     assert losses["val_loss"] == best["val_loss"]
+
+
+def test_a_picture_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
+    run, data_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("trainable.train._train", lambda *arguments: None)
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    shutil.copy(data / "after" / "t0.png", data / "before" / "t0.png")
+    result = run(data=data)
+    assert result.exit_code == 0
+    assert "1 of 10 labelled pairs are (almost) black" in result.output
+    for side in ("before", "after"):
+        Image.new("RGB", (4000, 4)).save(data / side / "t0.png")
+    result = run(data=data)
+    assert result.exit_code == 2
+    assert "picture too thin for the model (met: 4000x4 pixels become 64x0 at the model's size)" in result.output
 
 
 def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monkeypatch):

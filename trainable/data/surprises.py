@@ -125,7 +125,7 @@ def _sides_without_boxes(train: Sequence["Pair"], val: Sequence["Pair"]) -> list
         advice = "there is nothing to learn but that nothing moves"
         notices.append(Notice(f"none of the {len(train):,} training pairs has a box", advice))
     if not any(pair.labels.class_ids for pair in val):
-        advice = "precision, recall, F1 and mAP cannot be measured, and no score threshold be recommended"
+        advice = "recall, F1 and mAP cannot be measured, and no score threshold be recommended"
         notices.append(Notice(f"none of the {len(val):,} validation pairs has a box", advice))
     return notices
 

@@ -146,8 +146,8 @@ class TestSides:
         for id_ in VAL:
             pairs.write(id_, labels="", box_gain=0)
         assert pairs.only_line() == (
-            "none of the 2 validation pairs has a box; precision, recall, F1 and mAP cannot be measured, and no score "
-            "threshold be recommended"
+            "none of the 2 validation pairs has a box; recall, F1 and mAP cannot be measured, and no score threshold "
+            "be recommended"
         )
         assert pairs.lines(one_side=True) == []
 
