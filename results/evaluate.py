@@ -92,6 +92,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
     import transformers
 
     from results.measures.metrics import evaluate_checkpoint, write_evaluation
+    from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
     from trainable.model import ModelError, class_names, load_processor
 
@@ -105,7 +106,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
             )
         # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
         padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
-        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus)
+        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus, usable_device())
     except ModelError as error:
         stop(error)
     print_metrics(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)

@@ -86,6 +86,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
     from results.measures.metrics import evaluate_checkpoint
     from results.measures.operating_point import PointRule
     from results.trial_model import TrainedTrial, train_command, write_trial_model
+    from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
     from trainable.model import ModelError, load_processor
 
@@ -100,7 +101,14 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
         made = Path(workshop) / "made"
         try:
             padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
-            evaluate = partial(evaluate_checkpoint, pairs=pairs.val, names=pairs.names, padded=padded, cpus=cpus)
+            evaluate = partial(
+                evaluate_checkpoint,
+                pairs=pairs.val,
+                names=pairs.names,
+                padded=padded,
+                cpus=cpus,
+                device=usable_device(),
+            )
             written = write_trial_model(trained, made, made, evaluate, rule, "A recipe", command)
         except (ModelError, RuntimeError) as error:
             raise ExportError(f"--trial {number}: its model cannot be made on top of {checkpoint}: {error}") from None

@@ -100,17 +100,17 @@ def _usable_pairs(
 
 def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out: Path, console: Console) -> None:
     # Torch and transformers take seconds to import: only now that the pictures are good.
-    import torch
     import transformers
 
     from results.predictions import predict, write_prediction, write_summary
+    from trainable.compute import usable_device
     from trainable.model import ModelError, class_names, load_model, load_processor, read_config
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         names, recommended = class_names(checkpoint), read_config(checkpoint).get("score_threshold")
-        model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
+        model = load_model(checkpoint, names).to(usable_device())
         processor = load_processor(checkpoint)
     except ModelError as error:
         stop(error)

@@ -100,7 +100,11 @@ def main(
         of_machine(help="GPUs of a trial; fractions share one", show_default="1 where there is a GPU, else 0"),
     ] = None,
     cpus_per_trial: Annotated[
-        int | None, of_machine(help="Cores of a trial", show_default="1; its share of the cores, up to 4, beside a GPU")
+        int | None,
+        of_machine(
+            help="Cores of a trial; beside a GPU, all but one load images",
+            show_default="1; its share of the cores, up to 4, beside a GPU",
+        ),
     ] = None,
     cache_size: Annotated[
         float, of_saving(help="GB of each machine's cache folder for pictures and layer outputs made once")

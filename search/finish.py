@@ -27,6 +27,7 @@ from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.run_folder import publish
 from search.study import SearchStudy
 from search.tuner import SHARED
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData
@@ -112,7 +113,7 @@ def _evaluate_best(
             names=data.names,
             padded=padded,
             cpus=resources.cpus,
-            device=None if resources.gpus else "cpu",
+            gpus=resources.gpus,
         )
         if options.address and options.remote:  # The model lies in a folder that only this machine sees.
             files = {file.name: file.read_bytes() for file in model.iterdir()}
@@ -132,9 +133,9 @@ def _evaluate_best(
     return written, write_test(run, test, evaluation, rule, written.metrics["counted_at"])
 
 
-def _evaluate_on_this_machine(model: Path, data: PairData, **how: Any) -> Evaluation:
-    """The model on the validation pairs, wherever on this machine they lie."""
-    return evaluate_checkpoint(model, on_this_machine(data).val, **how)
+def _evaluate_on_this_machine(model: Path, data: PairData, gpus: float, **how: Any) -> Evaluation:
+    """The model on the validation pairs, wherever on this machine they lie, with the device that trials get."""
+    return evaluate_checkpoint(model, on_this_machine(data).val, device=usable_device(gpus), **how)
 
 
 def _on_copy(files: ray.ObjectRef, task: Callable[[Path], Evaluation]) -> Evaluation:

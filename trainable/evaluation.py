@@ -1,6 +1,6 @@
 """The validation set through a model: its loss as one batch, and what was detected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,35 +44,59 @@ def evaluate(
     dataset: Dataset[dict[str, Any]],
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
     dtype: torch.dtype = torch.float32,
-    workers: int = 0,
     per_picture: bool = False,
 ) -> Evaluation:
-    """Evaluates in eval mode, without gradients, on the model's device; leaves the global random state alone.
+    """Evaluates once; see `evaluation_batches` and `evaluate_batches` for what it takes and raises."""
+    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype, per_picture)
+
+
+def evaluation_batches(
+    dataset: Dataset[dict[str, Any]],
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    device: torch.device,
+    workers: int = 0,
+) -> DataLoader:
+    """A data set in batches, in its order, as often as it is asked for; leaves the global random state alone.
+
+    Args:
+        dataset: items of `MovedObjectDataset`.
+        collator: pads to the one size of the data set (promise 2).
+        device: that the batches go to.
+        workers: processes that load pictures beside this one. They live as long as the loader.
+    """
+    # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
+    return DataLoader(
+        dataset,
+        EVALUATION_BATCH_SIZE,
+        collate_fn=collator,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def evaluate_batches(
+    model: DetrForObjectDetection,
+    batches: Iterable[dict[str, Any]],
+    dtype: torch.dtype = torch.float32,
+    per_picture: bool = False,
+) -> Evaluation:
+    """Evaluates in eval mode, without gradients, on the model's device.
 
     Args:
         model: put into eval mode.
-        dataset: items of `MovedObjectDataset`.
-        collator: pads to the one size of the data set (promise 2).
+        batches: of the whole data set, see `evaluation_batches`.
         dtype: of the forward pass; the loss is computed in float32.
-        workers: processes that load pictures beside this one.
         per_picture: whether to compute `picture_losses` too; changes nothing else.
 
     Raises:
         FloatingPointError: the model's outputs are not finite.
     """
-    # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
-    loader = DataLoader(
-        dataset,
-        EVALUATION_BATCH_SIZE,
-        collate_fn=collator,
-        num_workers=workers,
-        pin_memory=model.device.type == "cuda",
-        generator=torch.Generator(),
-    )
     model.eval()
     sums, detections, truths, losses = LossSums(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
-        for batch in loader:
+        for batch in batches:
             inputs = _to_device(batch, model.device)
             result = forward(model, inputs)
             sums.add(result.terms, inputs["labels"])

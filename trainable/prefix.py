@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import DetrForObjectDetection
 
-from trainable.data.dataset import MovedObjectDataset
+from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.pairs import Pair
 from trainable.data.records import RecordStore, open_records
 from trainable.data.store import pixels_key, refuse_changed
@@ -213,11 +213,12 @@ class ActivationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Item `index`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """The item of `key`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
 
         No picture is read, unless its record is damaged.
         """
+        index = index_of(key)
         values, mask = self._prefix.outputs(self._records[self.pairs[index].pictures_digest])
         return {"pixel_values": values, "pixel_mask": mask, "labels": self._pictures.labels(index)}
 

@@ -19,6 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore, open_store
 from trainable.economy import NO_CACHE, Economy
@@ -41,7 +42,7 @@ def train_recipe(
     checkpoint: str | Path,
     folder: Path,
     report: Callable[[Row], None],
-    workers: int = 0,
+    compute: Compute = ON_CPU,
     economy: Economy = NO_CACHE,
     mirror: Mirror | None = None,
 ) -> TrialFolder:
@@ -56,7 +57,7 @@ def train_recipe(
         folder: the trial's own folder, see `TrialFolder`.
         report: called at the end of each epoch, after the epoch is safe on disk; first with the epochs that `folder`
             already holds. May raise to end the trial.
-        workers: processes that load pictures beside this one.
+        compute: what to train with.
         economy: what is done once; none of it is needed for the result.
         mirror: of the run that `folder` is in, where that lies in a remote storage.
 
@@ -67,7 +68,7 @@ def train_recipe(
         FloatingPointError: a loss is not finite.
         ModelError, RecipeError, OSError: the checkpoint, the folder or a picture cannot be used.
     """
-    trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train)), mirror)
+    trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train), compute.device), mirror)
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint)
@@ -81,7 +82,7 @@ def train_recipe(
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
             try:
-                _train_stage(trial, stage, model, data, report, workers, economy)
+                _train_stage(trial, stage, model, data, report, compute, economy)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_batch()):
                     raise
@@ -95,9 +96,9 @@ def train_recipe(
     return trial
 
 
-def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
-    """The recipe as `pictures` pairs and this machine let it be: restart cycles capped, `auto` precision resolved."""
-    dtype = str(torch_dtype(recipe.dtype)).removeprefix("torch.")
+def effective_recipe(recipe: Recipe, pictures: int, device: torch.device = CPU) -> Recipe:
+    """The recipe as `pictures` pairs and `device` let it be: restart cycles capped, `auto` precision resolved."""
+    dtype = str(torch_dtype(recipe.dtype, device)).removeprefix("torch.")
     return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
 
 
@@ -133,8 +134,7 @@ def _free_memory() -> None:
     which Ray stops a trial keeps them alive until it is over.
     """
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # Does nothing where no GPU is in use.
 
 
 def _train_stage(
@@ -143,11 +143,11 @@ def _train_stage(
     model: DetrForObjectDetection,
     data: TrialData,
     report: Callable[[Row], None],
-    workers: int,
+    compute: Compute,
     economy: Economy,
 ) -> None:
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(compute.device)
     try:
         behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
     except ValueError as error:
@@ -156,7 +156,7 @@ def _train_stage(
         _log.warning("layer outputs are not cached: %s", error)
         behind, inputs = start_behind(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
-    workers = workers if inputs is data else 0
+    workers = compute.workers if inputs is data else 0
     callback = _EpochCallback(trial, stage, model, report, economy)
     trainer = StageTrainer(behind, trial.recipe, stage, inputs, trial.path / f"stage-{stage}", workers, [callback])
     callback.trainer = trainer
@@ -164,7 +164,7 @@ def _train_stage(
     try:
         trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
     finally:
-        trainer.accelerator.free_memory()
+        trainer.close()
 
 
 class _EpochCallback(TrainerCallback):

@@ -67,13 +67,15 @@ def _train(
     import torch
     import transformers
 
+    from trainable.compute import compute_with
     from trainable.economy import Economy
     from trainable.history import best_row
     from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
     from trainable.weights import trial_model
 
-    torch.set_num_threads(cpus)
+    compute = compute_with(cpus)
+    torch.set_num_threads(compute.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}", style="dim")
@@ -86,8 +88,7 @@ def _train(
     try:
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
-        workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
-        trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, Economy(cache_bytes))
+        trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, Economy(cache_bytes))
         trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
         processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:

@@ -14,6 +14,7 @@ import torch
 import transformers
 from ray import tune
 
+from trainable.compute import Compute, compute_with
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.durable_file import write_atomically
@@ -78,7 +79,7 @@ def tune_trainable(
         run: where the run lies, if in a remote storage; the trial is then worked on in this machine's own folder, which
             has the name of `folder`, and nothing of it is left here.
     """
-    _prepare_process(cpus, gpus)
+    compute = _prepare_process(cpus, gpus)
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
 
     def report(row: Row) -> None:
@@ -92,11 +93,10 @@ def tune_trainable(
         mirror = working_mirror(run)
         begin_work(mirror)
         folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
-    workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
         pairs = on_this_machine(pairs)
         train_recipe(
-            Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, workers, economy, mirror
+            Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, compute, economy, mirror
         )
     except Exception as error:
         if fault := storage_fault(error, folder):
@@ -113,15 +113,17 @@ def tune_trainable(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare_process(cpus: int, gpus: float) -> None:
+def _prepare_process(cpus: int, gpus: float) -> Compute:
     """Gives the process what the trial may use of the machine, and keeps transformers quiet."""
-    # Two trials that each take all cores run many times slower than with their own.
-    torch.set_num_threads(max(1, cpus))
     if not gpus:
         # Ray 2.60 leaves every GPU visible to a process that asked for none.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    compute = compute_with(max(1, cpus), gpus)
+    # Two trials that each take all cores run many times slower than with their own.
+    torch.set_num_threads(compute.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    return compute
 
 
 def _keep_traceback(folder: Path, mirror: Mirror | None) -> None:

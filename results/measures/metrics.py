@@ -20,6 +20,7 @@ from results.measures.operating_point import (
 )
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
+from trainable.compute import CPU
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import Pair
 from trainable.detection import match
@@ -34,7 +35,7 @@ def evaluate_checkpoint(
     names: Sequence[str],
     padded: tuple[int, int],
     cpus: int,
-    device: str | None = None,
+    device: torch.device = CPU,
 ) -> Evaluation:
     """Loads a model and evaluates it in float32, the losses of each picture too.
 
@@ -44,10 +45,10 @@ def evaluate_checkpoint(
         names: class names of the data set; those of the model, or its class head is drawn anew.
         padded: height and width to which all pictures are padded; those of training give the figures of training.
         cpus: threads of the forward pass.
-        device: `cuda` or `cpu`; None is a GPU where there is one.
+        device: to evaluate on.
     """
     torch.set_num_threads(cpus)
-    model = load_model(checkpoint, names).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_model(checkpoint, names).to(device)
     dataset = MovedObjectDataset(pairs, load_processor(checkpoint))
     return evaluate(model, dataset, PairCollator(*padded), per_picture=True)
 
