@@ -16,6 +16,7 @@ from results.measures.operating_point import (
     PointRule,
     point_by_rule,
     point_in_metrics,
+    useful_range,
     why_none,
 )
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
@@ -81,6 +82,7 @@ def write_evaluation(
         rule = PointRule(score_threshold=COUNTED_AT)
     point, outcome = point_by_rule(matches, table, rule)
     counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
+    lowest_score, _ = useful_range(table) or (None, None)
     ids, flags = [pair.id for pair in pairs], flagged(pairs)
     metrics = {
         **evaluation.losses,
@@ -91,7 +93,7 @@ def write_evaluation(
         "pairs": len(pairs),
         "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
         "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, lowest_score),
         "flagged": flagged_beside_others(ids, counts, flags),
         "pairs_by_loss": pairs_by_loss(ids, evaluation.picture_losses, counts, flags),
     }

@@ -15,6 +15,8 @@ IOU_THRESHOLD = 0.5
 
 COUNTED_AT = 0.5
 """Score threshold at which errors are counted and drawn where none can be recommended; trials report at it, too."""
+USEFUL = 0.95
+"""Share of the best F1 that every score threshold of the useful range keeps."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,19 @@ def point_of_best_f1(
         fp=int(best["fp"]),
         fn=int(best["fn"]),
     )
+
+
+def useful_range(sweep: pd.DataFrame, iou: float = IOU_THRESHOLD) -> tuple[float, float] | None:
+    """The lowest and the highest score threshold that keep `USEFUL` of the best F1 over all classes.
+
+    None where F1 is 0 or undefined at every one.
+    """
+    rows = sweep[(sweep["class"] == ALL) & ((sweep["iou_threshold"] - iou).abs() < 1e-6)]
+    best = rows["f1"].max()
+    if not best > 0:  # Nor where it is undefined.
+        return None
+    useful = rows[rows["f1"] >= USEFUL * best]["score_threshold"]
+    return float(useful.min()), float(useful.max())
 
 
 def point_in_metrics(point: OperatingPoint, outcome: dict[str, Any], counts: np.ndarray) -> dict[str, Any]:

@@ -80,6 +80,7 @@ METRICS: Shape = {
     "boxes?": _count,
     "errors?": {"*": _count},
     "calibration?": {
+        "lowest_score?": _share_or_null,
         "expected_calibration_error?": _share,
         "bins?": [{"count": _count, "mean_score": _share_or_null, "precision": _share_or_null}],
     },

@@ -38,7 +38,7 @@ def best_files() -> dict[str, bytes]:
         "pairs": 2,
         "boxes": 4,
         "errors": count_errors(found, truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, 0.21),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": HOSTILE, "f1_flagged": 0.25, "f1_unflagged": None},
     }

@@ -10,6 +10,7 @@ from results.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.trial_model import TOLERANCE
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
 from trainable.recipe import PARTS, REFERENCE, Recipe
@@ -31,7 +32,7 @@ class Run:
 
     def evaluate(self, model: Path):
         padded = padded_size((*self.pairs.train, *self.pairs.val), load_processor(self.checkpoint))
-        return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1)
+        return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1, device=usable_device())
 
     def write_best(self, val_loss: float):
         record = TrialRecord(7, {}, {}, False, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
 from typer.testing import CliRunner, Result
@@ -16,7 +17,8 @@ from results.best import write_best, write_test
 from results.evaluate import app
 from results.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
-from results.measures.operating_point import PointRule
+from results.measures.operating_point import PointRule, useful_range
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.pairs import Pair, PairData, read_pairs
 from trainable.evaluation import Evaluation
@@ -50,7 +52,7 @@ def write_run(run: Path, checkpoint: Path, pair_data: PairData) -> Path:
     padded = padded_size((*pair_data.train, *pair_data.val), load_processor(checkpoint))
 
     def evaluate(model: Path, pairs: tuple[Pair, ...] = pair_data.val) -> Evaluation:
-        return evaluate_checkpoint(model, pairs, NAMES, padded, cpus=1)
+        return evaluate_checkpoint(model, pairs, NAMES, padded, cpus=1, device=usable_device())
 
     rule = PointRule(min_recall=0.9)
     best = write_best(run, record, pair_data, str(checkpoint), evaluate, "python trainable/train.py", rule, 2)
@@ -101,6 +103,8 @@ def test_the_metrics_of_the_operating_point_agree_with_each_other(run: Path, pai
     assert [row["loss"] for row in rows] == sorted((row["loss"] for row in rows), reverse=True)
     assert set(point["interval"]) == {"precision", "recall", "f1"}
     assert metrics["flagged"]["ids"] == [row["id"] for row in rows if row["flagged"]]
+    useful = useful_range(pd.read_csv(run / "best" / "sweep.csv"))
+    assert metrics["calibration"]["lowest_score"] == (useful and useful[0])
 
 
 @pytest.mark.parametrize(("split", "pairs"), [("train", 8), ("val", 4), ("all", 12)])

@@ -16,6 +16,7 @@ from results.export_model import app
 from results.journal_objects import JournalObjects
 from results.measures.metrics import evaluate_checkpoint
 from tests.results.conftest import NOON, asked, ended, reported
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
 from trainable.recipe import PARTS, Recipe, reference
@@ -38,7 +39,9 @@ def written(tmp_path_factory, checkpoint, pair_data, data_folder) -> Path:
     run = tmp_path_factory.mktemp("runs") / "my [red]run"
     recipe = reference(3)
     padded = padded_size((*pair_data.train, *pair_data.val), load_processor(checkpoint))
-    val_loss = evaluate_checkpoint(checkpoint, pair_data.val, NAMES, padded, cpus=1).losses["val_loss"]
+    val_loss = evaluate_checkpoint(checkpoint, pair_data.val, NAMES, padded, cpus=1, device=usable_device()).losses[
+        "val_loss"
+    ]
     events = []
     for number in range(4):
         events.append(asked(number, recipe.to_dict(), NOON + 10 * number))

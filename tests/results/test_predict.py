@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from results.measures.metrics import evaluate_checkpoint
 from results.predict import app
+from trainable.compute import usable_device
 from trainable.data.annotations import read_labels
 from trainable.data.dataset import padded_size
 from trainable.data.difference import difference, open_picture
@@ -293,7 +294,7 @@ def test_plain_transformers_finds_the_same_boxes(model, data_folder, tmp_path):
 def test_pictures_of_one_size_are_predicted_as_they_were_evaluated(model, pair_data: PairData, tmp_path):
     same_size = [pair for pair in pair_data.val if pair.size == (64, 48)]
     padded = padded_size(same_size, load_processor(model))
-    evaluation = evaluate_checkpoint(model, same_size, ("square", "circle"), padded, cpus=1)
+    evaluation = evaluate_checkpoint(model, same_size, ("square", "circle"), padded, cpus=1, device=usable_device())
     for pair, detections in zip(same_size, evaluation.detections, strict=True):
         run(model, tmp_path, pair.before, pair.after, "--score", 0)
         boxes = written(tmp_path)[pair.id]["boxes"]

@@ -19,7 +19,7 @@ from results.journal import Event, trial_records
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors
-from results.measures.operating_point import point_of_best_f1
+from results.measures.operating_point import point_of_best_f1, useful_range
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
@@ -156,7 +156,7 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
         "pairs": len(truths),
         "boxes": sum(len(picture.class_ids) for picture in truths),
         "errors": count_errors(found, truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, (useful_range(table) or (None,))[0]),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": "it differs", "f1_flagged": 0.25, "f1_unflagged": None},
     }
@@ -206,6 +206,7 @@ def test_a_full_search_is_told_in_numbers(full_run):
     assert "Trial 4 has the best recipe of 22 trials: val_loss 0.7500 against 1.000 of the reference" in page.text
     assert "in the same 6 epochs, 25 % lower; F1 0.667 against 0.500, 33 % higher" in page.text
     assert "Run its model at score ≥ 0.80: precision 1.000 (95 % interval 1.000–1.000), recall 0.667" in page.text
+    assert "Scores from 0.21 on (below it, F1 is under 95 % of its best) are 0.150 off" in page.text
     assert "Pruning saved 28 of 132 epochs, 21 %" in page.text
     assert "Only 15 trials completed." in page.text
     assert "python search/run.py --space staged" in page.text and "--trials 22" in page.text

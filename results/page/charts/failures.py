@@ -5,6 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from results.measures.errors import ERRORS
+from results.measures.operating_point import USEFUL
 from results.page.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
 from results.page.formatting import count, percent, ratio
 
@@ -64,8 +65,8 @@ def calibration_plot(calibration: dict[str, Any]) -> Chart | None:
     )
     above = sum(entry["count"] * (entry["mean_score"] - entry["precision"]) for entry in bins) > 0
     title = (
-        f"Scores are {ratio(error)} off (expected calibration error), mostly too {'high' if above else 'low'}: "
-        "below the dotted line they promise too much"
+        f"{_counted(calibration.get('lowest_score'))} are {ratio(error)} off (expected calibration error), mostly too "
+        f"{'high' if above else 'low'}: below the dotted line they promise too much"
     )
     axis = {"range": [-0.02, 1.04], "dtick": 0.2}
     return chart(
@@ -74,3 +75,10 @@ def calibration_plot(calibration: dict[str, Any]) -> Chart | None:
         xaxis={"title": "mean score", **axis},
         yaxis={"title": "share that is right", **axis},
     )
+
+
+def _counted(lowest_score: float | None) -> str:
+    """Which scores are counted; metrics of earlier versions have those of every query and do not say so."""
+    if lowest_score is None:
+        return "All scores, with those of queries that found nothing,"
+    return f"Scores from {lowest_score:.2f} on (below it, F1 is under {percent(USEFUL)} of its best)"

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.measures.operating_point import OperatingPoint, PointRule, point_by_rule, point_of_best_f1, why_none
+from results.measures.operating_point import (
+    OperatingPoint,
+    PointRule,
+    point_by_rule,
+    point_of_best_f1,
+    useful_range,
+    why_none,
+)
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.detection import Detections, Truths, match
 
@@ -107,3 +114,20 @@ def test_where_nothing_was_measured_no_threshold_can_be_recommended_and_the_reas
 def test_an_operating_point_at_an_iou_that_was_not_swept_is_refused() -> None:
     with pytest.raises(ValueError, match=r"iou: one of \[0.5, .*got 0.3"):
         point_of_best_f1(swept(FOUND, LABELLED), iou=0.3)
+
+
+def table_of(f1_at: dict[float, float]) -> pd.DataFrame:
+    rows = [(0.5, score, "all", f1) for score, f1 in f1_at.items()] + [
+        (0.75, 0.0, "all", 1.0),
+        (0.5, 0.0, "thing", 1.0),
+    ]
+    return pd.DataFrame(rows, columns=["iou_threshold", "score_threshold", "class", "f1"])
+
+
+def test_the_useful_range_is_where_f1_stays_near_its_best() -> None:
+    assert useful_range(table_of({0.0: 0.1, 0.2: 0.77, 0.4: 0.8, 0.6: 0.76, 0.8: 0.75, 1.0: 0.0})) == (0.2, 0.6)
+    assert useful_range(table_of({0.0: 0.1, 0.2: 0.4, 0.4: 0.1})) == (0.2, 0.2)
+
+
+def test_where_f1_is_0_no_score_threshold_is_of_use() -> None:
+    assert useful_range(table_of({0.0: 0.0, 0.5: 0.0})) is None
