@@ -1,12 +1,13 @@
 """What a process computes with is decided in one place, within what it was given."""
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from trainable.compute import CPU, Compute, compute_with, usable_device
+from trainable.compute import CPU, Compute, compute_with, computed_with, usable_device
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,3 +42,23 @@ def test_nothing_else_asks_whether_there_is_a_gpu():
     )
     asking = {path.relative_to(ROOT).as_posix() for path in files if re.search(r"cuda\.is_available", path.read_text())}
     assert asking - {"search/preflight.py"} == {"trainable/compute.py"}
+
+
+def test_other_libraries_of_a_gpu_and_tf32_may_give_other_bits_there_and_nowhere_else(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "some GPU")
+    precisions = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        gpu, cpu = [computed_with(torch.device("cuda"))], [computed_with(torch.device("cpu"))]
+        for change in (
+            lambda: monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002),
+            lambda: monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not precisions[0]),
+            lambda: torch.set_float32_matmul_precision("high"),
+            lambda: monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0"),
+        ):
+            change()
+            gpu.append(computed_with(torch.device("cuda")))
+            cpu.append(computed_with(torch.device("cpu")))
+    finally:
+        torch.set_float32_matmul_precision(precisions[1])
+    assert all(later != earlier for earlier, later in itertools.combinations(gpu, 2))
+    assert cpu[2] == cpu[1] == cpu[0]
