@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from huggingface_hub.errors import EntryNotFoundError
 from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import DetrImageProcessorPil
@@ -51,6 +52,17 @@ def test_the_embedded_checkpoint_and_one_within_a_whole_processor_are_read(tmp_p
     nested = {"image_processor": {"size": {"height": 40, "width": 70}}}
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
     assert read_model_input(tmp_path) == ModelInput(SizeRule(("height", "width"), (40, 70)), 100)
+
+
+def test_one_on_the_hub_is_read_at_its_revision(monkeypatch):
+    def download(repository, name, revision):
+        assert (repository, revision) == ("somebody/detr", "abc123")
+        if name == "processor_config.json":
+            raise EntryNotFoundError(name)
+        return str(CHECKPOINT / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert read_model_input("somebody/detr@abc123") == read_model_input(CHECKPOINT)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"size": {"shortest_edge": 96}}', '{"size": "large"}'])
