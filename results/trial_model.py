@@ -16,12 +16,12 @@ from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation
 from trainable.model import load_processor
-from trainable.recipe import Recipe
+from trainable.progress import kept_recipe
 from trainable.remote import without_secrets
 from trainable.trial_folder import weights_path
 from trainable.weights import trial_model
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2, "auto": 5e-2}
 """Relative difference of the loss, reloaded in float32 and as reported, that the training's precision explains, and the
 TF32 convolutions of a GPU; weights that are not the trial's differ by far more."""
 
@@ -78,13 +78,13 @@ def write_trial_model(
 
     Raises:
         ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
-        RecipeError: the trial's recipe cannot be read.
+        RecipeError: the trial's recipe cannot be read, nor made up for.
         OSError: the trial's weights cannot be read, or `out` not be written.
         PictureError: a picture can no longer be read.
     """
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"
-    recipe = Recipe.from_yaml(trial.folder / "recipe.yaml")
+    recipe = kept_recipe(trial.folder, trial.record.recipe)
     weights = weights_path(trial.folder, best["epoch"])
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
     load_processor(trial.checkpoint).save_pretrained(model)

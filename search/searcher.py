@@ -72,7 +72,7 @@ class StudySearcher(Searcher):
         self._waiting = self._still_to_do()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial: its number, recipe and folder.
+        """The config of the next trial: its number, recipe and folder, and what it has reported by now.
 
         None where all are handed out and one of them may still die; `Searcher.FINISHED` where none may, and once the
         search has to pause: for anything else, Ray would wait minutes when no trial is alive.
@@ -94,6 +94,7 @@ class StudySearcher(Searcher):
             "recipe": record.recipe,
             "folder": str(self.folder / f"{record.number:04d}"),
             "failure": record.error,
+            "reported": list(record.history),
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Ray Tune at work: rounds of its Tuner until every trial has ended."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from trainable.data.store import open_store
 from trainable.economy import Economy
 from trainable.mirror import Mirror
 from trainable.model import load_processor
+from trainable.progress import PROGRESS, ProgressError, read_progress
 from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
@@ -77,11 +77,11 @@ def run_trials(
             try:
                 _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
             except KeyboardInterrupt:
-                _take_in_last_epochs(study, folder, mirror)
+                _take_in_last_epochs(study, folder, mirror, say)
                 raise
             if searcher.pause:
                 raise SearchPausedError(searcher.pause)
-            _take_in_last_epochs(study, folder, mirror)
+            _take_in_last_epochs(study, folder, mirror, say)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
             searcher = StudySearcher(
@@ -119,15 +119,22 @@ def _differences_ready(options: Options, pairs: PairData, economy: Economy) -> I
     yield
 
 
-def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None) -> None:
-    """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs."""
+def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
+    """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs.
+
+    Of a trial whose progress is damaged, what the journal holds stands: it is trained again from there.
+    """
     for record in study.unfinished:
-        progress = folder / f"{record.number:04d}" / "progress.json"
+        trial = folder / f"{record.number:04d}"
         if mirror:
-            mirror.pull(progress)
-        if progress.exists():
-            for row in json.loads(progress.read_text())["history"]:
-                study.report(record.number, row)
+            mirror.pull(trial / PROGRESS)
+        try:
+            progress = read_progress(trial)
+        except ProgressError as error:
+            say(f"trial {record.number}: {error}; what it has reported stands, and it is trained again")
+            continue
+        for row in progress.history if progress else ():
+            study.report(record.number, row)
 
 
 def _tuner(

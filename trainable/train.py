@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def _train(
     from trainable.history import best_row
     from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
+    from trainable.trial_process import only_process
     from trainable.weights import trial_model
 
     compute = compute_with(cpus)
@@ -88,9 +90,10 @@ def _train(
     try:
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
-        trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, Economy(cache_bytes))
-        trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
-        processor.save_pretrained(out / "model")
+        with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
+            trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, Economy(cache_bytes))
+            trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
+            processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:
         stop(error)
     except (FloatingPointError, PictureError) as error:
@@ -111,13 +114,18 @@ def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
     """Refuses to go on with a folder's progress on other data or from another model.
 
     Raises:
-        RecipeError: `out` was begun with others.
+        RecipeError: `out` was begun with others, or does not say with which.
     """
     from trainable.durable_file import write_atomically
 
     inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
-    before = json.loads(kept.read_text()) if kept.exists() else inputs
-    if changed := [name for name in inputs if inputs[name] != before[name]]:
+    try:
+        before = json.loads(kept.read_bytes()) if kept.exists() else inputs
+        changed = [name for name in inputs if inputs[name] != before[name]]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        fault = f"{kept.name} is damaged; delete it if it was of this --data and --model, or choose another --out"
+        raise RecipeError([fault], str(out)) from None
+    if changed:
         faults = [f"its progress is that of another --{name}; choose another --out" for name in changed]
         raise RecipeError(faults, str(out))
     out.mkdir(parents=True, exist_ok=True)

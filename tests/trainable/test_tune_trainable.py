@@ -2,12 +2,14 @@ import logging
 
 import pytest
 
+import trainable.trial_process
 import trainable.tune_trainable
 from tests.s3 import BUSY
 from trainable.economy import Economy
 from trainable.recipe import Recipe, Stage
 from trainable.remote import Remote
 from trainable.trial_folder import TrialFolder
+from trainable.trial_process import only_process
 from trainable.tune_trainable import tune_trainable
 
 RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
@@ -17,7 +19,7 @@ RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_r
 def run(monkeypatch, tmp_path, pair_data, checkpoint):
     """Runs trial 7 and returns what Ray Tune was told."""
 
-    def start(failure=None, checkpoint=checkpoint, stop_after=None, remote=None):
+    def start(failure=None, checkpoint=checkpoint, stop_after=None, remote=None, reported=()):
         reports = []
 
         def report(metrics):
@@ -27,6 +29,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
 
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
+        config["reported"] = list(reported)
         tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, economy=Economy(), run=remote)
         return reports
 
@@ -63,6 +66,43 @@ def test_a_trial_without_a_recipe_says_why(run, tmp_path):
     (report,) = run(failure="RecipeError: no epochs")
     assert (report["trial"], report["failure"]) == (7, "RecipeError: no epochs")
     assert not (tmp_path / "0007").exists()
+
+
+def test_what_the_search_knows_stands_where_the_folder_has_lost_it(run, tmp_path):
+    unbroken = run()
+    (tmp_path / "0007" / "progress.json").write_text("{")
+    again = run(reported=unbroken)
+    # Not the figures that may differ from one training to the next: those that were reported.
+    assert [report["seconds"] for report in again] == [report["seconds"] for report in unbroken]
+    assert "progress.json is damaged: " in again[0]["notes"][0]
+    assert TrialFolder(tmp_path / "0007", RECIPE).best_weights.exists()
+
+
+def test_a_trial_says_when_it_waits_for_another_process_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainable.trial_process, "FIRST_WORD_SECONDS", 0.0)
+    with only_process(tmp_path / "0007", pytest.fail), pytest.raises(SystemExit):
+        run(stop_after=1)
+    assert not (tmp_path / "0007" / "recipe.yaml").exists(), "it has kept its hands off"
+    assert [report["epoch"] for report in run()] == [1, 2]
+
+
+def test_a_failing_trial_on_a_disk_that_takes_no_traceback_is_reported_all_the_same(run, tmp_path, monkeypatch):
+    def disk_is_full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainable.tune_trainable, "write_atomically", disk_is_full)
+    (report,) = run(checkpoint=tmp_path / "nowhere")
+    assert report["failure"].startswith("ModelError: ")
+
+
+def test_the_traceback_of_a_name_that_is_no_text_is_kept(run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("img\udcff.png")
+
+    monkeypatch.setattr(trainable.tune_trainable, "train_recipe", fail)
+    (report,) = run()
+    assert report["failure"] == "ValueError: img\udcff.png"
+    assert "img\\udcff.png" in (tmp_path / "0007" / "error.txt").read_text()
 
 
 def test_a_failing_trial_is_reported_and_keeps_its_traceback(run, tmp_path):
