@@ -41,6 +41,8 @@ FEW_TRIALS = 20
 """Completed trials below which what mattered is a weak guess."""
 MOST_FAULTS = 200
 MOST_PAIRS = 12
+MOST_NAMED = 12
+"""Names that are shown of each thing that was noticed in the data."""
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
 
@@ -129,7 +131,13 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
         ("epochs saved", percent((spent.saved + spent.reused) / max(1, spent.budget)), saved_by),
     ]
-    return {"headline": headline(contents), "sentences": further_sentences(contents), "facts": facts}
+    return {
+        "headline": headline(contents),
+        "sentences": further_sentences(contents),
+        "notices": contents.notices,
+        "most_named": MOST_NAMED,
+        "facts": facts,
+    }
 
 
 def _recipe(contents: RunContents) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from search.run_folder import (
 from search.study import Budget, SearchStudy
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
+from trainable.data.notices import NOTICES, write_notices
 from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
@@ -69,6 +70,8 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
                 with closing(open_journal(options)) as journal:
                     if resumed:
                         update_run(options, identity)
+                    write_notices(inputs.notices, options.run / NOTICES)
+                    publish(options, NOTICES)
                     return _search(options, inputs, resources, journal, still_ours, console)
     except DataError as error:
         errors.print(str(error), markup=False)

@@ -1,7 +1,7 @@
 """What a search works on, checked before anything is started: data, test set, space and checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from rich.markup import escape
 from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
+from trainable.command_line import print_notices
 from trainable.data.faults import write_report
+from trainable.data.notices import Notice
 from trainable.data.pairs import Pair, PairData
 from trainable.data.source import read_source
 from trainable.remote import without_secrets
@@ -33,10 +35,12 @@ class Inputs:
     space: Space
     checkpoint: str
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
+    notices: tuple[Notice, ...] = ()
+    """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
 
 
 def checked_inputs(options: Options, console: Console) -> Inputs:
-    """Reads and checks what the flags name, the cheap things first.
+    """Reads and checks what the flags name, the cheap things first; says what is allowed, but would surprise.
 
     Raises:
         DataError: the data set or the test set has faults.
@@ -48,7 +52,13 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     check_space(space, options.max_epochs)
     pairs = _checked_data(options, console)
     test = _checked_test(options, pairs, console)
-    return Inputs(pairs, test, space, checkpoint_of(options.model))
+    notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
+    print_notices(notices, console)
+    return Inputs(pairs, test, space, checkpoint_of(options.model), tuple(notices))
+
+
+def _about(flag: str, pairs: PairData) -> list[Notice]:
+    return [replace(notice, about=flag) for notice in pairs.notices]
 
 
 def _checked_data(options: Options, console: Console) -> PairData:
@@ -62,11 +72,9 @@ def _checked_data(options: Options, console: Console) -> PairData:
     pairs = _read(location, options, console, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
     if both := _with_pictures_of(pairs.train, pairs.val):
-        said = (
-            f"--data: {len(both)} validation pairs have the pictures of a training pair, the first is {both[0]}; "
-            "losses and scores look better for that than they are"
-        )
-        console.print(said, style="yellow", markup=False, soft_wrap=True)
+        found = f"{len(both)} of {len(pairs.val)} validation pairs have the pictures of a training pair"
+        leak = Notice(found, "losses and scores look better for that than they are", tuple(both))
+        pairs = replace(pairs, notices=(*pairs.notices, leak))
     return pairs
 
 

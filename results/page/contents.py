@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from results.journal import TrialRecord, best_trial, read_journal, trial_records
-from results.page.shapes import ASKED, ENVIRONMENT, METRICS, Shape, misfit
+from results.page.shapes import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
+from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.shown import printable
 from trainable.yaml_file import read_yaml
 
@@ -50,6 +51,8 @@ class RunContents:
     overlays: Sequence[Path]
     faults: Sequence[dict[str, str]]
     """`data_report.csv`: the rows of what was left out of the data set."""
+    notices: Sequence[dict[str, Any]]
+    """`notices.json`: what is allowed in the data or the model, but would surprise; older runs have none."""
     notes: Sequence[str]
     """What could not be read, a sentence each."""
 
@@ -100,6 +103,7 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         train_command=command[1] if command else None,
         overlays=sorted((run / "best" / "overlays").glob("*.png")),
         faults=files.read("data_report.csv", _faults, []),
+        notices=files.read(NOTICES_FILE, _notices, []),
         notes=files.notes,
     )
 
@@ -130,6 +134,13 @@ def _shaped(content: Any, shape: Shape) -> dict[str, Any]:
     if fault := misfit(content, shape):
         raise ValueError(fault)
     return {name: value for name, value in content.items() if value is not None}
+
+
+def _notices(path: Path) -> list[dict[str, Any]]:
+    content = _json(path)
+    if fault := misfit(content, NOTICES):
+        raise ValueError(fault)
+    return content
 
 
 def _sweep(path: Path) -> pd.DataFrame:

@@ -99,4 +99,5 @@ ASKED: Shape = {
     "identity?": {"*": _is_utf8},
     "*": _is_utf8,
 }
+NOTICES: Shape = [{"about": _text, "found": _text, "names": [_text], "advice": _text}]
 ENVIRONMENT: Shape = {"resources?": {"*": _is_utf8}, "packages?": {"*": _is_utf8}, "*": _is_utf8}

@@ -23,6 +23,7 @@ from results.measures.operating_point import point_of_best_f1
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
+from trainable.data.notices import Notice, write_notices
 from trainable.detection import Detections, Truths, match
 from trainable.recipe import Recipe, Stage, reference
 
@@ -399,6 +400,19 @@ def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, t
     assert sentence in page.text
     assert "There is no curve to draw" in page.text
     assert not {"plot-f1-surface", "plot-precision-recall", "plot-score-curves"} & set(page.scripts)
+
+
+@pytest.mark.usefixtures("no_plotly")
+def test_what_was_noticed_in_the_data_is_a_line_of_the_verdict_and_older_runs_have_none(full_run):
+    assert "What was noticed" not in page_of(full_run).text
+    notices = [
+        Notice("2 of 4 validation pairs have the pictures of a training pair", "losses look better", ("v1", HOSTILE)),
+        Notice("no validation pair has a box", "nothing can be measured", about="--test"),
+    ]
+    write_notices(notices, full_run / "notices.json")
+    text = page_of(full_run).text
+    assert "2 of 4 validation pairs have the pictures of a training pair; losses look better. v1, </script>" in text
+    assert "--test no validation pair has a box; nothing can be measured." in text
 
 
 @pytest.mark.usefixtures("no_plotly")

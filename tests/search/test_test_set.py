@@ -1,5 +1,6 @@
 """`--test`, `--min-precision` and `--min-recall` of the search: refused before anything starts, kept for a resume."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, t
     shutil.rmtree(tmp_path / "runs")
     result = searched(tmp_path / "runs", "--data", folder)
     assert result.exit_code == 0
-    assert "1 validation pairs have the pictures of a training pair, the first is v1" in result.output
+    (kept,) = json.loads((tmp_path / "runs" / "run" / "notices.json").read_text())
+    assert (kept["about"], kept["names"]) == ("--data", ["v1"])
+    assert (
+        "--data: 1 of 4 validation pairs have the pictures of a training pair: v1; losses and scores" in result.output
+    )
 
 
 def test_a_faulty_test_set_is_refused_with_its_faults(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:

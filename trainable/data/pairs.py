@@ -12,6 +12,7 @@ from trainable.data.faults import DataError, Fault
 from trainable.data.files import PairFiles
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
+from trainable.data.notices import Notice
 from trainable.data.snapshot import Snapshot
 from trainable.data.split import split_ids
 
@@ -50,6 +51,8 @@ class PairData:
     """Whether bad pairs were to be skipped, also those that go bad later."""
     snapshot: Snapshot | None = None
     """What was pulled where it lies in a bucket; the pairs' paths are then those of `snapshot.local`."""
+    notices: tuple[Notice, ...] = ()
+    """What is allowed, but would surprise."""
 
 
 def read_pairs(

@@ -94,7 +94,14 @@ class Snapshot:
 
     def named(self, faults: Iterable[Fault]) -> tuple[Fault, ...]:
         """Faults of `local` with their files named as they are in the storage."""
-        return tuple(replace(fault, file=fault.file.replace(str(self.local), str(self.remote))) for fault in faults)
+        return tuple(replace(fault, file=self._name(fault.file)) for fault in faults)
+
+    def names(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Paths in `local` as they are in the storage; all other texts as they are."""
+        return tuple(map(self._name, paths))
+
+    def _name(self, path: str) -> str:
+        return path.replace(str(self.local), str(self.remote))
 
     def _fill(self, copy: Path, say: Say) -> None:
         """Makes the copy whole. It has its name when it first is; what goes missing later is fetched into it."""

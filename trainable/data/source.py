@@ -41,7 +41,8 @@ def read_source(location: str | Path, say: Callable[[str], None] = lambda line: 
     except DataError as error:
         raise DataError(snapshot.named(error.faults)) from None
     where = str(folder.at(yaml) if yaml else folder)
-    return replace(pairs, location=where, left_out=snapshot.named(pairs.left_out), snapshot=snapshot)
+    notices = tuple(replace(notice, names=snapshot.names(notice.names)) for notice in pairs.notices)
+    return replace(pairs, location=where, left_out=snapshot.named(pairs.left_out), snapshot=snapshot, notices=notices)
 
 
 def on_this_machine(pairs: PairData) -> PairData:
