@@ -1,5 +1,6 @@
 """Which files of a data set belong together: by their path below their folder, without suffix, which is their id."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,10 +10,11 @@ from trainable.data.absence import Neighbours, closed_folder
 from trainable.data.class_names import NAMES_FILE
 from trainable.data.faults import Fault
 from trainable.data.layout import Layout
-from trainable.data.listing import LABEL_SUFFIXES, PICTURE_SUFFIXES, Listing
+from trainable.data.listing import LABEL_SUFFIXES, PICTURE_SUFFIXES, Listing, is_file
 from trainable.data.lists import possible_ids
 
 _ADVICE_ON_LABELS = "export the labels as YOLO text (.txt)"
+_MOST_SUFFIXES = 5
 ADVICE_ON_IMAGES = f"save it with one of the suffixes {', '.join(PICTURE_SUFFIXES)}"
 """What to do with an image of another one."""
 
@@ -68,6 +70,20 @@ class PairFiles:
             return replace(cause, met=f"{entry}: {cause.met}").fault("label file", file, line)
         advice = "an id is the path of a file in labels, relative to it and without .txt; or give the path of its image"
         return Fault("id without a label file", file, line, entry, advice)
+
+    def no_pairs(self) -> Fault:
+        """The fault of a data set without any label file that counts."""
+        labels = self.listings["labels"]
+        suffixes = Counter(path.suffix.lower() for path in labels.entries if is_file(path))
+        met = ", ".join(
+            f"{count} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common(_MOST_SUFFIXES)
+        )
+        if behind := [*labels.linked, *(folder for folder, _ in labels.closed)]:
+            met += f"{', ' if met else ''}{behind[0].name}, which is not looked into"
+        advice = "put a label file there for every pair, an empty one if nothing moved"
+        if suffixes:
+            advice += f"; {_ADVICE_ON_LABELS}"
+        return Fault("no pairs at all", str(labels.folder), None, f"no .txt file{', but ' if met else ''}{met}", advice)
 
     def pictures_without_label(self) -> list[Fault]:
         """A fault for every id that has a picture and no label file."""

@@ -1,24 +1,17 @@
 """Where a data set keeps its parts: a folder of the usual names, or what a `data.yaml` says."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from trainable.data.absence import NOT_THERE, cause_at, cause_of, closed_folder
-from trainable.data.annotations import MOST_CLASSES
-from trainable.data.class_names import checked_names, names_file_of, read_names
+from trainable.data.class_names import names_file_of, read_names
+from trainable.data.data_yaml import DataYaml
 from trainable.data.faults import DataError, Fault
-from trainable.data.lists import IdList, list_of_folder, read_list
-from trainable.shown import shown
-from trainable.yaml_file import YamlError, read_yaml
+from trainable.data.listing import seen_in
+from trainable.data.lists import IdList, read_list
 
 _FOLDERS = ("before", "after", "labels")
-_KEYS = ("path", *_FOLDERS, "names", "nc", "train", "val", "val_ratio", "seed")
-OTHER_TOOLS_KEYS = ("test", "download", "roboflow", "license")
-"""Keys that YOLO's own tools know in a `data.yaml`, and that are left alone here."""
-_LISTED = "its ids, a file that lists them, or a folder of their images or labels"
 
 
 @dataclass(frozen=True)
@@ -36,6 +29,19 @@ class Layout:
     """Share of the pairs that a drawn split gives to val, above 0 and below 1."""
     seed: int = 0
     """Of a drawn split."""
+    root: Path = Path()
+    """The folder that holds all of it."""
+    yaml: Path | None = None
+    """The `data.yaml`, where there is one."""
+    names_from: Path | None = None
+    """The file that gives the names; None where none does, though their number may be given."""
+    keys_left_alone: tuple[str, ...] = ()
+    """Keys of the `data.yaml` that mean something to other tools alone."""
+
+    @property
+    def yaml_name(self) -> str:
+        """The name of the `data.yaml`; empty where there is none."""
+        return self.yaml.name if self.yaml else ""
 
 
 def read_layout(location: Path) -> Layout:
@@ -79,7 +85,7 @@ def _missing_location(location: Path) -> Fault:
     cause = cause_at(location)
     if cause and cause.kind != NOT_THERE:
         return cause.fault("data", str(location))
-    like = [place for place in _beside(location) if place.name.casefold() == location.name.casefold()]
+    like = [place for place in seen_in(location.parent) if place.name.casefold() == location.name.casefold()]
     met = f"there is {like[0].name}" if like else ""
     return Fault("no such file or folder", str(location), None, met, "give a folder or a data.yaml")
 
@@ -97,7 +103,7 @@ def _folder_fault(key: str, folder: Path) -> Fault | None:
         return Fault("file in the place of a folder", str(folder), None, "", "put the folder there; unpack it first")
     if cause.kind != NOT_THERE:
         return cause.fault("folder", str(folder))
-    beside = [place.name for place in _beside(folder) if place.is_dir()]
+    beside = [place.name for place in seen_in(folder.parent) if place.is_dir()]
     like = next((name for name in beside if name.casefold() == folder.name.casefold()), None)
     if like:
         return Fault("missing folder", str(folder), None, f"there is {like}", f"rename it {folder.name}")
@@ -105,13 +111,6 @@ def _folder_fault(key: str, folder: Path) -> Fault | None:
     return Fault(
         "missing folder", str(folder), None, met, f"make it, or pass a data.yaml that says which one is `{key}`"
     )
-
-
-def _beside(path: Path) -> list[Path]:
-    """All that lies where a path would lie, hidden files and folders left out; nothing where that is no folder."""
-    if not path.parent.is_dir():
-        return []
-    return sorted(other for other in path.parent.iterdir() if not other.name.startswith("."))
 
 
 def _from_folder(root: Path, faults: list[Fault]) -> Layout:
@@ -122,7 +121,8 @@ def _from_folder(root: Path, faults: list[Fault]) -> Layout:
     if any(os.path.lexists(file) for file in files):
         train, val = (read_list(file, _other_list_advice(file), faults) for file in files)
         lists = train, val
-    return Layout(root / "before", root / "after", root / "labels", names=names, lists=lists)
+    before, after, labels = (root / key for key in _FOLDERS)
+    return Layout(before, after, labels, names=names, lists=lists, root=root, names_from=names_file)
 
 
 def _other_list_advice(file: Path) -> str:
@@ -130,7 +130,7 @@ def _other_list_advice(file: Path) -> str:
     others = ("valid", "validation", "test") if file.stem == "val" else ("training",)
     meant = [
         place.name
-        for place in _beside(file)
+        for place in seen_in(file.parent)
         if place.suffix.lower() == ".txt" and place.stem.casefold() in (file.stem, *others)
     ]
     meant_here = f"rename {meant[0]}, if it is the one that is meant" if meant else "write it, or remove the other one"
@@ -138,143 +138,19 @@ def _other_list_advice(file: Path) -> str:
 
 
 def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
-    fields = _yaml_mapping(file)
-    allowed = f"the keys are {', '.join(_KEYS)}"
-    known = (*_KEYS, *OTHER_TOOLS_KEYS)
-    faults += [Fault("unknown key", str(file), None, str(key)[:80], allowed) for key in fields if key not in known]
-    root = _yaml_root(file, fields.get("path", "."), faults)
-    before, after, labels = (_yaml_path(file, key, fields.get(key, key), root, faults) or root for key in _FOLDERS)
+    yaml = DataYaml.read(file, faults)
+    before, after, labels = (yaml.folder(key) for key in _FOLDERS)
+    names, names_from = yaml.names()
     return Layout(
         before=before,
         after=after,
         labels=labels,
-        names=_yaml_names(file, fields, root, faults),
-        lists=_yaml_lists(file, fields, root, labels, faults),
-        val_ratio=_yaml_ratio(file, fields.get("val_ratio", Layout.val_ratio), faults),
-        seed=_yaml_seed(file, fields.get("seed", Layout.seed), faults),
+        names=names,
+        lists=yaml.lists(labels),
+        val_ratio=yaml.val_ratio(Layout.val_ratio),
+        seed=yaml.seed(Layout.seed),
+        root=yaml.root,
+        yaml=file,
+        names_from=names_from,
+        keys_left_alone=yaml.keys_left_alone(),
     )
-
-
-def _yaml_mapping(file: Path) -> Mapping[Any, Any]:
-    try:
-        fields = read_yaml(file)
-    except YamlError as error:
-        advice = "give a folder or a data.yaml"
-        raise DataError([Fault("not readable as YAML", str(file), None, str(error), advice)]) from None
-    if not isinstance(fields, Mapping):
-        raise DataError([_bad_value(file, "the file", fields, f"a mapping of {', '.join(_KEYS)}")])
-    return fields
-
-
-def _yaml_root(file: Path, value: Any, faults: list[Fault]) -> Path:
-    try:
-        root = file.parent / Path(value).expanduser()
-    except (TypeError, RuntimeError):  # No text; the home of somebody who is not known here.
-        faults.append(_bad_value(file, "path", value, "a path, as text"))
-        return file.parent
-    if not root.is_dir():
-        met = f"path: {shown(value)}"
-        advice = "path is the folder that holds before, after and labels, relative to this file; leave it out if they "
-        faults.append(Fault("missing folder", str(file), None, met, f"{advice}lie beside the file"))
-    return root
-
-
-def _yaml_path(file: Path, key: str, value: Any, root: Path, faults: list[Fault]) -> Path | None:
-    """A path below `root`: a data.yaml may come from anyone, and reads no files but those of its data set."""
-    if not isinstance(value, str):
-        faults.append(_bad_value(file, key, value, "a path, as text"))
-        return None
-    path = PurePath(value)
-    if path.is_absolute() and path.is_relative_to(root.absolute()):
-        path = path.relative_to(root.absolute())
-    if "\\" in value and not (root / path).exists():  # As Windows writes it.
-        path = PurePath(value.replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(value).drive or ".." in path.parts:
-        advice = "a path within `path`, which may be any folder that holds them all"
-        faults.append(Fault("path outside the data folder", str(file), None, f"{key}: {shown(value)}", advice))
-        return None
-    return root / path
-
-
-def _yaml_names(file: Path, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> tuple[str, ...] | None:
-    names, count = _yaml_names_alone(file, fields, root, faults), fields.get("nc")
-    if count is None:
-        return names
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= MOST_CLASSES:
-        faults.append(_bad_value(file, "nc", count, f"the number of classes, from 1 to {MOST_CLASSES}"))
-    elif names is None:
-        return tuple(map(str, range(count)))
-    elif names and len(names) != count:
-        faults.append(_bad_value(file, "nc", count, f"the number of names, which is {len(names)}, or left out"))
-    return names
-
-
-def _yaml_names_alone(file: Path, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> tuple[str, ...] | None:
-    if "names" not in fields:
-        return None
-    value = fields["names"]
-    if isinstance(value, str) and value.endswith((".txt", ".names")):
-        path = _yaml_path(file, "names", value, root, faults)
-        return read_names(path, faults) if path else ()
-    if isinstance(value, Mapping):
-        if set(value) != set(range(len(value))) or bool in map(type, value):
-            rule = "class ids from 0 up, none left out, each with its name"
-            faults.append(_bad_value(file, "names", list(value), rule))
-            return ()
-        value = [value[class_id] for class_id in range(len(value))]
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        faults.append(_bad_value(file, "names", value, "a list of texts (quote yes, no and numbers)"))
-        return ()
-    return checked_names([name.strip() for name in value], str(file), faults)
-
-
-def _yaml_lists(
-    file: Path, fields: Mapping[Any, Any], root: Path, labels: Path, faults: list[Fault]
-) -> tuple[IdList, IdList] | None:
-    if "train" not in fields and "val" not in fields:
-        return None
-    if "val_ratio" in fields or "seed" in fields:
-        faults.append(
-            _bad_value(file, "val_ratio, seed", "beside train, val", "left out where train and val are given")
-        )
-    train, val = (_yaml_list(file, key, fields.get(key), root, labels, faults) for key in ("train", "val"))
-    return train, val
-
-
-def _yaml_list(file: Path, key: str, value: Any, root: Path, labels: Path, faults: list[Fault]) -> IdList:
-    if isinstance(value, str):
-        path = _yaml_path(file, key, value, root, faults)
-        return _yaml_list_at(file, key, path, root, labels, faults) if path else IdList(str(file), ())
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        faults.append(_bad_value(file, key, value, f"{_LISTED} (quote numbers)"))
-        return IdList(str(file), ())
-    return IdList(str(file), tuple((None, entry) for entry in value))
-
-
-def _yaml_list_at(file: Path, key: str, path: Path, root: Path, labels: Path, faults: list[Fault]) -> IdList:
-    """The list that a path gives: that of a file, or all that lies in a folder.
-
-    YOLO's `images/train` stands for `labels/train`; its images are not needed here, where each is a pair.
-    """
-    if path.is_dir():
-        return list_of_folder(path, root, faults)
-    meant = labels.joinpath(*path.relative_to(root).parts[1:])
-    if not path.suffix and not os.path.lexists(path) and meant != labels and meant.is_dir():
-        return list_of_folder(meant, root, faults)
-    return read_list(path, f"{key} is {_LISTED}: all within {shown(str(root))}", faults)
-
-
-def _yaml_ratio(file: Path, value: Any, faults: list[Fault]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        faults.append(_bad_value(file, "val_ratio", value, "a number above 0 and below 1"))
-    return value
-
-
-def _yaml_seed(file: Path, value: Any, faults: list[Fault]) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        faults.append(_bad_value(file, "seed", value, "a whole number, 0 or more"))
-    return value
-
-
-def _bad_value(file: Path, key: str, value: Any, rule: str) -> Fault:
-    return Fault("wrong value", str(file), None, f"{key}: {shown(value)}", f"{key} must be {rule}")

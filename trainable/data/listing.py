@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class Listing:
             entries += [Path(place, name) for name in (*folders, *files) if not name.startswith(".")]
         return cls(folder, tuple(sorted(entries)), tuple(closed), tuple(sorted(linked)))
 
+    def ids(self) -> Iterator[tuple[str, Path]]:
+        """Every entry with its `id_of_file`."""
+        return ((id_of_file(path, self.folder), path) for path in self.entries)
+
     def files_by_id(self, suffixes: Iterable[str]) -> dict[str, list[Path]]:
         """The files of these suffixes, by their `id_of_file`.
 
@@ -67,6 +71,14 @@ def id_of_file(path: Path, folder: Path) -> str:
 def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     """`Listing.files_by_id` of a folder."""
     return Listing.of(folder).files_by_id(suffixes)
+
+
+def seen_in(folder: Path) -> list[Path]:
+    """All that lies in a folder itself, sorted, but for hidden files and folders; nothing where nobody may look."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
 
 
 def is_file(path: Path) -> bool:

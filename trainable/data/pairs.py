@@ -12,6 +12,7 @@ from trainable.data.faults import DataError, Fault
 from trainable.data.files import PairFiles
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
+from trainable.data.left_alone import left_alone
 from trainable.data.notices import Notice
 from trainable.data.snapshot import Snapshot
 from trainable.data.split import split_ids
@@ -85,8 +86,7 @@ def read_pairs(
     layout = read_layout(Path(location))
     files = PairFiles.found(layout)
     if not files.labels:
-        advice = "put a label file there for every pair, an empty one if nothing moved"
-        raise DataError([Fault("no pairs at all", str(layout.labels), None, "no .txt file", advice)])
+        raise DataError([files.no_pairs()])
     split = split_ids(files.labels, layout, group_by, files.missing_label)
     train_ids, val_ids = split.train[:subset], split.val[:subset]
     checks = _check_all([*train_ids, *val_ids], files, layout.names, pixel_limit)
@@ -103,7 +103,14 @@ def read_pairs(
         raise DataError([*faults, *pair_faults])
     train, val = (tuple(check.pair for check in side if check.pair) for side in sides.values())
     return PairData(
-        str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults), skip_bad
+        str(Path(location).absolute()),
+        names,
+        train,
+        val,
+        _fingerprint(names, sides),
+        tuple(pair_faults),
+        skip_bad,
+        notices=left_alone(layout, files),
     )
 
 
