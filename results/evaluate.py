@@ -21,7 +21,7 @@ from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.remote import StorageError
-from trainable.sample import checkpoint_of
+from trainable.sample import checkpoint_of, run_folder_fault
 from trainable.sample.data_set import sample_data_set
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def main(
 ) -> None:
     checkpoint = Path(checkpoint_of(model))
     if not (checkpoint / "config.json").is_file():
-        stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
+        other = "no folder with a config.json; give one made by save_pretrained, as a run's best/model"
+        stop(f"--model {model}: {run_folder_fault(checkpoint) or other}")
     try:
         how = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
         takes = read_model_input(checkpoint)

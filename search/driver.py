@@ -70,7 +70,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
             inputs = checked_inputs(options, console)
             # Ray first: while its processes start, the checkpoint is checked.
             with _ray(options, console) as resources:
-                check_checkpoint(inputs)
+                inputs = check_checkpoint(inputs, console)
                 identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
@@ -213,7 +213,8 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
         "space": f"{options.space}: {inputs.space.description}",
         "data": f"{'the sample data set' if options.data is None else pairs.location}: {len(pairs.train)} training and "
         f"{len(pairs.val)} validation pairs of {', '.join(pairs.names)}",
-        "model": "the embedded checkpoint" if options.model == EMBEDDED else options.model,
+        "model": ("the embedded checkpoint" if options.model == EMBEDDED else options.model)
+        + (", with a new class head for these classes" if inputs.new_class_head else ""),
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
         + (f"; {finished} finished already" if finished else ""),

@@ -11,6 +11,7 @@ from rich.markup import escape
 from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
+from trainable.class_head import is_kept, new_head_notice
 from trainable.command_line import print_notices
 from trainable.data.faults import write_report
 from trainable.data.model_input import ModelInput, read_model_input
@@ -39,6 +40,8 @@ class Inputs:
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
     notices: tuple[Notice, ...] = ()
     """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
+    new_class_head: bool = False
+    """Whether the checkpoint's class head starts anew, since the data's classes are others."""
 
 
 def checked_inputs(options: Options, console: Console) -> Inputs:
@@ -115,20 +118,28 @@ def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, 
         console.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def check_checkpoint(inputs: Inputs) -> None:
-    """Loads the checkpoint once, so that what is wrong with it is said now.
+def check_checkpoint(inputs: Inputs, console: Console) -> Inputs:
+    """Loads the checkpoint once, so that what is wrong with it is said now; says what would surprise.
+
+    Returns:
+        The inputs, with what was said of the checkpoint.
 
     Raises:
         InputError: the checkpoint cannot be used.
     """
     import transformers
 
-    from trainable.model import ModelError, load_model, load_processor
+    from trainable.model import ModelError, class_names, load_model, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    names = inputs.pairs.names
     try:
         load_processor(inputs.checkpoint)
-        load_model(inputs.checkpoint, inputs.pairs.names)
+        load_model(inputs.checkpoint, names)
+        own = class_names(inputs.checkpoint)
     except ModelError as error:
         raise InputError(str(error)) from None
+    notices = [notice] if (notice := new_head_notice(own, names)) else []
+    print_notices(notices, console)
+    return replace(inputs, notices=(*inputs.notices, *notices), new_class_head=not is_kept(own, names))

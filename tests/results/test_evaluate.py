@@ -179,6 +179,10 @@ def test_a_folder_without_a_model_is_refused(data_folder: Path, tmp_path: Path) 
     result = evaluated("--model", tmp_path / "nope", "--data", data_folder, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "no folder with a config.json" in result.output
+    (tmp_path / "run" / "best" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "best" / "model" / "config.json").write_text("{}")
+    result = evaluated("--model", tmp_path / "run", "--data", data_folder, "--out", tmp_path / "out")
+    assert f"give its best model, {tmp_path / 'run' / 'best' / 'model'}" in result.output
     assert not (tmp_path / "out").exists()
 
 

@@ -182,6 +182,18 @@ def test_coco_results_name_their_images_and_classes(model, pictures, tmp_path):
     assert [left, top, left + width, top + height] == pytest.approx(expected)
 
 
+def test_an_image_that_is_there_but_does_not_count_is_not_said_to_be_missing(pictures, tmp_path):
+    before, after = pictures
+    (after / "yard" / "v0.bmp").rename(after / "yard" / "v0.heic")
+    (after / "yard" / "v1.bmp").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "link.png").symlink_to("/nowhere.png")
+    result = run(tmp_path / "no model", tmp_path / "out", before, after)
+    assert "after image has a suffix that is not read (met: after/yard/v0.heic)" in result.output
+    assert "v1.bmp: image is a Git LFS pointer" in result.output and "git lfs pull" in result.output
+    result = run(tmp_path / "no model", tmp_path / "out", tmp_path / "link.png", after / "yard" / "v2.bmp")
+    assert result.exit_code == 2 and "image is a link to nowhere (met: -> /nowhere.png)" in result.output
+
+
 def test_all_faults_are_named_before_the_model_is_loaded(pictures, tmp_path):
     before, after = pictures
     (before / "yard" / "v0.png").write_bytes(b"no picture")

@@ -16,6 +16,8 @@ import search.preflight
 from results.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
+from trainable.model import load_model, load_processor
+from trainable.sample import CHECKPOINT
 
 
 @pytest.fixture
@@ -171,6 +173,37 @@ def test_a_model_of_another_kind_is_refused(searched, tmp_path):
     (tmp_path / "other" / "config.json").write_text('{"model_type": "yolos"}')
     (tmp_path / "other" / "preprocessor_config.json").write_text('{"image_processor_type": "DetrImageProcessor"}')
     assert_refused(searched(model=tmp_path / "other"), "only models of type 'detr'", "'yolos'")
+
+
+def test_a_runs_folder_for_a_model_is_told_its_best_model(searched, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "old" / "best" / "model")
+    assert_refused(searched(model=tmp_path / "old"), f"give its best model, {tmp_path / 'old' / 'best' / 'model'}")
+
+
+def test_a_class_head_that_starts_anew_for_a_capital_is_said_and_kept_for_the_report(
+    searched, run, data_folder, tmp_path
+):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    names = (data / "classes.txt").read_text().split()
+    checkpoint = tmp_path / "checkpoint"
+    load_model(CHECKPOINT, names).save_pretrained(checkpoint)
+    load_processor(CHECKPOINT).save_pretrained(checkpoint)
+    assert "starts anew" not in searched(data=data, model=checkpoint).output
+    (data / "classes.txt").write_text("\n".join([names[0].upper(), *names[1:]]))
+    result = searched("--name", "two", data=data, model=checkpoint)
+    said = f"--model: 1 of {len(names)} class names differ from the checkpoint's in their spelling alone"
+    assert f"{said}: {names[0].upper()} ({names[0]} there)" in result.output
+    assert "all checks are passed" in result.output
+    (notice,) = json.loads((run.parent / "two" / "notices.json").read_text())
+    assert notice["advice"].startswith("its class head starts anew")
+
+
+def test_what_is_left_alone_is_said_and_kept_for_the_report(searched, run, data_folder, tmp_path):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    (data / "obj.data.yaml").write_text("names: [x]")
+    output = searched(data=data).output
+    assert f"--data: 1 YAML file(s) of the folder are not read: {data / 'obj.data.yaml'}; " in output
+    assert "YAML" in (run / "notices.json").read_text()
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from trainable.data.absence import cause_at
 from trainable.data.annotations import Labels, read_labels
 from trainable.data.difference import PictureError, open_picture, stored_size
 from trainable.data.faults import Fault
@@ -47,8 +48,7 @@ def check_files(
     for side, pictures in (("before", files.before.get(id_, [])), ("after", files.after.get(id_, []))):
         faults += _more_than_one("pictures", pictures)
         if not pictures:
-            advice = f"add the {side} picture, or remove the label file"
-            faults.append(Fault(f"missing {side}", str(label), None, f"no {side} picture for {id_}", advice))
+            faults.append(files.missing_picture(side, id_))
         else:
             chosen.append(pictures[0])
     sight, picture_faults = check_pictures(chosen, labels, pixel_limit, model)
@@ -115,5 +115,7 @@ def _decoded(path: Path, pixel_limit: int) -> Image.Image | Fault:
             return Fault("picture over the pixel limit", str(path), None, f"{width}x{height} pixels", advice)
         return open_picture(path)
     except PictureError as error:
+        if cause := cause_at(path):
+            return cause.fault("image", str(path))
         advice = "save it again as 8-bit PNG or JPEG, or remove the pair"
         return Fault("unreadable or truncated picture", str(path), None, str(error.__cause__), advice)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from trainable.data.annotations import Labels
 from trainable.data.faults import DataError, Fault
-from trainable.data.files import PairFiles, linked_folders
+from trainable.data.files import PairFiles
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
+from trainable.data.left_alone import left_alone
 from trainable.data.model_input import ModelInput
 from trainable.data.notices import Notice
 from trainable.data.sight import Sight
@@ -95,15 +96,14 @@ def read_pairs(
     layout = read_layout(Path(location))
     files = PairFiles.found(layout)
     if not files.labels:
-        advice = "put a label file there for every pair, an empty one if nothing moved"
-        raise DataError([Fault("no pairs at all", str(layout.labels), None, "no .txt file", advice)])
-    split = split_ids(files.labels, layout, group_by)
+        raise DataError([files.no_pairs()])
+    split = split_ids(files.labels, layout, group_by, files.missing_label)
     train_ids, val_ids = split.train[:subset], split.val[:subset]
     checks = _check_all([*train_ids, *val_ids], files, layout.names, pixel_limit, model)
 
     pair_faults = [*split.id_faults, *(fault for check in checks for fault in check.faults)]
     if layout.lists is None:
-        pair_faults += [*files.pictures_without_label(), *linked_folders(layout)]
+        pair_faults += [*files.pictures_without_label(), *files.folders_left_out()]
     sides = {"train": checks[: len(train_ids)], "val": checks[len(train_ids) :]}
     if skip_bad:
         sides = {name: [check for check in side if check.pair] for name, side in sides.items()}
@@ -124,6 +124,7 @@ def read_pairs(
         tuple(pair_faults),
         skip_bad,
         notices=(
+            *left_alone(layout, files),
             *sight_notices([*seen["train"], *seen["val"]], model),
             *(one_side_notices([*train, *val]) if one_side else split_notices(train, val, names)),
         ),
