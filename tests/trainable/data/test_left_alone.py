@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from trainable.data.faults import DataError
+from trainable.data.files import PairFiles
+from trainable.data.layout import read_layout
+from trainable.data.left_alone import left_alone
 from trainable.data.pairs import read_pairs
 
 
@@ -16,9 +19,10 @@ def folder(tmp_path, make_pairs):
 
 def notices(location):
     """What is told, with the names of files without their folders, and the advice."""
+    layout = read_layout(Path(location))
     return [
         (notice.found, [Path(name).name for name in notice.names], notice.advice)
-        for notice in read_pairs(location).notices
+        for notice in left_alone(layout, PairFiles.found(layout))
     ]
 
 
