@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from results.page.formatting import ratio
-from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from trainable.command_line import Command, Data, SkipBad, Subset, Threads, stop
+from trainable.console import plain_console
 from trainable.data.faults import DataError
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
@@ -22,7 +22,7 @@ from trainable.sample.data_set import sample_data_set
 if TYPE_CHECKING:
     from results.measures.operating_point import PointRule
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 class Side(StrEnum):
@@ -74,7 +74,7 @@ def main(
     from results.measures.operating_point import PointRule
 
     if split != "all":
-        console = Console(markup=False, highlight=False, soft_wrap=True)
+        console = plain_console(soft_wrap=True)
         every = len(pairs.train) + len(pairs.val)
         console.print(f"the {split} pairs of {every}; --split all takes every pair", style="dim")
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
@@ -105,7 +105,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
 
 def print_metrics(metrics: dict[str, Any], out: Path) -> None:
     """Prints what `metrics.json` in the folder `out` says, in a few lines."""
-    console, point = Console(markup=False, highlight=False, soft_wrap=True), metrics["recommended"]
+    console, point = plain_console(soft_wrap=True), metrics["recommended"]
     console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
     console.print(", ".join(f"{name} {ratio(metrics[name])}" for name in ("mAP", "mAP50", "mAP75", "AR")))
     figures = ", ".join(

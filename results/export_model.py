@@ -16,7 +16,8 @@ from rich.console import Console
 from results.evaluate import print_metrics
 from results.journal import JournalError
 from results.kept_trial import KeptTrial, NotKeptError, kept_trial
-from trainable.command_line import Threads, stop
+from trainable.command_line import Command, Threads, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.pairs import PairData
@@ -25,7 +26,7 @@ from trainable.recipe import RecipeError
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 class ExportError(ValueError):
@@ -43,7 +44,7 @@ def main(
     ] = None,
     cpus: Threads = 1,
 ) -> None:
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     try:
         if out.exists():
             raise ExportError(f"--out {out}: is there already; choose another folder")

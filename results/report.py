@@ -5,7 +5,6 @@ runs, after it, and of one that broke.
 """
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -34,6 +33,7 @@ from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline
+from trainable.command_line import Command, command_line, stop
 from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 
@@ -44,7 +44,7 @@ MOST_PAIRS = 12
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
 
-app = typer.Typer(add_completion=False)
+app = Command()
 
 
 @app.command()
@@ -54,8 +54,7 @@ def main(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     try:
         typer.echo(write_report(run))
     except (RunError, JournalError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        stop(f"error: {error}")
 
 
 def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: bool = False) -> Path:
@@ -210,10 +209,10 @@ def _trials(contents: RunContents) -> dict[str, Any]:
 
 def _repetition(contents: RunContents) -> dict[str, Any]:
     asked, environment = contents.asked, contents.environment
-    flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
+    flags = {name: value for name, value in asked.items() if name not in ("identity", "command", "resume")}
     return {
         "command": asked.get("command"),
-        "resume": shlex.join(["python", "search/run.py", "--resume", _address(contents)]),
+        "resume": command_line("search/run.py", "--resume", _address(contents)),
         "train": contents.train_command,
         "asked": flags,
         "identity": asked.get("identity") or {},
@@ -227,7 +226,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
 def _address(contents: RunContents) -> str:
     """Where the run is gone on with: in the storage that it was started in, where that is remote."""
     storage, name = (str(contents.asked.get(option)) for option in ("storage", "name"))
-    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path)
+    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path.resolve())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from results.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
+from trainable.command_line import command_line
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation
@@ -106,11 +106,11 @@ def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
         recipe: path of its file, on the machine of whoever reads the command.
         asked: the search's options, by their names.
     """
-    command = ["python", "trainable/train.py", "--recipe", recipe]
+    words = ["--recipe", recipe]
     for name, flag in _TRAINED_WITH.items():
         if asked.get(name) is not None:
-            command += [flag, without_secrets(str(asked[name]))]
-    return shlex.join(command + (["--skip-bad"] if asked.get("skip_bad") else []))
+            words += [flag, without_secrets(str(asked[name]))]
+    return command_line("trainable/train.py", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
 
 
 _TRAINED_WITH = {

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from search.options import Options
 from search.run_folder import publish
@@ -97,7 +97,7 @@ def _with_pictures_of(seen: Sequence[Pair], pairs: Sequence[Pair]) -> list[str]:
 
 def _read(location: str, options: Options, console: Console, group_by: str | None = None) -> PairData:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    with console.status(escape(f"checking {without_secrets(location)}")):
+    with console.status(Text(f"checking {without_secrets(location)}")):
         return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, group_by=group_by)
 
 

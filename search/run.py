@@ -13,18 +13,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.command import DURATIONS, SWITCHED_OFF_BY, flag_of, parameters_of
 from search.options import CHANGED_BY_RESUME, Options, OptionsError, grace_of, parse_duration
 from search.run_folder import RunFolderError, resume_options
 from spaces.registry import spaces
-from trainable.command_line import stop
+from trainable.command_line import Command, stop
+from trainable.console import guard_output, plain_console
 from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
 SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = Command(rich_markup_mode="rich")
 
 # A panel of the help each.
 of_data = partial(typer.Option, rich_help_panel="What to learn from")
@@ -142,7 +144,8 @@ def main(
     force: Annotated[bool, of_run("--force", help="Resume although data, model, space or code have changed")] = False,
     list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
 ) -> None:
-    console = Console()
+    guard_output()
+    console = plain_console()
     if list_spaces:
         _print_spaces(console)
         return
@@ -220,7 +223,7 @@ def _with_absolute_path(space: str) -> str:
 def _print_spaces(console: Console) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for space in spaces().values():
-        table.add_row(f"[bold]{space.name}[/]", space.description)
+        table.add_row(Text(space.name, "bold"), space.description)
     console.print(table)
 
 
