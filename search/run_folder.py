@@ -99,7 +99,7 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
     except OSError as error:
         raise RunFolderError(
-            f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"
+            f"--storage {without_secrets(options.storage)}: {options.run} cannot be written: {error.strerror}"
         ) from None
     publish(options, "search.yaml")
 
