@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trainable.durable_file import write_atomically
 from trainable.command_line import quoted
+from trainable.durable_file import write_atomically
 from trainable.remote import without_secrets
 
 PACKAGES = (

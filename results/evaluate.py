@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from results.page.formatting import ratio
+from results.page.formatting import ratio, unread
 from trainable.command_line import Command, Data, SkipBad, Subset, Threads, stop
 from trainable.console import plain_console
+from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
@@ -97,10 +98,13 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
             )
         # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
         padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
-        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus)
-    except ModelError as error:
+        evaluation = evaluate_checkpoint(*(checkpoint, side.of(data), data.names, padded, cpus), skip_bad=data.skip_bad)
+        metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, data.skip_bad)
+    except (ModelError, PictureError) as error:
         stop(error)
-    print_metrics(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
+    except OSError as error:
+        stop(f"--out {out}: cannot be written: {error.strerror}")
+    print_metrics(metrics, out)
 
 
 def print_metrics(metrics: dict[str, Any], out: Path) -> None:
@@ -114,6 +118,8 @@ def print_metrics(metrics: dict[str, Any], out: Path) -> None:
     console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
     if point["constraint_kept"] is False:
         console.print(point["constraint"], style="yellow")
+    if said := unread(metrics):
+        console.print(said, style="yellow")
     console.print(f"errors: {', '.join(f'{count} {kind}' for kind, count in metrics['errors'].items())}")
     console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")
 

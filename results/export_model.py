@@ -96,11 +96,18 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
         made = Path(workshop) / "made"
         try:
             padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
-            evaluate = partial(evaluate_checkpoint, pairs=pairs.val, names=pairs.names, padded=padded, cpus=cpus)
+            evaluate = partial(
+                evaluate_checkpoint,
+                pairs=pairs.val,
+                names=pairs.names,
+                padded=padded,
+                cpus=cpus,
+                skip_bad=pairs.skip_bad,
+            )
             written = write_trial_model(trained, made, made, evaluate, rule, "A recipe", command)
         except (ModelError, RuntimeError) as error:
             raise ExportError(f"--trial {number}: its model cannot be made on top of {checkpoint}: {error}") from None
-        if not written.agrees:
+        if not written.agrees and not _has_lost_pairs(asked, pairs):
             raise ExportError(
                 f"--trial {number}: its model has a val_loss of {written.metrics['val_loss']:.6g}, but the trial "
                 f"reported {kept.best['val_loss']:.6g}: {checkpoint} or the code has changed since the search"
@@ -121,12 +128,30 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     how = {name: asked.get(name) for name in ("subset", "group_by")}
     pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
-    if before and not now.startswith(str(before)):
+    if _has_lost_pairs(asked, pairs):
+        files = len({fault.file for fault in pairs.left_out})
+        console.print(
+            f"{pairs.location}: has changed since the search; {files} faulty file(s) are left out of it now, so that "
+            "figures are not held against those of the trial",
+            style="yellow",
+        )
+    elif _is_another(asked, pairs):
         raise ExportError(
             f"--data {pairs.location}: is not the data set of the search: its fingerprint is "
             f"{now[: len(str(before))]}, was {before}; give the one that was searched with"
         )
     return pairs
+
+
+def _is_another(asked: Mapping[str, Any], pairs: PairData) -> bool:
+    """Whether this is not the data set of the search as the search read it."""
+    before = (asked.get("identity") or {}).get("data")
+    return bool(before) and not pairs.fingerprint.startswith(str(before))
+
+
+def _has_lost_pairs(asked: Mapping[str, Any], pairs: PairData) -> bool:
+    """Whether it differs where bad pairs were to be skipped, and there are some."""
+    return pairs.skip_bad and bool(pairs.left_out) and _is_another(asked, pairs)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from PIL import Image
 
 from results.canvas import Mark, Panel, Pen, draw_sheet
 from results.measures.operating_point import IOU_THRESHOLD
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import PictureError, difference
 from trainable.data.pairs import Pair
+from trainable.data.resizing import open_pair
 from trainable.detection import Detections, Truths, match
 from trainable.evaluation import Evaluation
 
@@ -64,8 +65,7 @@ def draw_overlay(
         (MISS, _counted(is_missed.sum(), "label missed")),
     ]
     note = f"score >= {score_threshold:.2f}, IoU >= {IOU_THRESHOLD}"
-    panels = _panels(open_picture(pair.before), open_picture(pair.after))
-    return draw_sheet(pair.id, note, panels, marks, legend)
+    return draw_sheet(pair.id, note, _panels(*open_pair(pair)), marks, legend)
 
 
 def draw_predictions(
@@ -100,26 +100,36 @@ def write_overlays(
     score_threshold: float,
     out: Path,
     count: int,
+    skip_bad: bool = False,
 ) -> list[Path]:
     """Draws the worst, the best and some middle pairs, a third each, as `worst-1_ID.png` and so on.
 
     Args:
         evaluation: of `pairs`.
-        pairs: the pictures that were evaluated.
+        pairs: the pictures that were evaluated, without those that could not be read.
         names: class names, by class id.
         order: indices of `pairs`, the worst first.
         score_threshold: see `draw_overlay`.
         out: folder, made where `count` is above 0.
         count: how many pairs to draw, fewer where there are not as many.
+        skip_bad: leave out what can no longer be read.
 
     Returns:
         The files, the worst first, then the middle ones, then the best, the very best last.
+
+    Raises:
+        PictureError: a picture can no longer be read, without `skip_bad`.
     """
     paths = []
     for name, index in _chosen(order, count):
         out.mkdir(parents=True, exist_ok=True)
         pair = pairs[index]
-        sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+        try:
+            sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+        except PictureError:
+            if skip_bad:
+                continue
+            raise
         path = out / f"{name}_{_file_name(pair.id)}.png"
         sheet.save(path, compress_level=COMPRESSION)
         paths.append(path)

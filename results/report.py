@@ -28,7 +28,7 @@ from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at
 from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
-from results.page.formatting import count, figure, percent, ratio
+from results.page.formatting import count, figure, percent, ratio, unread
 from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
@@ -173,6 +173,7 @@ def _pictures(contents: RunContents) -> dict[str, Any]:
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],
         "flagged": metrics.get("flagged"),
+        "unread": unread(metrics),
     }
 
 

@@ -48,7 +48,8 @@ class MeasuredModel:
     Attributes:
         evaluation: on the validation pairs.
         metrics: contents of `metrics.json`.
-        agrees: whether the reloaded model gives the `val_loss` that its trial reported.
+        agrees: whether the reloaded model gives the `val_loss` that its trial reported; true as well where that cannot
+            be held against it, since pairs could not be read any more.
     """
 
     evaluation: Evaluation
@@ -80,7 +81,7 @@ def write_trial_model(
         ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
         RecipeError: the trial's recipe cannot be read.
         OSError: the trial's weights cannot be read, or `out` not be written.
-        PictureError: a picture can no longer be read.
+        PictureError: a picture can no longer be read, and bad ones are not to be skipped.
     """
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"
@@ -89,13 +90,16 @@ def write_trial_model(
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
     load_processor(trial.checkpoint).save_pretrained(model)
     evaluation = evaluate(model)
-    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule)
+    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, trial.pairs.skip_bad)
     _write_score_threshold(model, metrics["recommended"]["score_threshold"])
     origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
     write_model_card(model, origin, trial.pairs, recipe, metrics)
     header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics["recommended"])
     write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
-    agrees = math.isclose(metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype])
+    # Of pairs that could not be read, the trial may have seen some before they went bad.
+    agrees = bool(evaluation.unread) or math.isclose(
+        metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype]
+    )
     return MeasuredModel(evaluation, metrics, agrees)
 
 

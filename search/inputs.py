@@ -45,7 +45,8 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
         StorageError: one of them is to come from a storage that does not give it.
     """
     space = load_space(options.space)
-    check_space(space, options.max_epochs)
+    for said in check_space(space, options.max_epochs):
+        console.print(said, style="yellow", soft_wrap=True)
     pairs = _checked_data(options, console)
     test = _checked_test(options, pairs, console)
     return Inputs(pairs, test, space, checkpoint_of(options.model))

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from results.best import Best
 from results.journal import TrialRecord
-from results.page.formatting import duration, ratio
+from results.page.formatting import duration, ratio, unread
 from results.reuse import reuse
 from search.fitting import FittingTable
 from search.options import Options
@@ -114,6 +114,9 @@ def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, cons
             f"there: {_point(on_test)}, {on_test['pairs']} pairs"
         )
         console.print(Text.assemble(("on the test set", "bold"), said))
+    for flag, measured in (("--data", metrics), ("--test", on_test or {})):
+        if said_of := unread(measured):
+            console.print(f"{flag}: {said_of}", style="yellow", soft_wrap=True)
     console.print()
 
 

@@ -76,6 +76,7 @@ METRICS: Shape = {
     },
     "pairs?": _count,
     "boxes?": _count,
+    "unread?": [{"id": _text, "why": _text}],
     "errors?": {"*": _count},
     "calibration?": {
         "expected_calibration_error?": _share,
