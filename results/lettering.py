@@ -41,7 +41,7 @@ def lettering(text: str, size: int, otherwise: str = "") -> Lettering:
         return Lettering(plain, font)
     if path := _font_with(letters):
         return Lettering(plain, ImageFont.truetype(path, size))
-    return Lettering(otherwise or _in_ascii(text), font)
+    return Lettering(otherwise or in_ascii(text), font)
 
 
 def default_font(size: int) -> ImageFont.FreeTypeFont:
@@ -106,7 +106,7 @@ def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], 
     return mask.size, bytes(mask)
 
 
-def _in_ascii(text: str) -> str:
+def in_ascii(text: str) -> str:
     """Accents are dropped, other letters become `?`."""
     decomposed = unicodedata.normalize("NFKD", text)
     plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))

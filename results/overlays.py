@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from results.canvas import Mark, Panel, Pen, draw_sheet
+from results.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
 from trainable.data.difference import PictureError, difference
 from trainable.data.pairs import Pair
@@ -52,7 +53,7 @@ def draw_overlay(
     marks = [
         *(Mark(box, LABEL) for box in truths.boxes_xyxy_normalised[~is_missed]),
         *(
-            Mark(box, MISS, f"missed {names[class_id]}")
+            Mark(box, MISS, f"missed {names[class_id]}", otherwise=f"missed {_otherwise(names, class_id)}")
             for box, class_id in zip(truths.boxes_xyxy_normalised[is_missed], truths.class_ids[is_missed], strict=True)
         ),
         *_detection_marks(found, wrong, names, FALSE_POSITIVE),
@@ -160,9 +161,17 @@ def _at_least(detections: Detections, score_threshold: float) -> Detections:
 
 def _detection_marks(found: Detections, kept: np.ndarray, names: Sequence[str], pen: Pen) -> list[Mark]:
     return [
-        Mark(found.boxes_xyxy_normalised[index], pen, names[found.class_ids[index]], f"{found.scores[index]:.2f}")
-        for index in np.flatnonzero(kept)
+        Mark(box, pen, names[class_id], f"{score:.2f}", _otherwise(names, class_id))
+        for box, score, class_id in zip(
+            *(found.boxes_xyxy_normalised[kept], found.scores[kept], found.class_ids[kept]), strict=True
+        )
     ]
+
+
+def _otherwise(names: Sequence[str], class_id: int) -> str:
+    """What a class is called where its name cannot be drawn: the name without accents, if that tells it apart."""
+    plain = [in_ascii(name) for name in names]
+    return plain[class_id] if "?" not in plain[class_id] and plain.count(plain[class_id]) == 1 else f"class {class_id}"
 
 
 def _panels(before: Image.Image, after: Image.Image) -> list[Panel]:

@@ -127,14 +127,14 @@ def test_reference_parameters_that_give_another_recipe_are_refused(write, invers
         check_space(load_space(write(text)), 24)
 
 
-LISTS = '''
+LISTS = """
 from trainable.recipe import PARTS, Recipe, Stage
 
 def mine(trial, max_epochs):
     parts = trial.suggest_categorical("parts", [list(PARTS), ["class_head"]])
     trial.suggest_categorical("fine", ["a", 1, None, True, 0.5])
     return Recipe((Stage("all", tuple(parts), max_epochs, 1e-4),))
-'''
+"""
 
 
 def test_lists_as_choices_are_told_once_with_what_to_write_instead(write, recwarn):
