@@ -210,7 +210,7 @@ def _trials(contents: RunContents) -> dict[str, Any]:
 
 def _repetition(contents: RunContents) -> dict[str, Any]:
     asked, environment = contents.asked, contents.environment
-    flags = {name: value for name, value in asked.items() if name not in ("identity", "command", "resume")}
+    flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
     return {
         "command": asked.get("command"),
         "resume": command_line("search/run.py", "--resume", _address(contents)),

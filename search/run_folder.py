@@ -213,8 +213,10 @@ def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     asked = asdict(options)
     for name in ("data", "test", "storage"):
         asked[name] = asked[name] and without_secrets(asked[name])
-    asked |= {"command": search_command(options), "resume": resume_command(options)}
-    return yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    asked["command"] = search_command(options)
+    fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    # As a comment, so that it can be copied from there: YAML would fold and quote it.
+    return f"# Go on with this search:\n#   {resume_command(options)}\n{fields}"
 
 
 def _hash(files: list[Path]) -> str:
