@@ -12,10 +12,11 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
-from rich.console import Console
 
-from results.page.formatting import ratio
-from trainable.command_line import Data, SkipBad, Subset, Threads, print_notices, stop
+from results.page.formatting import ratio, unread
+from trainable.command_line import Command, Data, SkipBad, Subset, Threads, print_notices, stop
+from trainable.console import plain_console
+from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
@@ -27,7 +28,7 @@ from trainable.sample.data_set import sample_data_set
 if TYPE_CHECKING:
     from results.measures.operating_point import PointRule
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 class Side(StrEnum):
@@ -81,7 +82,7 @@ def main(
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     print_notices(pairs.notices, console)
     if split != "all":
         every = len(pairs.train) + len(pairs.val)
@@ -107,15 +108,20 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
             )
         # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
         padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
-        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus, usable_device())
-    except ModelError as error:
+        evaluation = evaluate_checkpoint(
+            *(checkpoint, side.of(data), data.names, padded, cpus, usable_device()), skip_bad=data.skip_bad
+        )
+        metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, data.skip_bad)
+    except (ModelError, PictureError) as error:
         stop(error)
-    print_metrics(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
+    except OSError as error:
+        stop(f"--out {out}: cannot be written: {error.strerror}")
+    print_metrics(metrics, out)
 
 
 def print_metrics(metrics: dict[str, Any], out: Path) -> None:
     """Prints what `metrics.json` in the folder `out` says, in a few lines."""
-    console, point = Console(markup=False, highlight=False, soft_wrap=True), metrics["recommended"]
+    console, point = plain_console(soft_wrap=True), metrics["recommended"]
     console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
     console.print(", ".join(f"{name} {ratio(metrics[name])}" for name in ("mAP", "mAP50", "mAP75", "AR")))
     if point is None:
@@ -128,6 +134,8 @@ def print_metrics(metrics: dict[str, Any], out: Path) -> None:
         console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
         if point["constraint_kept"] is False:
             console.print(point["constraint"], style="yellow")
+    if left_out := unread(metrics):
+        console.print(left_out, style="yellow")
     errors = ", ".join(f"{count} {kind}" for kind, count in metrics["errors"].items())
     console.print(f"errors at score >= {metrics['counted_at']:.2f}: {errors}")
     console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")

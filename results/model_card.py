@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from results.markdown import markdown_table
+from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
@@ -54,7 +54,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
     """
     sections = [
         f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
-        f"# Moved objects: {', '.join(pairs.names)}\n",
+        f"# Moved objects: {markdown_text(', '.join(pairs.names))}\n",
         "Finds what moved between a before and an after picture of a camera that stands still. The model is a DETR "
         "whose input is the absolute difference of the two pictures. A difference shows a moved object twice, where it "
         "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
@@ -164,7 +164,7 @@ def _data(pairs: PairData) -> str:
     return "\n".join(
         [
             "## Data\n",
-            f"`{Path(pairs.location).name}`, classes {', '.join(f'`{name}`' for name in pairs.names)}.\n",
+            f"{markdown_code(Path(pairs.location).name)}, classes {', '.join(map(markdown_code, pairs.names))}.\n",
             markdown_table(("", "pairs", "boxes"), rows),
             f"Fingerprint of names, split and files (SHA-256): `{pairs.fingerprint}`.\n",
         ]
@@ -172,9 +172,9 @@ def _data(pairs: PairData) -> str:
 
 
 def _training(origin: Origin, recipe: Recipe) -> str:
-    base = "the program's embedded checkpoint" if _is_embedded(origin) else f"`{Path(origin.checkpoint).name}`"
+    base = "the program's embedded checkpoint" if _is_embedded(origin) else markdown_code(Path(origin.checkpoint).name)
     if not Path(origin.checkpoint).exists():
-        base = f"`{origin.checkpoint}`"
+        base = markdown_code(origin.checkpoint)
     rows = [
         (
             number,
@@ -189,8 +189,8 @@ def _training(origin: Origin, recipe: Recipe) -> str:
     return "\n".join(
         [
             "## Training\n",
-            f"Fine-tuned from {base}, in trial {origin.trial} of the search `{origin.run}`; weights of epoch "
-            f"{origin.epoch:g}, the one of the lowest validation loss.\n",
+            f"Fine-tuned from {base}, in trial {origin.trial} of the search {markdown_code(origin.run)}; weights of "
+            f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
             f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
             f"{recipe.weight_decay:.3g}, backbone's rate x {recipe.backbone_learning_rate_factor:.3g}, warm-up "
@@ -210,7 +210,7 @@ def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
         "Measure it on pairs of its own before relying on it.",
         "It knows the scenes, the distances and the classes of its training pairs, and no others.",
         *(
-            [f"Without a label in the validation pairs, and so not measured: {', '.join(unmeasured)}."]
+            [f"Without a label in the validation pairs, and so not measured: {markdown_text(', '.join(unmeasured))}."]
             * bool(unmeasured)
         ),
         "The license depends on the checkpoint that it was fine-tuned from and on the data; set it in the first lines "

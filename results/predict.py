@@ -23,7 +23,8 @@ from rich.progress import track
 
 from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
 from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
-from trainable.command_line import SkipBad, print_notices, stop
+from trainable.command_line import Command, SkipBad, print_notices, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
 from trainable.data.model_input import ModelInput, read_model_input
@@ -33,7 +34,7 @@ from trainable.sample import checkpoint_of
 DEFAULT_SCORE = 0.5
 """Where neither the user nor the model's config says a score threshold."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 @app.command(help=__doc__)
@@ -60,7 +61,7 @@ def main(
 ) -> None:
     if (pairs is None) == (before is None) or (before is None) != (after is None):
         stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     try:
         refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)

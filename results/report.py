@@ -5,7 +5,6 @@ runs, after it, and of one that broke.
 """
 
 import json
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,11 +33,12 @@ from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at
 from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
-from results.page.formatting import count, figure, percent, ratio
+from results.page.formatting import count, figure, percent, ratio, unread
 from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
+from trainable.command_line import Command, command_line, stop
 from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 
@@ -51,7 +51,7 @@ MOST_NAMED = 12
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
 
-app = typer.Typer(add_completion=False)
+app = Command()
 
 
 @app.command()
@@ -61,8 +61,7 @@ def main(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     try:
         typer.echo(write_report(run))
     except (RunError, JournalError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        stop(f"error: {error}")
 
 
 def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: bool = False) -> Path:
@@ -202,6 +201,7 @@ def _pictures(contents: RunContents) -> dict[str, Any]:
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],
         "flagged": metrics.get("flagged"),
+        "unread": unread(metrics),
     }
 
 
@@ -245,7 +245,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
     flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
     return {
         "command": asked.get("command"),
-        "resume": shlex.join(["python", "search/run.py", "--resume", _address(contents)]),
+        "resume": command_line("search/run.py", "--resume", _address(contents)),
         "train": contents.train_command,
         "asked": flags,
         "identity": asked.get("identity") or {},
@@ -259,7 +259,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
 def _address(contents: RunContents) -> str:
     """Where the run is gone on with: in the storage that it was started in, where that is remote."""
     storage, name = (str(contents.asked.get(option)) for option in ("storage", "name"))
-    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path)
+    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path.resolve())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from results.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
+from trainable.command_line import command_line
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation
@@ -48,7 +48,8 @@ class MeasuredModel:
     Attributes:
         evaluation: on the validation pairs.
         metrics: contents of `metrics.json`.
-        agrees: whether the reloaded model gives the `val_loss` that its trial reported.
+        agrees: whether the reloaded model gives the `val_loss` that its trial reported; true as well where that cannot
+            be held against it, since pairs could not be read any more.
     """
 
     evaluation: Evaluation
@@ -80,7 +81,7 @@ def write_trial_model(
         ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
         RecipeError: the trial's recipe cannot be read, nor made up for.
         OSError: the trial's weights cannot be read, or `out` not be written.
-        PictureError: a picture can no longer be read.
+        PictureError: a picture can no longer be read, and bad ones are not to be skipped.
     """
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"
@@ -89,13 +90,16 @@ def write_trial_model(
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
     load_processor(trial.checkpoint).save_pretrained(model)
     evaluation = evaluate(model)
-    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule)
+    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, trial.pairs.skip_bad)
     _write_score_threshold(model, metrics["recommended"])
     origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
     write_model_card(model, origin, trial.pairs, recipe, metrics)
     header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics)
     write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
-    agrees = math.isclose(metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype])
+    # Of pairs that could not be read, the trial may have seen some before they went bad.
+    agrees = bool(evaluation.unread) or math.isclose(
+        metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype]
+    )
     return MeasuredModel(evaluation, metrics, agrees)
 
 
@@ -106,11 +110,11 @@ def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
         recipe: path of its file, on the machine of whoever reads the command.
         asked: the search's options, by their names.
     """
-    command = ["python", "trainable/train.py", "--recipe", recipe]
+    words = ["--recipe", recipe]
     for name, flag in _TRAINED_WITH.items():
         if asked.get(name) is not None:
-            command += [flag, without_secrets(str(asked[name]))]
-    return shlex.join(command + (["--skip-bad"] if asked.get("skip_bad") else []))
+            words += [flag, without_secrets(str(asked[name]))]
+    return command_line("trainable/train.py", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
 
 
 _TRAINED_WITH = {

@@ -10,19 +10,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.command import DURATIONS, SWITCHED_OFF_BY, flag_of, parameters_of
 from search.options import CHANGED_BY_RESUME, Options, OptionsError, grace_of, parse_duration
 from search.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
-from trainable.command_line import stop
+from trainable.command_line import Command, stop
+from trainable.console import guard_output, plain_console
 from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
 SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = Command(rich_markup_mode="rich")
 
 # A panel of the help each.
 of_data = partial(typer.Option, rich_help_panel="What to learn from")
@@ -152,7 +154,8 @@ def main(
     ] = False,
     list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
 ) -> None:
-    console, line = Console(), context.obj or Line()
+    guard_output()
+    console, line = plain_console(), context.obj or Line()
     if list_spaces:
         _print_spaces(console)
         return
@@ -233,7 +236,7 @@ def _with_absolute_path(space: str) -> str:
 def _print_spaces(console: Console) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for space in spaces().values():
-        table.add_row(f"[bold]{space.name}[/]", space.description)
+        table.add_row(Text(space.name, "bold"), space.description)
     console.print(table)
 
 

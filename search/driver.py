@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from results.journal import Journal, JournalError
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
@@ -32,6 +32,7 @@ from search.run_folder import (
 from search.study import Budget, SearchStudy
 from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
+from trainable.console import plain_console
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
 from trainable.remote import is_uri
@@ -63,7 +64,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
     line.tell(restartable=options.address is None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    errors = Console(stderr=True, style="red", highlight=False, soft_wrap=True)
+    errors = plain_console(stderr=True, style="red", soft_wrap=True)
     started = resumed
     try:
         with run_folder(options, resumed) as still_ours:
@@ -221,5 +222,5 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
         "run": options.shown(),
     }
     for what, line in lines.items():
-        console.print(f"[bold]{what:<7}[/]{escape(line)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{what:<7}", "bold"), line), soft_wrap=True)
     console.print()

@@ -112,6 +112,7 @@ def _evaluate_best(
             _evaluate_on_this_machine,
             data=replace(data, val=evaluated),
             names=data.names,
+            skip_bad=data.skip_bad,
             padded=padded,
             cpus=resources.cpus,
             gpus=resources.gpus,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from search.options import Options
 from search.run_folder import publish
@@ -54,7 +54,8 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
         StorageError: one of them is to come from a storage that does not give it.
     """
     space = load_space(options.space)
-    check_space(space, options.max_epochs)
+    for said in check_space(space, options.max_epochs):
+        console.print(said, style="yellow", soft_wrap=True)
     checkpoint = checkpoint_of(options.model)
     model = read_model_input(checkpoint)
     pairs = _checked_data(options, model, console)
@@ -104,7 +105,7 @@ def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, c
 
 def _read(location: str, options: Options, console: Console, **how: Any) -> PairData:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    with console.status(escape(f"checking {without_secrets(location)}")):
+    with console.status(Text(f"checking {without_secrets(location)}")):
         return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, **how)
 
 

@@ -7,7 +7,6 @@ what lies in the storage counts.
 import contextlib
 import hashlib
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from results.journal_objects import JournalObjects
 from search.command import search_command
 from search.options import Options
 from search.owner import Owner
+from trainable.command_line import command_line, quoted
 from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 from trainable.working_folder import begin_work
@@ -76,7 +76,7 @@ def _refuse_taken_name(options: Options) -> None:
     if is_taken:
         raise RunFolderError(
             f"--name {options.name}: {options.shown()} is taken; choose another name, or go on with --resume "
-            f"{shlex.quote(options.address_of_run)}"
+            f"{quoted([options.address_of_run])}"
         )
 
 
@@ -103,7 +103,7 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
     except OSError as error:
         raise RunFolderError(
-            f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"
+            f"--storage {without_secrets(options.storage)}: {options.run} cannot be written: {error.strerror}"
         ) from None
     publish(options, "search.yaml")
 
@@ -221,7 +221,7 @@ def identity_text(run: Path) -> str:
 
 def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
-    return shlex.join(["python", "search/run.py", "--resume", options.address_of_run])
+    return command_line("search/run.py", "--resume", options.address_of_run)
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
@@ -229,7 +229,9 @@ def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     for name in ("data", "test", "storage"):
         asked[name] = asked[name] and without_secrets(asked[name])
     asked["command"] = search_command(options)
-    return yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    # As a comment, so that it can be copied from there: YAML would fold and quote it.
+    return f"# Go on with this search:\n#   {resume_command(options)}\n{fields}"
 
 
 def _hash(files: list[Path]) -> str:

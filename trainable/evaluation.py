@@ -1,9 +1,9 @@
 """The validation set through a model: its loss as one batch, and what was detected."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
 from trainable.loss import LossSums, forward, picture_losses
+
+Item = TypeVar("Item")
 
 EVALUATION_BATCH_SIZE = 8
 """Pictures a forward pass. One constant for training and afterwards, so that both give the same bits."""
@@ -26,12 +28,29 @@ class Evaluation:
         detections: one a picture, in the order of the set.
         truths: one a picture, in the order of the set.
         picture_losses: the loss of each picture alone, in the order of the set; empty unless asked for.
+        unread: by its index in the set that was to be evaluated, why a pair could not be read. Another one stood in for
+            it in the losses, as in training; it is not among the detections, truths and losses of pictures.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
     truths: list[Truths]
     picture_losses: list[float] = field(default_factory=list)
+    unread: dict[int, str] = field(default_factory=dict)
+
+    def without(self, unread: dict[int, str]) -> "Evaluation":
+        """The same where others stood in for the pairs of these indices."""
+
+        def rest(values: list[Any]) -> list[Any]:
+            return [value for index, value in enumerate(values) if index not in unread]
+
+        return Evaluation(
+            self.losses, rest(self.detections), rest(self.truths), rest(self.picture_losses), dict(unread)
+        )
+
+    def read(self, pairs: Sequence[Item]) -> list[Item]:
+        """Of what was to be evaluated, what was: the items that detections, truths and losses of pictures are of."""
+        return [pair for index, pair in enumerate(pairs) if index not in self.unread]
 
     def scores(self, iou_threshold: float = 0.5, score_threshold: float = 0.5) -> dict[str, float]:
         """`precision`, `recall` and `f1` over all classes at one pair of thresholds."""

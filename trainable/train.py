@@ -17,7 +17,8 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 from rich.console import Console
 
-from trainable.command_line import Data, SkipBad, Subset, Threads, print_notices, stop
+from trainable.command_line import Command, Data, SkipBad, Subset, Threads, print_notices, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -27,7 +28,7 @@ from trainable.recipe import Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 @app.command(help=__doc__)
@@ -46,7 +47,7 @@ def main(
         float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for pictures made ready once; 0 is off")
     ] = 10,
 ) -> None:
-    console = Console(markup=False)
+    console = plain_console(soft_wrap=True)
     try:
         asked = Recipe.from_yaml(recipe)
         location = data or sample_data_set()
@@ -85,7 +86,7 @@ def _train(
     def report(row: dict[str, Any]) -> None:
         stage = f"{row['stage'] + 1}/{len(recipe.stages)} {recipe.stages[row['stage']].name}"
         figures = f"{row['train_loss']:>10.4f}{row['val_loss']:>10.4f}{row['f1']:>8.3f}"
-        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}", highlight=False)
+        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}")
 
     try:
         processor = load_processor(checkpoint)
@@ -107,7 +108,7 @@ def _train(
     console.print(
         f"best val_loss {best['val_loss']:.4f}, F1 {best['f1']:.3f}, after epoch {best['epoch']}", highlight=False
     )
-    console.print(f"model  {out / 'model'}", soft_wrap=True, highlight=False)
+    console.print(f"model  {out / 'model'}")
 
 
 def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:

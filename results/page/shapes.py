@@ -78,6 +78,7 @@ METRICS: Shape = {
     "counted_at?": _share,
     "pairs?": _count,
     "boxes?": _count,
+    "unread?": [{"id": _text, "why": _text}],
     "errors?": {"*": _count},
     "calibration?": {
         "lowest_score?": _share_or_null,

@@ -85,6 +85,16 @@ def change_options(run: Path, **changed: Any) -> None:
     (run / "search.yaml").write_text(yaml.safe_dump(options | changed))
 
 
+def test_a_pair_that_went_bad_since_is_left_out_where_the_search_left_bad_ones_out(run, data_folder, tmp_path):
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    (data / "after" / "v1.png").unlink()
+    change_options(run, data=str(data), skip_bad=True)
+    result = export(run, "--trial", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "faulty file(s) are left out of it now" in result.output
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["pairs"] == 3
+
+
 def test_a_trial_that_is_not_the_best_gets_a_folder_that_transformers_and_predict_load(run, data_folder, tmp_path):
     out = tmp_path / "new" / "[bold]my_model"
     result = export(run, "--trial", 1, "--out", out)

@@ -1,15 +1,17 @@
 """The last words of a search: what was saved, where anything was."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from results.best import Best
 from results.journal import TrialRecord
 from search.options import Options
 from search.outcome import print_outcome
+from trainable.console import plain_console
 from trainable.recipe import reference
 
 POINT = {
@@ -41,12 +43,17 @@ def trial(number: int, reused: int = 0) -> TrialRecord:
 
 
 def printed(
-    records: list[TrialRecord], run: Path, left: int = 0, on_test: dict[str, Any] | None = None, **more: Any
+    records: list[TrialRecord],
+    run: Path,
+    left: int = 0,
+    on_test: dict[str, Any] | None = None,
+    width: int = 200,
+    **more: Any,
 ) -> str:
     written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "boxes": 4, "recommended": POINT, **more}, agrees=True)
     asked = {"space": "staged", "data": None, "model": "embedded", "trials": 2, "max_epochs": 3, "grace": 2}
     options = Options(storage=str(run.parent), name=run.name, **asked)
-    console = Console(record=True, width=200)
+    console = plain_console(record=True, width=width)
     with console.capture() as capture:
         print_outcome(options, records, records[0], written, on_test, left, console)
     return capture.get()
@@ -79,3 +86,13 @@ def test_a_run_folder_with_square_brackets_is_printed_as_it_is(tmp_path, name):
     (run / "results.csv").write_text("")
     assert f"table       {run}/results.csv\n" in printed([trial(0)], run, left=1)
     assert f"go on with: python search/run.py --resume '{run}'\n" in printed([trial(0)], run, left=1)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_loses_no_figure(tmp_path, width):
+    records = [trial(number) for number in range(7)]
+    whole = printed(records, tmp_path, left=1)
+    narrow = printed(records, tmp_path, left=1, width=width)
+    assert "…" not in narrow
+    # Headers, `f1` among them, may stand there more often.
+    assert not Counter(re.findall(r"\d[\d.]*", whole)) - Counter(re.findall(r"\d[\d.]*", narrow))

@@ -106,8 +106,7 @@ class MovedObjectDataset(Dataset):
             `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.
 
         Raises:
-            PictureError: a picture can no longer be read; the message names the file.
-            ValueError: the pictures of the pair now differ in size; the message names both files.
+            PictureError: a picture can no longer be read, or has another size now; the message names the file.
         """
         pair = self.pairs[index]
         picture = self.store[pair] if self.store else resized_difference(pair, self.processor)

@@ -2,9 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import DetrImageProcessorPil
 
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import PictureError, difference, open_picture
 from trainable.data.model_input import SizeRule
 from trainable.data.pairs import Pair
 
@@ -13,14 +14,24 @@ def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[
     """What changed between the pictures of a pair: uint8 [3, height, width] after the processor's resizing.
 
     Raises:
-        PictureError: a picture can no longer be read; the message names the file.
-        ValueError: the pictures of the pair now differ in size; the message names both files.
+        PictureError: as from `open_pair`.
+    """
+    inputs = processor(images=difference(*open_pair(pair)), do_rescale=False, do_normalize=False, do_pad=False)
+    return np.ascontiguousarray(inputs["pixel_values"][0])
+
+
+def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
+    """The before and the after picture, of the size that they had when they were checked.
+
+    Raises:
+        PictureError: one of them can no longer be read, or has another size now; the message names the file.
     """
     before, after = open_picture(pair.before), open_picture(pair.after)
-    if before.size != after.size:
-        raise ValueError(f"{pair.before} is {before.size} (width, height), {pair.after} is {after.size}")
-    inputs = processor(images=difference(before, after), do_rescale=False, do_normalize=False, do_pad=False)
-    return np.ascontiguousarray(inputs["pixel_values"][0])
+    for path, picture in ((pair.before, before), (pair.after, after)):
+        if picture.size != pair.size:
+            was, now = (f"{width} x {height}" for width, height in (pair.size, picture.size))
+            raise PictureError(f"{path}: is {now} pixels now and was {was} when it was checked")
+    return before, after
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
