@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 BAD_INPUT, PAUSED = 2, 4
 
 
+class PausedError(RuntimeError):
+    """A run that has begun cannot go on for now, such as one whose cluster is gone; the message says why."""
+
+
 def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -> int:
     """Checks everything, searches, writes the results.
 
@@ -55,8 +59,9 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
     try:
         with run_folder(options, resumed) as still_ours:
             inputs = checked_inputs(options, console)
+            options = dataclasses.replace(options, model=inputs.model)
             # Ray first: while its processes start, the checkpoint is checked.
-            with _ray(options, console) as resources:
+            with _ray(options, resumed, console) as resources:
                 check_checkpoint(inputs)
                 identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
@@ -80,7 +85,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
             errors.print(f"all of them: {options.shown('data_report.csv')}", markup=False)
     except (SpaceError, RunFolderError, OwnerError, JournalError, InputError) as error:
         errors.print(str(error), markup=False)
-    except (StorageError, KeyboardInterrupt) as error:
+    except (StorageError, PausedError, KeyboardInterrupt) as error:
         why = "\ninterrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         how = f"go on with: {resume_command(options)}" if started else "nothing was started"
         errors.print(f"{why}; {how}", markup=False)
@@ -91,15 +96,16 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
 
 
 @contextmanager
-def _ray(options: Options, console: Console) -> Iterator["Resources"]:
+def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resources"]:
     from search.cluster import ClusterError, connected
 
+    say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     with ExitStack() as stack:
         try:
             with console.status("starting Ray"):
-                resources = stack.enter_context(connected(options))
+                resources = stack.enter_context(connected(options, say))
         except ClusterError as error:
-            raise InputError(str(error)) from None
+            raise (PausedError if resumed else InputError)(str(error)) from None
         yield resources
 
 
@@ -111,6 +117,8 @@ def _search(
     still_ours: Callable[[], None],
     console: Console,
 ) -> int:
+    from ray.exceptions import RayError
+
     from search.cluster import ClusterError
     from search.finish import write_results, write_tables_of
     from search.monitor import Monitor
@@ -124,9 +132,12 @@ def _search(
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     try:
         with console.status("asking the nodes whether they can train"):
-            preflight(options, resources, inputs.pairs, partial(console.print, style="yellow", markup=False))
+            say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+            left_out = preflight(options, resources, inputs.pairs, say)
     except ClusterError as error:
         raise InputError(str(error)) from None
+    except RayError as error:
+        raise PausedError(f"Ray was lost: {error}") from None
     interrupts = Interrupts(resume_command(options))
     interrupts.listen()
 
@@ -142,7 +153,7 @@ def _search(
                 monitor.tick()
                 interrupts.check()
 
-            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left)
+            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left, left_out)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
@@ -152,7 +163,7 @@ def _search(
         )
         console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return INTERRUPTED
-    except (SearchPausedError, OwnerError, OSError) as fault:
+    except (SearchPausedError, OwnerError, OSError, RayError) as fault:
         console.print(
             f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {fault}. When "
             "that is mended, go on with:",

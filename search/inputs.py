@@ -14,8 +14,9 @@ from spaces.registry import Space, check_space, load_space
 from trainable.data.faults import write_report
 from trainable.data.pairs import Pair, PairData
 from trainable.data.source import read_source
+from trainable.hub import pinned
 from trainable.remote import without_secrets
-from trainable.sample import checkpoint_of
+from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
 
@@ -31,6 +32,8 @@ class Inputs:
     test: PairData | None
     """All its pairs are evaluated once, with the best model."""
     space: Space
+    model: str
+    """What `--model` stands for: a name on the hub has the commit with it that every node is to use."""
     checkpoint: str
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
 
@@ -48,7 +51,8 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     check_space(space, options.max_epochs)
     pairs = _checked_data(options, console)
     test = _checked_test(options, pairs, console)
-    return Inputs(pairs, test, space, checkpoint_of(options.model))
+    model = options.model if options.model == EMBEDDED else pinned(options.model)
+    return Inputs(pairs, test, space, model, checkpoint_of(model))
 
 
 def _checked_data(options: Options, console: Console) -> PairData:
@@ -56,7 +60,10 @@ def _checked_data(options: Options, console: Console) -> PairData:
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
             shared = Path(options.storage) if options.address and not options.remote else None
-            location = str(sample_data_set(shared))
+            try:
+                location = str(sample_data_set(shared))
+            except OSError as error:
+                raise InputError(str(error)) from None
     else:
         location = options.data
     pairs = _read(location, options, console, group_by=options.group_by)

@@ -18,6 +18,8 @@ from transformers import (
     ResNetConfig,
 )
 
+from trainable.hub import name_and_revision
+
 PART_MODULES = {
     "backbone": ("model.backbone",),
     "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
@@ -41,7 +43,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     is kept where the checkpoint's own names are `names`, else replaced by a new one drawn from `seed`.
 
     Args:
-        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub.
+        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub, also as `NAME@REVISION`.
         names: class names of the data set, by class id.
         seed: of the new class head's weights.
 
@@ -56,7 +58,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     config.label2id = {name: index for index, name in enumerate(names)}
     try:
         model, loading = DetrForObjectDetection.from_pretrained(
-            checkpoint,
+            **_source(checkpoint),
             config=config,
             key_mapping=key_mapping,
             ignore_mismatched_sizes=True,
@@ -82,7 +84,7 @@ def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """
     read_config(checkpoint)
     try:
-        return AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        return AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil")
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 
@@ -94,7 +96,7 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
         ModelError: there is none, or it is of another kind than `detr`.
     """
     try:
-        plain, _ = PreTrainedConfig.get_config_dict(checkpoint)
+        plain, _ = PreTrainedConfig.get_config_dict(**_source(checkpoint))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"model {checkpoint}: neither a folder with a config.json nor a checkpoint of the Hugging Face hub that "
@@ -153,6 +155,13 @@ def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
         for name in names:
             if name in modules:
                 modules[name].train(part in trainable)
+
+
+def _source(checkpoint: str | Path) -> dict[str, Any]:
+    """What transformers is told to load."""
+    name, revision = name_and_revision(checkpoint)
+    source = {"pretrained_model_name_or_path": name}
+    return source | {"revision": revision} if revision else source
 
 
 def _names_timm(plain: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 import transformers
 from ray import tune
@@ -21,6 +22,7 @@ from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
 from trainable.history import Row
 from trainable.mirror import Mirror
+from trainable.node_fault import node_fault
 from trainable.recipe import Recipe
 from trainable.remote import Remote, StorageError
 from trainable.sample import checkpoint_of
@@ -65,7 +67,7 @@ def tune_trainable(
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
     neither a lost worker nor a lost driver needs Ray's own checkpoints. A failure is reported, not raised: Ray would
     run a trial that raises again, and never tell the searcher why it failed. Where the disk or the storage has given
-    out, that is reported in the place of a failure.
+    out, or the node cannot train, that is reported in the place of a failure. The first report says that it has begun.
 
     Args:
         config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
@@ -80,6 +82,8 @@ def tune_trainable(
     """
     _prepare_process(cpus, gpus)
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
+    if ray.is_initialized():
+        origin["node_id"] = ray.get_runtime_context().get_node_id()
 
     def report(row: Row) -> None:
         tune.report(row | origin | {"notes": _notes.take()})
@@ -87,18 +91,27 @@ def tune_trainable(
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
         return
+    tune.report({"begun": True} | origin)
     folder, mirror = Path(config["folder"]), None
-    if run:
-        mirror = working_mirror(run)
-        begin_work(mirror)
-        folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
     workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
     try:
+        if gpus and not torch.cuda.is_available():
+            raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
+        if run:
+            mirror = working_mirror(run)
+            folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
+            begin_work(mirror)
         pairs = on_this_machine(pairs)
         train_recipe(
             Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, workers, economy, mirror
         )
     except Exception as error:
+        if fault := node_fault(error, folder if run else None):
+            tune.report({"node_fault": fault, "notes": _notes.take()} | origin)
+            if mirror:
+                shutil.rmtree(folder, ignore_errors=True)
+            # Kept warm, the process would be given the next trial whatever becomes of its node.
+            os._exit(1)
         if fault := storage_fault(error, folder):
             # No fault of the recipe: the search pauses, and the trial goes on when it is resumed.
             tune.report({"pause": fault, "notes": _notes.take()} | origin)

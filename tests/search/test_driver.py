@@ -32,7 +32,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Pat
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
     monkeypatch.setattr(search.preflight, "preflight", stop)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
@@ -56,7 +56,7 @@ def test_good_input_passes_all_checks(searched, run):
 
 
 def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
-    def no_ray(options: Any) -> None:
+    def no_ray(*arguments: Any) -> None:
         raise search.cluster.ClusterError("Ray at auto cannot be used")
 
     monkeypatch.setattr(search.cluster, "connect", no_ray)
