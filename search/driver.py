@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from results.journal import Journal, JournalError
+from search.head import PAUSED
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
@@ -38,7 +39,7 @@ from trainable.sample import EMBEDDED
 if TYPE_CHECKING:
     from search.cluster import Resources
 
-BAD_INPUT, PAUSED = 2, 4
+BAD_INPUT = 2
 
 
 class PausedError(RuntimeError):

@@ -10,11 +10,11 @@ from typing import Any
 from ray import tune
 
 from search.cluster import Resources, gcs_address, nodes_with_room
-from search.head import Head
+from search.head import Head, leave_paused
 from search.nodes import Nodes
 from search.options import Options
 from search.placement import hold_node, trial_resources
-from search.run_folder import identity_text
+from search.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
@@ -77,7 +77,9 @@ def run_trials(
     )
     economy = _economy(options, resources)
     idle = 0
-    with _differences_ready(options, pairs, economy), Head(gcs_address(options)) as head:
+    address = gcs_address(options)
+    leave = partial(leave_paused, str(address), resume_command(options))
+    with _differences_ready(options, pairs, economy), Head(address, leave) as head:
         watchdog = Watchdog(say, None if options.address else logs_of_this_machine)
 
         def step() -> None:
