@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import RayError
 
 from search.ground import GroundError, check_python, provide_token, session_folder
+from search.head import answers
 from search.options import Options
 from search.run_folder import PROJECT
 
 Result = TypeVar("Result")
+
+CONNECT_SECONDS = 10.0
+"""So long for the first answer of a cluster's head."""
 
 MOST_CPUS = 4
 """Cores that a trial gets beside its GPU unless told otherwise: it takes one, the others load pictures."""
@@ -66,6 +71,8 @@ def connect(options: Options, say: Callable[[str], None] = lambda note: None) ->
     where = f"at {options.address}" if options.address else "on this machine"
     try:
         folder = None if options.address else _ground(say)
+        if options.address:
+            _refuse_silent_head(options.address)
         ray.init(
             address=options.address or "local",
             include_dashboard=None if options.address else False,
@@ -80,6 +87,19 @@ def connect(options: Options, say: Callable[[str], None] = lambda note: None) ->
         works_in = f" (it works in {folder})" if folder else ""
         raise ClusterError(f"Ray {where} cannot be used{works_in}: {str(error) or type(error).__name__}") from None
     return _resources(options, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def _refuse_silent_head(address: str) -> None:
+    """Ray itself would ask a head that is not there again and again, for minutes.
+
+    Raises:
+        ConnectionError: nobody answers at the address.
+        ValueError: it is none.
+    """
+    # What `auto` and RAY_ADDRESS stand for; there is no public way to ask (Ray 2.60).
+    head = canonicalize_bootstrap_address(address)
+    if head and not answers(head, CONNECT_SECONDS):
+        raise ConnectionError(f"no head answers at {head}; start the cluster, or give the address of another")
 
 
 def _ground(say: Callable[[str], None]) -> str:

@@ -17,6 +17,16 @@ STUCK_SECONDS = 5.0
 """So long after that the search has noticed; else it waits for the head within Ray, where nothing reaches it."""
 
 
+def answers(address: str, timeout: float) -> bool:
+    """Whether the head at `HOST:PORT` is there. A connection is answer enough: the head's own process accepts it."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=timeout).close()
+    except OSError:
+        return False
+    return True
+
+
 class Head:
     """Asks the head again and again, beside the search, whether it is there.
 
@@ -69,15 +79,9 @@ class Head:
 
     def _ask(self) -> None:
         assert self.address
-        host, _, port = self.address.rpartition(":")
         while not self._over.wait(self._every):
             asked = time.monotonic()
-            try:
-                # A connection is answer enough: the head's own process accepts it.
-                socket.create_connection((host.strip("[]"), int(port)), timeout=self._every).close()
-                self._silent_since = None
-            except OSError:
-                self._silent_since = self._silent_since or asked
+            self._silent_since = None if answers(self.address, self._every) else self._silent_since or asked
             if self._silent_for >= self._patience + self._grace:
                 self._stuck()
                 return
