@@ -78,7 +78,8 @@ def main(
     except (DataError, StorageError) as error:
         stop(error)
     except OSError as error:
-        stop(f"--out {out}: cannot be made: {error.strerror}")
+        # The sample's cache folder has a message of its own, without a system's error.
+        stop(f"--out {out}: cannot be made: {error.strerror}" if error.strerror else error)
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 

@@ -11,6 +11,7 @@ from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
+from trainable.hub import name_and_revision
 from trainable.recipe import PARTS, Recipe
 from trainable.sample import CHECKPOINT
 
@@ -33,7 +34,7 @@ class Origin:
         run: the search's name.
         trial: number of the trial in it.
         epoch: whose weights these are.
-        checkpoint: what it was fine-tuned from, a folder or a name on the hub.
+        checkpoint: what it was fine-tuned from, a folder or a name on the hub, with its commit.
     """
 
     run: str
@@ -91,7 +92,7 @@ def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> M
         library_name="transformers",
         pipeline_tag="object-detection",
         tags=list(TAGS),
-        base_model=None if Path(origin.checkpoint).exists() else origin.checkpoint,
+        base_model=None if Path(origin.checkpoint).exists() else name_and_revision(origin.checkpoint)[0],
         model_name=f"{origin.run}-{origin.trial:04d}",
         eval_results=results,
     )
@@ -174,7 +175,8 @@ def _data(pairs: PairData) -> str:
 def _training(origin: Origin, recipe: Recipe) -> str:
     base = "the program's embedded checkpoint" if _is_embedded(origin) else markdown_code(Path(origin.checkpoint).name)
     if not Path(origin.checkpoint).exists():
-        base = markdown_code(origin.checkpoint)
+        name, revision = name_and_revision(origin.checkpoint)
+        base = markdown_code(name) + (f" at revision {markdown_code(revision)}" if revision else "")
     rows = [
         (
             number,

@@ -63,7 +63,10 @@ def main(
     ] = None,
     model: Annotated[
         str | None,
-        of_data(help="Checkpoint folder or hub name, such as facebook/detr-resnet-50", show_default="the embedded one"),
+        of_data(
+            help="Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION",
+            show_default="the embedded one",
+        ),
     ] = None,
     trials: Annotated[int, of_search(help="Recipes to try")] = 16,
     max_epochs: Annotated[

@@ -19,8 +19,9 @@ from trainable.data.notices import Notice
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.data.surprises import same_differences
+from trainable.hub import pinned
 from trainable.remote import without_secrets
-from trainable.sample import checkpoint_of
+from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
 
@@ -36,6 +37,8 @@ class Inputs:
     test: PairData | None
     """All its pairs are evaluated once, with the best model."""
     space: Space
+    model: str
+    """What `--model` stands for: a name on the hub has the commit with it that every node is to use."""
     checkpoint: str
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
     notices: tuple[Notice, ...] = ()
@@ -56,13 +59,14 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     space = load_space(options.space)
     for said in check_space(space, options.max_epochs):
         console.print(said, style="yellow", soft_wrap=True)
-    checkpoint = checkpoint_of(options.model)
-    model = read_model_input(checkpoint)
-    pairs = _checked_data(options, model, console)
-    test = _checked_test(options, pairs, model, console)
+    model = options.model if options.model == EMBEDDED else pinned(options.model)
+    checkpoint = checkpoint_of(model)
+    takes = read_model_input(checkpoint)
+    pairs = _checked_data(options, takes, console)
+    test = _checked_test(options, pairs, takes, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
     print_notices(notices, console)
-    return Inputs(pairs, test, space, checkpoint, tuple(notices))
+    return Inputs(pairs, test, space, model, checkpoint, tuple(notices))
 
 
 def _about(flag: str, pairs: PairData) -> list[Notice]:
@@ -74,7 +78,10 @@ def _checked_data(options: Options, model: ModelInput | None, console: Console) 
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
             shared = Path(options.storage) if options.address and not options.remote else None
-            location = str(sample_data_set(shared))
+            try:
+                location = str(sample_data_set(shared))
+            except OSError as error:
+                raise InputError(str(error)) from None
     else:
         location = options.data
     pairs = _read(location, options, console, model=model, group_by=options.group_by)

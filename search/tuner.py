@@ -1,19 +1,23 @@
 """Ray Tune at work: rounds of its Tuner until every trial has ended."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from search.cluster import Resources
+from search.cluster import Resources, gcs_address, nodes_with_room
+from search.head import Head, leave_paused
+from search.nodes import Nodes
 from search.options import Options
-from search.placement import trial_resources
-from search.run_folder import identity_text
+from search.placement import hold_node, trial_resources
+from search.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
+from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
 from trainable.economy import Economy
@@ -45,6 +49,7 @@ def run_trials(
     on_step: Callable[[], None],
     say: Callable[[str], None] = lambda note: None,
     time_left: Callable[[], float | None] = lambda: None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Runs trials until `options.trials` have ended or the time is over.
 
@@ -59,23 +64,37 @@ def run_trials(
         on_step: called several times a second; ends the search where it raises KeyboardInterrupt.
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
+        left_out: ids of the nodes that are kept out already.
 
     Raises:
-        SearchPausedError: the disk or the storage has given out.
+        SearchPausedError: the disk, the storage or the cluster's head has given out, or no node can train.
     """
     folder = options.run.resolve() / "trials"
     mirror = options.mirror
-    searcher = StudySearcher(study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror)
+    nodes = Nodes(partial(nodes_with_room, resources, left_out), partial(hold_node, resources), say)
+    searcher = StudySearcher(
+        study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
+    )
     economy = _economy(options, resources)
     idle = 0
-    with _differences_ready(options, pairs, economy):
+    address = gcs_address(options)
+    leave = partial(leave_paused, str(address), resume_command(options))
+    with _differences_ready(options, pairs, economy), Head(address, leave) as head:
+        watchdog = Watchdog(say, None if options.address else logs_of_this_machine)
+
+        def step() -> None:
+            if head.lost:
+                raise SearchPausedError(head.lost)
+            watchdog.tick(searcher.begun)
+            on_step()
+
         while len(study.finished) < options.trials and idle < IDLE_ROUNDS:
             seconds = time_left()
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
             try:
-                _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
+                _tuner(options, resources, searcher, scheduler, pairs, economy, step, seconds).fit()
             except KeyboardInterrupt:
                 _take_in_last_epochs(study, folder, mirror, say)
                 raise
@@ -85,7 +104,7 @@ def run_trials(
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
             searcher = StudySearcher(
-                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror
+                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror, nodes
             )
 
 

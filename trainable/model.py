@@ -21,6 +21,7 @@ from transformers import (
 from trainable.class_head import is_kept
 from trainable.data.absence import LFS_POINTER, cause_at
 from trainable.data.resizing import size_rule
+from trainable.hub import name_and_revision
 from trainable.sample import run_folder_fault
 
 PART_MODULES = {
@@ -46,7 +47,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     is kept where the checkpoint's own names are `names`, else replaced by a new one drawn from `seed`.
 
     Args:
-        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub.
+        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub, also as `NAME@REVISION`.
         names: class names of the data set, by class id.
         seed: of the new class head's weights.
 
@@ -61,7 +62,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     config.label2id = {name: index for index, name in enumerate(names)}
     try:
         model, loading = DetrForObjectDetection.from_pretrained(
-            checkpoint,
+            **_source(checkpoint),
             config=config,
             key_mapping=key_mapping,
             ignore_mismatched_sizes=True,
@@ -88,7 +89,7 @@ def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """
     read_config(checkpoint)
     try:
-        processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil")
         size_rule(processor)
         return processor
     except (OSError, ValueError) as error:
@@ -102,7 +103,7 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
         ModelError: there is none, or it is of another kind than `detr`.
     """
     try:
-        plain, _ = PreTrainedConfig.get_config_dict(checkpoint)
+        plain, _ = PreTrainedConfig.get_config_dict(**_source(checkpoint))
     except (OSError, ValueError) as error:
         if why := _lfs_pointer_in(checkpoint):
             raise ModelError(f"model {checkpoint}: {why}") from None
@@ -172,6 +173,13 @@ def _lfs_pointer_in(checkpoint: str | Path) -> str:
         if cause_at(file) is LFS_POINTER:
             return f"{file.name} {LFS_POINTER.kind}; {LFS_POINTER.advice}"
     return ""
+
+
+def _source(checkpoint: str | Path) -> dict[str, Any]:
+    """What transformers is told to load."""
+    name, revision = name_and_revision(checkpoint)
+    source = {"pretrained_model_name_or_path": name}
+    return source | {"revision": revision} if revision else source
 
 
 def _names_timm(plain: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
 from trainable.history import ROW_FIELDS, Row
 from trainable.mirror import Mirror
+from trainable.node_fault import node_fault
 from trainable.recipe import Recipe
 from trainable.remote import Remote
 from trainable.sample import checkpoint_of
@@ -68,7 +69,7 @@ def tune_trainable(
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
     neither a lost worker nor a lost driver needs Ray's own checkpoints. A failure is reported, not raised: Ray would
     run a trial that raises again, and never tell the searcher why it failed. Where the disk or the storage has given
-    out, that is reported in the place of a failure.
+    out, or the node cannot train, that is reported in the place of a failure. The first report says that it has begun.
 
     Args:
         config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
@@ -85,6 +86,8 @@ def tune_trainable(
         end_with_parent()
     compute = _prepare_process(cpus, gpus)
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
+    if ray.is_initialized():
+        origin["node_id"] = ray.get_runtime_context().get_node_id()
 
     def report(row: Row) -> None:
         tune.report(row | origin | {"notes": _notes.take()})
@@ -96,13 +99,15 @@ def tune_trainable(
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
         return
+    tune.report({"begun": True} | origin)
     folder, mirror, held = Path(config["folder"]), None, contextlib.ExitStack()
-    if run:
-        mirror = working_mirror(run)
-        folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
     reported = [{name: row.get(name) for name in ROW_FIELDS} for row in config.get("reported", ())]
     try:
-        if mirror:
+        if gpus and not torch.cuda.is_available():
+            raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
+        if run:
+            mirror = working_mirror(run)
+            folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
             begin_work(mirror)
         # What is fetched from a storage replaces the folder, so that the lock must lie elsewhere.
         held.enter_context(only_process(mirror.local / "locks" / folder.name if mirror else folder, wait))
@@ -112,6 +117,11 @@ def tune_trainable(
         recipe, model = Recipe.from_dict(config["recipe"]), checkpoint_of(model)
         train_recipe(recipe, pairs, model, folder, report, compute, economy, mirror, reported)
     except Exception as error:
+        if fault := node_fault(error, folder if run else None):
+            tune.report({"node_fault": fault, "notes": _notes.take()} | origin)
+            held.close()
+            # Kept warm, the process would be given the next trial whatever becomes of its node.
+            os._exit(1)
         if fault := storage_fault(error, folder):
             # No fault of the recipe: the search pauses, and the trial goes on when it is resumed.
             tune.report({"pause": fault, "notes": _notes.take()} | origin)

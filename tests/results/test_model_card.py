@@ -62,6 +62,12 @@ def test_only_a_base_model_of_the_hub_is_named(write, tmp_path):
     assert str(tmp_path) not in card.content, "a path of this computer is nobody else's business"
 
 
+def test_the_commit_of_a_base_model_is_in_the_text_and_its_name_in_the_index(write):
+    card = write(f"facebook/detr-resnet-50@{'a' * 40}")
+    assert card.data.base_model == "facebook/detr-resnet-50"
+    assert f"Fine-tuned from `facebook/detr-resnet-50` at revision `{'a' * 40}`" in card.text
+
+
 def test_what_was_not_measured_is_left_out_of_the_index_and_named_in_the_text(write):
     card = write(mAP=None, AR=None)
     assert {result.metric_type for result in card.data.eval_results}.isdisjoint({"mAP", "AR"})

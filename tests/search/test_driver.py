@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -36,7 +37,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Pat
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
     monkeypatch.setattr(search.preflight, "preflight", stop)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
@@ -60,12 +61,55 @@ def test_good_input_passes_all_checks(searched, run):
 
 
 def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
-    def no_ray(options: Any) -> None:
+    def no_ray(*arguments: Any) -> None:
         raise search.cluster.ClusterError("Ray at auto cannot be used")
 
     monkeypatch.setattr(search.cluster, "connect", no_ray)
     assert_refused(searched("--address", "auto"), "Ray at auto cannot be used")
     assert not run.exists()
+
+
+def test_a_cluster_that_is_gone_when_a_run_is_resumed_pauses_it(searched, run, monkeypatch):
+    def no_ray(*arguments: Any) -> None:
+        raise search.cluster.ClusterError("Ray at auto cannot be used")
+
+    searched()
+    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    result = call("--resume", run, "--address", "auto")
+    assert result.exit_code == 4, result.output
+    assert f"Ray at auto cannot be used; go on with: python search/run.py --resume {run}" in result.output
+
+
+def test_a_cache_folder_that_cannot_be_written_is_refused_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    result = call("--storage", tmp_path)
+    assert_refused(result, f"{tmp_path / 'a file'}/moved-object-search: the sample data set cannot be written here")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: Path("~/.cache/moved-object-search"))
+    result = call("--storage", tmp_path)
+    assert_refused(result, "this user has no home; set HOME or XDG_CACHE_HOME to a folder")
+
+
+def test_a_name_on_the_hub_is_kept_with_the_commit_that_it_stands_for(searched, run, checkpoint, tmp_path, monkeypatch):
+    commit, home = "c" * 40, tmp_path / "models--somebody--detr"
+    shutil.copytree(checkpoint, home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "all checks are passed" in searched(model="somebody/detr").output
+    kept = yaml.safe_load((run / "search.yaml").read_text())
+    assert kept["model"] == kept["identity"]["model"] == f"somebody/detr@{commit}"
+    assert f"--model somebody/detr@{commit}" in kept["command"]
+    # The hub moves on, the run does not.
+    shutil.copytree(checkpoint, home / "snapshots" / ("d" * 40))
+    (home / "refs" / "main").write_text("d" * 40)
+    assert "all checks are passed" in call("--resume", run).output
+    assert yaml.safe_load((run / "search.yaml").read_text())["model"] == f"somebody/detr@{commit}"
 
 
 def test_faulty_data_are_refused_with_every_fault_and_a_report(searched, run, data_folder, tmp_path):

@@ -1,6 +1,8 @@
 import logging
+import os
 
 import pytest
+import torch
 
 import trainable.trial_process
 import trainable.tune_trainable
@@ -19,10 +21,21 @@ RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_r
 def run(monkeypatch, tmp_path, pair_data, checkpoint):
     """Runs trial 7 and returns what Ray Tune was told."""
 
-    def start(failure=None, checkpoint=checkpoint, stop_after=None, remote=None, reported=()):
+    def start(
+        failure=None,
+        checkpoint=checkpoint,
+        stop_after=None,
+        remote=None,
+        gpus=0,
+        reported=(),
+        tell=lambda metrics: None,
+    ):
         reports = []
 
         def report(metrics):
+            tell(metrics)
+            if "begun" in metrics:
+                return
             reports.append(metrics)
             if len(reports) == stop_after:
                 raise SystemExit  # as Ray ends a trial that ASHA stopped
@@ -30,7 +43,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
         config["reported"] = list(reported)
-        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=0, economy=Economy(), run=remote)
+        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=gpus, economy=Economy(), run=remote)
         return reports
 
     return start
@@ -86,13 +99,38 @@ def test_a_trial_says_when_it_waits_for_another_process_of_its_own(run, tmp_path
     assert [report["epoch"] for report in run()] == [1, 2]
 
 
+class GoneError(BaseException):
+    """The process of the trial has ended."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """An end of the trial's process ends the trial alone."""
+
+    def leave(code):
+        raise GoneError
+
+    monkeypatch.setattr(os, "_exit", leave)
+
+
+def failing(monkeypatch, error):
+    """Has trials fail in their training."""
+
+    def train(recipe, pairs, checkpoint, folder, *_):
+        folder.mkdir(parents=True)
+        raise error
+
+    monkeypatch.setattr(trainable.tune_trainable, "train_recipe", train)
+
+
 def test_a_failing_trial_on_a_disk_that_takes_no_traceback_is_reported_all_the_same(run, tmp_path, monkeypatch):
     def disk_is_full(path, content):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(trainable.tune_trainable, "write_atomically", disk_is_full)
-    (report,) = run(checkpoint=tmp_path / "nowhere")
-    assert report["failure"].startswith("ModelError: ")
+    failing(monkeypatch, FloatingPointError("val_loss is nan"))
+    (report,) = run()
+    assert report["failure"] == "FloatingPointError: val_loss is nan"
 
 
 def test_the_traceback_of_a_name_that_is_no_text_is_kept(run, tmp_path, monkeypatch):
@@ -105,12 +143,36 @@ def test_the_traceback_of_a_name_that_is_no_text_is_kept(run, tmp_path, monkeypa
     assert "img\\udcff.png" in (tmp_path / "0007" / "error.txt").read_text()
 
 
-def test_a_failing_trial_is_reported_and_keeps_its_traceback(run, tmp_path):
-    (report,) = run(checkpoint=tmp_path / "nowhere")
-    assert report["failure"].startswith(f"ModelError: model {tmp_path / 'nowhere'}: ")
+def test_a_failing_trial_is_reported_and_keeps_its_traceback(run, tmp_path, monkeypatch):
+    failing(monkeypatch, FloatingPointError("val_loss is nan"))
+    (report,) = run()
+    assert report["failure"] == "FloatingPointError: val_loss is nan"
     assert report["trial"] == 7
     error = (tmp_path / "0007" / "error.txt").read_text()
-    assert "Traceback" in error and "ModelError" in error
+    assert "Traceback" in error and "FloatingPointError" in error
+
+
+def test_a_trial_says_first_that_it_has_begun(run, monkeypatch):
+    failing(monkeypatch, FloatingPointError("val_loss is nan"))
+    told = []
+    run(tell=told.append)
+    assert told[0]["begun"] and told[0]["trial"] == 7 and "failure" in told[1]
+
+
+def test_a_model_that_is_not_there_is_the_nodes_fault_and_ends_its_process(run, ends, tmp_path):
+    told = []
+    with pytest.raises(GoneError):
+        run(checkpoint=tmp_path / "nowhere", tell=told.append)
+    assert told[-1]["node_fault"].startswith(f"cannot load what the search could: model {tmp_path / 'nowhere'}: ")
+    assert "failure" not in told[-1] and not (tmp_path / "0007" / "error.txt").exists()
+
+
+def test_a_gpu_that_ray_has_and_torch_has_not_is_the_nodes_fault(run, ends, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    told = []
+    with pytest.raises(GoneError):
+        run(gpus=1, tell=told.append)
+    assert told[-1]["node_fault"].startswith("its GPU cannot be used: No CUDA GPUs are available to torch")
 
 
 @pytest.fixture
@@ -133,10 +195,20 @@ def test_a_trial_of_a_run_in_a_storage_leaves_everything_there_and_nothing_here(
     assert not left_here(tmp_path)
 
 
-def test_the_traceback_of_a_failing_trial_is_in_the_storage(run, remote, tmp_path):
-    (report,) = run(checkpoint=tmp_path / "nowhere", remote=remote)
-    assert report["failure"].startswith("ModelError: ")
-    assert b"ModelError" in remote.read("trials/0007/error.txt")
+def test_the_traceback_of_a_failing_trial_is_in_the_storage(run, remote, monkeypatch):
+    failing(monkeypatch, FloatingPointError("val_loss is nan"))
+    (report,) = run(remote=remote)
+    assert report["failure"].startswith("FloatingPointError: ")
+    assert b"FloatingPointError" in remote.read("trials/0007/error.txt")
+
+
+def test_a_cache_folder_that_cannot_be_written_is_the_nodes_fault(run, remote, ends, monkeypatch, tmp_path):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    told = []
+    with pytest.raises(GoneError):
+        run(remote=remote, tell=told.append)
+    assert told[-1]["node_fault"].startswith(f"cannot write {tmp_path / 'a file'}")
 
 
 def test_a_storage_that_cannot_be_reached_is_no_failure_of_the_trial(run, remote, s3):

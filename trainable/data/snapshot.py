@@ -18,8 +18,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import platformdirs
-
+from trainable.cache_folder import NoHomeError, cache_folder
 from trainable.data.faults import Fault
 from trainable.durable_file import wait_for_disk
 from trainable.remote import Remote, StorageError, StoredFile, without_secrets
@@ -185,8 +184,10 @@ def _copy_of(remote: Remote, files: Sequence[StoredFile]) -> Path:
     """Where this machine keeps a copy, in a folder that also holds its locks; copies of one URI lie side by side."""
     address = hashlib.sha256(without_secrets(remote.uri).encode()).hexdigest()[:16]
     version = hashlib.sha256(json.dumps([astuple(file) for file in files]).encode()).hexdigest()[:16]
-    cache = platformdirs.user_cache_path("moved-object-search", appauthor=False)
-    return cache.absolute() / "data" / address / version / "files"
+    try:
+        return cache_folder() / "data" / address / version / "files"
+    except NoHomeError as error:
+        raise StorageError(f"{remote}: {error}") from None
 
 
 def _hold(home: Path) -> None:
