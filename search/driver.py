@@ -207,8 +207,8 @@ def _search(
     except (SearchPausedError, OwnerError, OSError, RayError, TuneError) as fault:
         _crash_if_alone(options, fault)
         console.print(
-            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {_cause(fault)}. "
-            "When that is mended, go on with:",
+            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: "
+            f"{_cause(fault)}. When that is mended, go on with:",
             style="red",
             markup=False,
             highlight=False,

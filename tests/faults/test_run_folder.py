@@ -74,7 +74,7 @@ def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     def call(*arguments: Any) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
     monkeypatch.setattr(search.preflight, "preflight", stop)
     space = f"{changed['space']}:mine"
     given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)

@@ -77,7 +77,7 @@ def test_a_cluster_that_is_gone_when_a_run_is_resumed_pauses_it(searched, run, m
     monkeypatch.setattr(search.cluster, "connect", no_ray)
     result = call("--resume", run, "--address", "auto")
     assert result.exit_code == 4, result.output
-    assert f"Ray at auto cannot be used; go on with: python search/run.py --resume {run}" in result.output
+    assert f"Ray at auto cannot be used; go on with:\npython search/run.py --resume {run}\n" in result.output
 
 
 def test_a_cache_folder_that_cannot_be_written_is_refused_in_a_line(tmp_path, monkeypatch):

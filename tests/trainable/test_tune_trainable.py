@@ -117,7 +117,7 @@ def failing(monkeypatch, error):
     """Has trials fail in their training."""
 
     def train(recipe, pairs, checkpoint, folder, *_):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         raise error
 
     monkeypatch.setattr(trainable.tune_trainable, "train_recipe", train)
