@@ -18,13 +18,14 @@ PACKAGES = (
 )
 
 
-def write_environment(path: Path, fingerprint: str, seed: int, resources: dict[str, Any]) -> None:
-    """Writes versions, git commit, data fingerprint, seed, resources and command line."""
+def write_environment(path: Path, fingerprint: str, seed: int, resources: dict[str, Any], code: str) -> None:
+    """Writes versions, git commit and hash of the code, data fingerprint, seed, resources and command line."""
     content = {
         "command": without_secrets(shlex.join([Path(sys.executable).name, *sys.argv])),
         "seed": seed,
         "data_fingerprint": fingerprint,
         "git_commit": _git_commit(),
+        "code": code,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},

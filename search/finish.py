@@ -24,7 +24,7 @@ from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options
 from search.outcome import print_no_success, print_not_evaluated, print_outcome
-from search.run_folder import publish
+from search.run_folder import code_version, publish
 from search.study import SearchStudy
 from search.tuner import SHARED
 from trainable.data.dataset import padded_size
@@ -59,7 +59,8 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     """
     run, records = options.run, list(study.records.values())
     write_tables(run, records)
-    write_environment(run / "environment.json", inputs.pairs.fingerprint, options.seed, asdict(resources))
+    environment = run / "environment.json"
+    write_environment(environment, inputs.pairs.fingerprint, options.seed, asdict(resources), code_version())
     _drop_leftovers(options, study)
     report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
     left = options.trials - len(study.finished)

@@ -139,7 +139,9 @@ def main(
             f"search. Beside it only {', '.join(map(flag_of, BESIDE_RESUME))} and --force"
         ),
     ] = None,
-    force: Annotated[bool, of_run("--force", help="Resume although data, model, space or code have changed")] = False,
+    force: Annotated[
+        bool, of_run("--force", help="Resume although data, model, space or results version have changed")
+    ] = False,
     list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
 ) -> None:
     console = Console()

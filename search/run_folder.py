@@ -31,6 +31,10 @@ from trainable.yaml_file import YamlError, yaml_of
 
 PROJECT = Path(__file__).parent.parent
 
+RESULTS_VERSION = 1
+"""Goes up, by hand, whenever the same search would draw other recipes or report other figures than before, beyond what
+rounding does: a run of another results version is not gone on with. `tests/search/test_results_version.py` notices."""
+
 
 class RunFolderError(ValueError):
     """The run folder cannot be made or resumed; the message says why."""
@@ -159,12 +163,18 @@ def resume_options(run: str | Path, changed: dict[str, Any]) -> Options:
 def check_identity(options: Options, identity: dict[str, str]) -> None:
     """Whether a run is resumed with what it was started with.
 
+    The code may be another one: as long as the results version is the same, it gives the same.
+
     Raises:
-        RunFolderError: data, model, space or code are others; shows which.
+        RunFolderError: data, model, space or results version are others; shows which.
     """
     before = _read(options.run).get("identity", {})
+    if "code" in before:  # Runs from before there was a results version.
+        before = {"results": _results_version(1)} | before
     differences = [
-        f"  {name}: was {before.get(name)}, is {now}" for name, now in identity.items() if before.get(name) != now
+        f"  {name}: was {before.get(name)}, is {now}"
+        for name, now in identity.items()
+        if name != "code" and before.get(name) != now
     ]
     if differences:
         raise RunFolderError(
@@ -175,7 +185,7 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
 
 
 def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]:
-    """Short hashes of what decides a trial's result.
+    """Short hashes of what decides a trial's result, its results version, and the code's hash, for the record.
 
     Args:
         fingerprint: the data set's.
@@ -188,12 +198,17 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
         "data": fingerprint[:16],
         "model": _hash(weights) if weights else checkpoint,
         "space": space.rpartition(":")[2] + (f" {_hash(space_file)}" if space_file else ""),
+        "results": _results_version(RESULTS_VERSION),
         "code": code_version(),
     }
 
 
+def _results_version(number: int) -> str:
+    return f"version {number}"
+
+
 def code_version() -> str:
-    """Short hash of the project's own code, as far as it decides a trial's result."""
+    """Short hash of the project's own code, as far as it decides a trial's result; nodes are compared by it."""
     # From where they were imported: on a cluster each package travels by itself, to a folder of any name.
     packages = (Path(package.__path__[0]) for package in (spaces, trainable))
     return _hash([path for package in packages for path in sorted(package.rglob("*.py"))])

@@ -1,4 +1,4 @@
-"""A run folder that two searches want, that a dashboard reads, and whose data, model, space or code have changed."""
+"""A run folder that two searches want, that a dashboard reads, and that is resumed with something else than begun."""
 
 import contextlib
 import shutil
@@ -92,13 +92,13 @@ def test_what_has_changed_is_refused_with_the_difference_unless_forced(resumed, 
     (changed["data"] / "labels" / "t1.txt").write_text("0 0.5 0.5 0.1 0.1")
     (changed["model"] / "config.json").write_text((changed["model"] / "config.json").read_text() + " ")
     changed["space"].write_text(SPACE.format(low="1e-4"))
-    monkeypatch.setattr(search.run_folder, "code_version", lambda: "0123456789abcdef")
+    monkeypatch.setattr(search.run_folder, "RESULTS_VERSION", 99)
     refused = resumed()
     assert refused.exit_code == 2
     assert "cannot be resumed, since what it was started with has changed:" in refused.output
     lines = {line.split(":")[0].strip(): line for line in refused.output.splitlines() if ": was " in line}
-    assert sorted(lines) == ["code", "data", "model", "space"]
-    assert lines["code"].endswith("is 0123456789abcdef")
+    assert sorted(lines) == ["data", "model", "results", "space"]
+    assert lines["results"].endswith("is version 99")
     assert READY not in refused.output and "--force goes on all the same" in refused.output
     assert READY in resumed("--force").output
     assert READY in resumed().output, "a forced run is resumed without force from then on"

@@ -10,6 +10,7 @@ import pytest
 
 from results.journal import read_journal
 from results.table import tables_agree
+from search.run_folder import code_version
 from tests.whole_search import MAX_EPOCHS, TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of
 
 
@@ -105,7 +106,7 @@ def test_tensorboard_has_the_curve_of_every_trial(complete):
 def test_what_it_was_made_with_is_written(complete):
     run, _ = complete
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["packages"]["torch"] and environment["seed"] == 3
+    assert environment["packages"]["torch"] and environment["seed"] == 3 and environment["code"] == code_version()
     assert "search/run.py" in environment["command"] and "--max-epochs 6" in environment["command"]
     assert environment["resources"]["concurrent"] == 1
 

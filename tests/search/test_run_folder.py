@@ -27,7 +27,7 @@ from search.run_folder import (
 )
 from trainable.remote import StorageError
 
-IDENTITY = {"data": "1" * 16, "model": "2" * 16, "space": "staged", "code": "3" * 16}
+IDENTITY = {"data": "1" * 16, "model": "2" * 16, "space": "staged", "results": "version 1", "code": "3" * 16}
 
 
 @pytest.fixture
@@ -105,10 +105,30 @@ def test_the_same_identity_may_be_resumed(options):
 def test_a_changed_identity_is_refused_showing_only_what_differs(options):
     create_run(options, IDENTITY)
     with pytest.raises(RunFolderError) as caught:
-        check_identity(options, IDENTITY | {"data": "9" * 16, "code": "8" * 16})
+        check_identity(options, IDENTITY | {"data": "9" * 16, "results": "version 2"})
     message = str(caught.value)
-    assert f"  data: was {'1' * 16}, is {'9' * 16}" in message and f"  code: was {'3' * 16}, is {'8' * 16}" in message
+    assert f"  data: was {'1' * 16}, is {'9' * 16}" in message and "  results: was version 1, is version 2" in message
     assert "model" not in message and "space" not in message and "--force" in message
+
+
+def test_other_code_of_the_same_results_version_resumes_a_run_and_is_recorded(options):
+    create_run(options, IDENTITY)
+    check_identity(options, IDENTITY | {"code": "8" * 16})
+    update_run(options, IDENTITY | {"code": "8" * 16})
+    assert yaml.safe_load((options.run / "search.yaml").read_text())["identity"]["code"] == "8" * 16
+
+
+def test_a_run_from_before_there_were_results_versions_is_of_the_first(options):
+    create_run(options, {name: value for name, value in IDENTITY.items() if name != "results"})
+    check_identity(options, IDENTITY)
+    with pytest.raises(RunFolderError, match="results: was version 1, is version 2"):
+        check_identity(options, IDENTITY | {"results": "version 2"})
+
+
+def test_a_run_that_says_nothing_of_what_it_was_started_with_is_refused(options):
+    create_run(options, {})
+    with pytest.raises(RunFolderError, match="results: was None, is version 1"):
+        check_identity(options, IDENTITY)
 
 
 def test_the_identity_follows_data_model_space_and_its_file(tmp_path):

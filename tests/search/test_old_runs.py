@@ -1,0 +1,61 @@
+"""A run that an earlier version of the project began is gone on with and reported by this one."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results.report import write_report
+from results.table import IGNORED
+from tests.whole_search import assert_each_event_once, assert_study_is_that_of_the_table, reports_of
+
+RECORDED = sorted((Path(__file__).parent / "old_runs").glob("*.tar.xz"))
+PLACE = "/tmp/old_run"
+"""Where each was recorded; see `old_runs/record.py`."""
+ROUNDING = 1e-5
+"""Share by which figures may differ from those of the recording, whose processor adds up in an order of its own."""
+
+
+@pytest.fixture(scope="module", params=RECORDED, ids=lambda path: path.name.partition(".")[0])
+def resumed(request, start, tmp_path_factory):
+    """The folder with a recording, its search resumed; and what that printed."""
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(request.param) as archive:
+        archive.extractall(folder, filter="data")
+    asked = folder / "broken" / "search.yaml"
+    asked.write_text(asked.read_text().replace(PLACE, str(folder)))
+    shutil.copytree(folder / "broken", folder / "before")
+    code, output = start("--resume", folder / "broken", "--gpus-per-trial", 0, "--cpus-per-trial", 1).wait()
+    assert code == 0, output
+    return folder, output
+
+
+def assert_frames_agree(now: pd.DataFrame, recorded: pd.DataFrame) -> None:
+    """What a later version writes beside what was recorded does not count."""
+    compared = [name for name in recorded if name not in (*IGNORED, "reported")]
+    pd.testing.assert_frame_equal(now[compared], recorded[compared], check_exact=False, rtol=ROUNDING, atol=0)
+
+
+def test_it_ends_as_the_search_of_that_version_that_nothing_broke(resumed):
+    folder, _ = resumed
+    for name in ("results", "history"):
+        now, recorded = (pd.read_parquet(folder / run / f"{name}.parquet") for run in ("broken", "unbroken"))
+        assert_frames_agree(now, recorded)
+    assert_each_event_once(folder / "broken")
+    assert_study_is_that_of_the_table(folder / "broken")
+
+
+def test_what_it_had_reported_stands_and_its_unfinished_trial_goes_on_from_its_checkpoint(resumed):
+    folder, output = resumed
+    before, after = (reports_of(folder / run) for run in ("before", "broken"))
+    assert 0 < len(before) < len(after) and after[: len(before)] == before
+    assert "is trained again" not in output, "a checkpoint or weights could not be read"
+
+
+def test_its_report_tells_of_it_as_it_was_left_and_as_it_ended(resumed):
+    folder, _ = resumed
+    left, ended = (write_report(folder / run).read_text(encoding="utf-8") for run in ("before", "broken"))
+    assert "Not finished: 4 of 8 trials ended." in left
+    assert "Finished: 8 of 8 trials ended." in ended
