@@ -3,9 +3,13 @@
 python results/evaluate.py --model best/model --data my_pairs/ --out evaluated/
 """
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 from rich.console import Console

@@ -1,7 +1,11 @@
 """Writes the table of any run, finished, running or broken: `python results/export.py RUN --format csv,html`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import pandas as pd
 import typer

@@ -3,12 +3,16 @@
 python results/export_model.py runs/NAME --trial 5 --out my_model/
 """
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 from rich.console import Console

@@ -10,8 +10,12 @@ Writes predictions.json, YOLO labels (five columns, ready to be corrected and tr
 what was found.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 from rich.console import Console

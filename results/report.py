@@ -6,11 +6,15 @@ runs, after it, and of one that broke.
 
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import optuna
 import typer

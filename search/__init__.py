@@ -18,3 +18,5 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "4")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 # A failed report's missing val_loss is no reason to warn; what matters is in the journal.
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")
+# A page of the raylet's log, printed as it dies; the search says in a line what became of it.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Raylet is terminated|has been marked dead")

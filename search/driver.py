@@ -30,9 +30,10 @@ from search.run_folder import (
     update_run,
 )
 from search.study import Budget, SearchStudy
+from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
-from trainable.remote import StorageError, is_uri
+from trainable.remote import is_uri
 from trainable.sample import EMBEDDED
 
 if TYPE_CHECKING:
@@ -41,13 +42,24 @@ if TYPE_CHECKING:
 BAD_INPUT, PAUSED = 2, 4
 
 
-def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -> int:
+def conduct(options: Options, *, resumed: bool, force: bool, console: Console, line: Line) -> int:
     """Checks everything, searches, writes the results.
+
+    Args:
+        options: what was asked.
+        resumed: whether the run exists and is gone on with.
+        force: go on with it although what it was started with has changed.
+        console: where to say how it goes.
+        line: to the supervisor.
 
     Returns:
         The exit code: 0 done, 1 the best model could not be evaluated, 2 the input is wrong and nothing was started, 3
-        no trial succeeded, 4 paused since the disk or the storage has given out, 130 interrupted.
+        no trial succeeded, 4 paused since a disk, a storage or the cluster has given out, 130 interrupted.
+
+    Raises:
+        EngineLostError: Ray has died on this machine; another process may go on.
     """
+    line.tell(restartable=options.address is None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     errors = Console(stderr=True, style="red", highlight=False, soft_wrap=True)
@@ -69,25 +81,40 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console) -
                 with closing(open_journal(options)) as journal:
                     if resumed:
                         update_run(options, identity)
-                    return _search(options, inputs, resources, journal, still_ours, console)
+                    line.tell(name=options.name, command=resume_command(options))
+                    return _search(options, inputs, resources, journal, still_ours, console, line)
     except DataError as error:
         errors.print(str(error), markup=False)
         # A mistyped path is no reason to make a folder.
         if is_uri(options.data or "") or Path(options.data or "").exists():
-            options.run.mkdir(parents=True, exist_ok=True)
-            write_report(error.faults, options.run / "data_report.csv")
-            publish(options, "data_report.csv")
-            errors.print(f"all of them: {options.shown('data_report.csv')}", markup=False)
+            _write_data_report(error, options, errors)
     except (SpaceError, RunFolderError, OwnerError, JournalError, InputError) as error:
         errors.print(str(error), markup=False)
-    except (StorageError, KeyboardInterrupt) as error:
-        why = "\ninterrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        how = f"go on with: {resume_command(options)}" if started else "nothing was started"
+    except (OSError, KeyboardInterrupt) as error:
+        why = "\ninterrupted" if isinstance(error, KeyboardInterrupt) else _cause(error)
+        how = f"go on with:\n{resume_command(options)}" if started else "nothing was started"
         errors.print(f"{why}; {how}", markup=False)
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED
         return PAUSED if started else BAD_INPUT
     return BAD_INPUT
+
+
+def _write_data_report(error: DataError, options: Options, errors: Console) -> None:
+    """Writes all faults into the run folder, if that can be written; those that matter most have been printed."""
+    try:
+        options.run.mkdir(parents=True, exist_ok=True)
+        write_report(error.faults, options.run / "data_report.csv")
+        publish(options, "data_report.csv")
+    except OSError as fault:
+        errors.print(f"data_report.csv cannot be written: {_cause(fault)}", markup=False)
+    else:
+        errors.print(f"all of them: {options.shown('data_report.csv')}", markup=False)
+
+
+def _cause(error: OSError) -> str:
+    """The file and what is the matter with it."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 @contextmanager
@@ -110,7 +137,11 @@ def _search(
     journal: Journal,
     still_ours: Callable[[], None],
     console: Console,
+    line: Line,
 ) -> int:
+    from ray.exceptions import RayError
+    from ray.tune.error import TuneError
+
     from search.cluster import ClusterError
     from search.finish import write_results, write_tables_of
     from search.monitor import Monitor
@@ -118,7 +149,9 @@ def _search(
     from search.scheduler import FairASHA
     from search.tuner import SearchPausedError, run_trials
 
-    started = time.monotonic()
+    started = line.before.searching_since or time.monotonic()
+    line.tell(searching_since=started)
+    replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
@@ -127,7 +160,7 @@ def _search(
             preflight(options, resources, inputs.pairs, partial(console.print, style="yellow", markup=False))
     except ClusterError as error:
         raise InputError(str(error)) from None
-    interrupts = Interrupts(resume_command(options))
+    interrupts = Interrupts(resume_command(options), end=lambda code: line.tell(outcome=code))
     interrupts.listen()
 
     def time_left() -> float | None:
@@ -139,6 +172,8 @@ def _search(
 
             def step() -> None:
                 still_ours()
+                if not line.told.epoch and any(event["event"] == "reported" for event in journal.events[replayed:]):
+                    line.tell(epoch=True)
                 monitor.tick()
                 interrupts.check()
 
@@ -152,9 +187,12 @@ def _search(
         )
         console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return INTERRUPTED
-    except (SearchPausedError, OwnerError, OSError) as fault:
+    except (SearchPausedError, OwnerError, OSError, RayError, TuneError) as fault:
+        if options.address is None and isinstance(fault, (RayError, TuneError, ConnectionError)):
+            raise EngineLostError(f"{type(fault).__name__}: {fault}") from fault
+        why = _cause(fault) if isinstance(fault, OSError) else fault
         console.print(
-            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {fault}. When "
+            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {why}. When "
             "that is mended, go on with:",
             style="red",
             markup=False,

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM of a batch system or a cloud, which is to us the same.
+"""Ctrl-C, the SIGTERM of a batch system or a cloud, and the SIGHUP of a closed terminal, which are to us the same.
 
 The first one ends a search where nothing is half done: after a step of Ray's loop, with all reports that have come
 taken in. The second one ends it there and then; the journal holds all the same.
@@ -7,12 +7,13 @@ taken in. The second one ends it there and then; the journal holds all the same.
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import psutil
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
 """The exit code of an interrupted search."""
 
@@ -22,9 +23,11 @@ class Interrupts:
 
     Args:
         command: the one that goes on with the search, for a user who does not wait.
+        end: called with the exit code before the process ends at once.
     """
 
-    def __init__(self, command: str):
+    def __init__(self, command: str, end: Callable[[int], None] = lambda code: None):
+        self._end = end
         self._farewell = f"\nstopped at once; all that was reported is kept. Go on with:\n{command}\n"
         self._looping = self._came = False
 
@@ -56,13 +59,16 @@ class Interrupts:
 
     def _second(self, number: int, frame: FrameType | None) -> None:
         # Past Python's buffers, which may be in use at this moment.
-        os.write(1, self._farewell.encode())
+        with contextlib.suppress(OSError):  # The terminal may be closed.
+            os.write(1, self._farewell.encode())
         # Ray's agents would notice a minute later that they are alone.
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        self._end(INTERRUPTED)
         os._exit(INTERRUPTED)
 
     def _handle_by(self, handler: Any) -> None:
         for number in SIGNALS:
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # As `nohup` leaves SIGHUP.
+                signal.signal(number, handler)

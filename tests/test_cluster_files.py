@@ -17,7 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_command_line
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
-from search.run import app
+from search.command_line import app
 
 PROJECT = Path(__file__).parent.parent
 RAY_UP = ["cluster.yaml", "deploy/gcp.yaml", "deploy/on_premises.yaml"]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+import psutil
 from optuna.trial import TrialState
 
 from results.journal import read_journal
@@ -28,6 +30,13 @@ TRIALS, MAX_EPOCHS = 5, 6
 
 TRIAL = b"ray::ImplicitFunc"
 """How Ray calls a process that holds a trial."""
+
+COMMANDS = {
+    "raylet": re.compile(rb"\S+/raylet/raylet\0"),
+    "dashboard agent": re.compile(rb"ray::DashboardAgent"),
+    "runtime env agent": re.compile(rb"ray::RuntimeEnvAgent"),
+}
+"""How processes that Ray needs call themselves."""
 
 STATES = {"COMPLETED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
@@ -79,6 +88,22 @@ class Program:
         os.killpg(self.process.pid, signal.SIGKILL)
         assert self.wait()[0] == -signal.SIGKILL
         self.assert_all_gone()
+
+    def kill_one(self, kind: str) -> None:
+        """SIGKILL to one of the search's processes, once there is one.
+
+        Args:
+            kind: a key of `COMMANDS`, or "search": the search itself, which the driver supervises.
+        """
+
+        def found() -> list[int]:
+            if kind == "search":
+                return [process for process in self.others() if _parent_of(process) == self.process.pid]
+            return [process for process in self.others() if COMMANDS[kind].match(_command_of(process))]
+
+        (process, *_) = self.wait_for(found, f"a {kind}")
+        os.kill(process, signal.SIGKILL)
+        self.wait_for(lambda: process not in self.others(), f"end of the {kind}")
 
     def kill_trial(self) -> int:
         """SIGKILL to the process that runs a trial, once there is one; returns its id when it has ended."""
@@ -184,6 +209,13 @@ def assert_study_is_that_of_the_table(run: Path) -> None:
 def _events_of(run: Path) -> list[dict[str, Any]]:
     journal = run / "journal.jsonl"
     return read_journal(journal) if journal.exists() else []
+
+
+def _parent_of(process: int) -> int | None:
+    try:
+        return psutil.Process(process).ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _command_of(process: int) -> bytes:

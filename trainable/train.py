@@ -6,8 +6,12 @@ python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out train
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 from rich.console import Console

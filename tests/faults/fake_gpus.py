@@ -15,7 +15,7 @@ import ray
 
 import search.preflight
 import search.tuner
-from search.run import app
+from search.command_line import app
 
 asked = search.preflight.inspect
 trained = search.tuner.tune_trainable

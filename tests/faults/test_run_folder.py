@@ -14,7 +14,7 @@ import search.cluster
 import search.preflight
 import search.run_folder
 from results.journal import Journal, read_journal
-from search.run import app
+from search.command_line import app
 from search.study import Budget, SearchStudy
 from spaces.registry import load_space
 from tests.whole_search import TRIALS, assert_each_event_once, assert_same_search, assert_study_is_that_of_the_table

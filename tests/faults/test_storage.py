@@ -1,6 +1,7 @@
 """A disk that is full and a storage that is gone pause a search; nothing is lost, and it goes on afterwards."""
 
 import errno
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -59,6 +60,24 @@ def test_a_full_disk_pauses_the_search_which_goes_on_when_there_is_room(start, s
     assert whole.wait()[0] == 0
     tables = [pd.read_parquet(small_disk / name / "results.parquet") for name in ("run", "whole")]
     assert tables_agree(*tables) == []
+
+
+def test_a_search_resumed_on_a_full_or_read_only_disk_is_paused_again_and_says_why(start, small_disk, complete):
+    run = Path(shutil.copytree(complete[0], small_disk / "run"))
+    more = len(read_journal(run / "journal.jsonl"))
+    filler = fill(small_disk)
+    code, output = start("--resume", run, "--trials", 20).wait()
+    assert code == PAUSED, output
+    assert "No space left on device" in output and "Traceback" not in output
+    assert output.splitlines()[-1] == f"python search/run.py --resume {run}"
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    code, output = start("--resume", run, "--trials", 20).wait()
+    assert code == PAUSED, output
+    assert f"{run / 'journal.jsonl'}: Read-only file system" in output and "Traceback" not in output
+    assert output.splitlines()[-1] == f"python search/run.py --resume {run}"
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert len(read_journal(run / "journal.jsonl")) == more
 
 
 def test_a_journal_that_cannot_be_written_is_as_it_was(tmp_path, small_disk):

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from search.command import OF_ONE_RUN, search_command
+from search.command_line import app
 from search.options import CHANGED_BY_RESUME, Options
-from search.run import app
 from search.run_folder import create_run
 
 DEFAULTS = Options(

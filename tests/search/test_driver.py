@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 import search.cluster
 import search.preflight
 from results.journal import Journal
-from search.run import app
+from search.command_line import app
 from spaces.registry import spaces
 
 
@@ -159,7 +159,7 @@ def test_a_run_that_is_being_written_is_not_resumed(searched, run):
 
 def test_torch_and_ray_are_not_imported_before_the_data_are_checked(tmp_path):
     program = (
-        "import sys; from search.run import app\n"
+        "import sys; from search.command_line import app\n"
         f"sys.argv = ['run.py', '--data', {str(tmp_path / 'no data')!r}, '--storage', {str(tmp_path)!r}]\n"
         "try: app()\n"
         "except SystemExit as end: code = end.code\n"

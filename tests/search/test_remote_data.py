@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 import search.driver
 from search.cluster import Resources
+from search.command_line import app
 from search.options import Options
 from search.preflight import preflight
-from search.run import app
 from tests.s3 import FORBIDDEN
 from tests.whole_search import table_of
 from trainable.data.source import read_source

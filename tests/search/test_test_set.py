@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 import search.cluster
 import search.driver
+from search.command_line import app
 from search.inputs import Inputs
-from search.run import app
 
 
 def searched(storage: Path, *arguments: Any) -> Result:

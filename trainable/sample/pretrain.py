@@ -6,8 +6,12 @@ python trainable/sample/pretrain.py --samples 700000 --out trainable/sample/chec
 import argparse
 import contextlib
 import io
+import sys
 import time
 from pathlib import Path
+
+if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
