@@ -57,10 +57,13 @@ def write_best(
     trial = TrainedTrial(run.name, run / "trials" / f"{record.number:04d}", record, pairs, checkpoint)
     written = write_trial_model(trial, scratch, scratch / "model", evaluate, rule, "The best recipe", train_command)
     metrics = written.metrics
-    indices = {pair.id: index for index, pair in enumerate(pairs.val)}
+    evaluated = written.evaluation.read(pairs.val)
+    indices = {pair.id: index for index, pair in enumerate(evaluated)}
     worst_first = [indices[row["id"]] for row in metrics["pairs_by_loss"]]
-    score_threshold, pictures = metrics["recommended"]["score_threshold"], scratch / "overlays"
-    write_overlays(written.evaluation, pairs.val, pairs.names, worst_first, score_threshold, pictures, overlays)
+    counted_at, pictures = metrics["counted_at"], scratch / "overlays"
+    write_overlays(
+        *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, pictures, overlays, pairs.skip_bad)
+    )
     shutil.rmtree(best, ignore_errors=True)
     scratch.replace(best)
     write_best_events(run / "tensorboard" / "best", best, record.best["epoch"])
@@ -80,4 +83,4 @@ def write_test(run: Path, test: PairData, evaluation: Evaluation, rule: PointRul
     folder = run / "best" / "test"
     folder.mkdir(exist_ok=True)
     rule = replace(rule, score_threshold=score_threshold)
-    return write_evaluation(evaluation, (*test.train, *test.val), test.names, folder, rule)
+    return write_evaluation(evaluation, (*test.train, *test.val), test.names, folder, rule, test.skip_bad)

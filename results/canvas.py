@@ -1,11 +1,12 @@
 """Boxes and captions drawn on pictures, so that they can be told apart in any colours and read at any size."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
+
+from results.lettering import default_font, lettering
 
 PANEL_WIDTH = (640, 960)
 """Least and most pixels of a picture that is drawn on: small ones are enlarged, large ones made smaller."""
@@ -42,6 +43,8 @@ class Mark:
     caption: str = ""
     figure: str = ""
     """Stands after the caption, and is never shortened."""
+    otherwise: str = ""
+    """Stands in for a caption whose letters no font of the machine has."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def draw_sheet(
     """
     scaled = [Panel(panel.title, _scaled(panel.picture)) for panel in panels]
     width, height = scaled[0].picture.size
-    font = _font(max(14, width // 42))
+    font = default_font(max(14, width // 42))
     line, gap = round(1.9 * font.size), round(font.size / 2)
     panels_width = len(panels) * (width + gap) - gap
     sheet_width = max(panels_width, round(_legend_width(legend, font)))
@@ -74,7 +77,9 @@ def draw_sheet(
     sheet = Image.new("RGB", (sheet_width, 2 * line + height + line), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     title_width = sheet_width - font.getlength(note) - 4 * gap
-    draw.text((gap, line / 2), _shortened(_drawable(title), font, title_width), TEXT, font, anchor="lm")
+    lettered = lettering(title, round(font.size))
+    headline = _shortened(lettered.text, lettered.font, title_width)
+    draw.text((gap, line / 2), headline, TEXT, lettered.font, anchor="lm")
     draw.text((sheet_width - gap, line / 2), note, FAINT, font, anchor="rm")
     for index, panel in enumerate(scaled):
         left = margin + index * (width + gap)
@@ -92,12 +97,6 @@ def _scaled(picture: Image.Image) -> Image.Image:
     scale = min(wanted / width, MOST_HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow's own builds have FreeType"
-    return font
 
 
 def _draw_marks(picture: Image.Image, marks: Sequence[Mark], font: ImageFont.FreeTypeFont) -> None:
@@ -158,7 +157,9 @@ def _draw_plate(
     pad = font.size / 4
     figure = f" {mark.figure}" if mark.figure else ""
     room = min(max(CAPTION_SHARE * size[0], 10 * font.size), size[0] - 2 * pad - 1) - font.getlength(figure)
-    text = _shortened(_drawable(mark.caption), font, room) + figure
+    lettered = lettering(mark.caption, round(font.size), mark.otherwise)
+    font = lettered.font
+    text = _shortened(lettered.text, font, room) + figure
     width, height = font.getlength(text) + 2 * pad, 1.3 * font.size
     left, top, right, bottom = area
     corners = [
@@ -203,13 +204,6 @@ def _legend_width(legend: Sequence[tuple[Pen, str]], font: ImageFont.FreeTypeFon
 
 def _entry_width(text: str, font: ImageFont.FreeTypeFont) -> float:
     return (_SAMPLE + 2) * font.size + font.getlength(text)
-
-
-def _drawable(text: str) -> str:
-    """The text in the letters that Pillow's own font has: accents are dropped, other letters become `?`."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return plain.encode("ascii", "replace").decode()
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

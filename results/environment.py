@@ -2,13 +2,13 @@
 
 import json
 import platform
-import shlex
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainable.command_line import quoted
 from trainable.durable_file import write_atomically
 from trainable.remote import without_secrets
 
@@ -21,7 +21,7 @@ PACKAGES = (
 def write_environment(path: Path, fingerprint: str, seed: int, resources: dict[str, Any], code: str) -> None:
     """Writes versions, git commit and hash of the code, data fingerprint, seed, resources and command line."""
     content = {
-        "command": without_secrets(shlex.join([Path(sys.executable).name, *sys.argv])),
+        "command": quoted([Path(sys.executable).name, *map(without_secrets, sys.argv)]),
         "seed": seed,
         "data_fingerprint": fingerprint,
         "git_commit": _git_commit(),

@@ -12,21 +12,23 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
-from rich.console import Console
 
-from results.page.formatting import ratio
-from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from results.page.formatting import ratio, unread
+from trainable.command_line import Command, Data, SkipBad, Subset, Threads, print_notices, stop
+from trainable.console import plain_console
+from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.remote import StorageError
-from trainable.sample import checkpoint_of
+from trainable.sample import checkpoint_of, run_folder_fault
 from trainable.sample.data_set import sample_data_set
 
 if TYPE_CHECKING:
     from results.measures.operating_point import PointRule
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 class Side(StrEnum):
@@ -66,19 +68,24 @@ def main(
 ) -> None:
     checkpoint = Path(checkpoint_of(model))
     if not (checkpoint / "config.json").is_file():
-        stop(f"--model {model}: no folder with a config.json; give one made by save_pretrained, as a run's best/model")
+        other = "no folder with a config.json; give one made by save_pretrained, as a run's best/model"
+        stop(f"--model {model}: {run_folder_fault(checkpoint) or other}")
     try:
-        pairs = read_source(data or sample_data_set(), print, skip_bad=skip_bad, subset=subset, group_by=group_by)
+        how = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
+        takes = read_model_input(checkpoint)
+        pairs = read_source(data or sample_data_set(), print, **how, model=takes, one_side=True)
         out.mkdir(parents=True, exist_ok=True)
     except (DataError, StorageError) as error:
         stop(error)
     except OSError as error:
-        stop(f"--out {out}: cannot be made: {error.strerror}")
+        # The sample's cache folder has a message of its own, without a system's error.
+        stop(f"--out {out}: cannot be made: {error.strerror}" if error.strerror else error)
     # Torch and transformers take seconds to import: only now that the data are good.
     from results.measures.operating_point import PointRule
 
+    console = plain_console(soft_wrap=True)
+    print_notices(pairs.notices, console)
     if split != "all":
-        console = Console(markup=False, highlight=False, soft_wrap=True)
         every = len(pairs.train) + len(pairs.val)
         console.print(f"the {split} pairs of {every}; --split all takes every pair", style="dim")
     _evaluate(checkpoint, pairs, split, PointRule(min_precision, min_recall, score_threshold), cpus, out)
@@ -88,6 +95,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
     import transformers
 
     from results.measures.metrics import evaluate_checkpoint, write_evaluation
+    from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
     from trainable.model import ModelError, class_names, load_processor
 
@@ -101,24 +109,36 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
             )
         # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
         padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
-        evaluation = evaluate_checkpoint(checkpoint, side.of(data), data.names, padded, cpus)
-    except ModelError as error:
+        evaluation = evaluate_checkpoint(
+            *(checkpoint, side.of(data), data.names, padded, cpus, usable_device()), skip_bad=data.skip_bad
+        )
+        metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, data.skip_bad)
+    except (ModelError, PictureError) as error:
         stop(error)
-    print_metrics(write_evaluation(evaluation, side.of(data), data.names, out, rule), out)
+    except OSError as error:
+        stop(f"--out {out}: cannot be written: {error.strerror}")
+    print_metrics(metrics, out)
 
 
 def print_metrics(metrics: dict[str, Any], out: Path) -> None:
     """Prints what `metrics.json` in the folder `out` says, in a few lines."""
-    console, point = Console(markup=False, highlight=False, soft_wrap=True), metrics["recommended"]
+    console, point = plain_console(soft_wrap=True), metrics["recommended"]
     console.print(f"{metrics['pairs']} pairs, {metrics['boxes']} boxes: val_loss {metrics['val_loss']:.4f}")
     console.print(", ".join(f"{name} {ratio(metrics[name])}" for name in ("mAP", "mAP50", "mAP75", "AR")))
-    figures = ", ".join(
-        f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
-    )
-    console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
-    if point["constraint_kept"] is False:
-        console.print(point["constraint"], style="yellow")
-    console.print(f"errors: {', '.join(f'{count} {kind}' for kind, count in metrics['errors'].items())}")
+    if point is None:
+        said = f"no score threshold can be recommended: {metrics['not_recommended']}"
+        console.print(said, style="yellow")
+    else:
+        figures = ", ".join(
+            f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
+        )
+        console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
+        if point["constraint_kept"] is False:
+            console.print(point["constraint"], style="yellow")
+    if left_out := unread(metrics):
+        console.print(left_out, style="yellow")
+    errors = ", ".join(f"{count} {kind}" for kind, count in metrics["errors"].items())
+    console.print(f"errors at score >= {metrics['counted_at']:.2f}: {errors}")
     console.print(f"metrics  {out / 'metrics.json'}\nsweep    {out / 'sweep.csv'}")
 
 

@@ -12,8 +12,9 @@ import typer
 
 from results.journal import JournalError, read_journal, trial_records
 from results.table import FORMATS, ranked, trial_table, write_table
+from trainable.command_line import Command, stop
 
-app = typer.Typer(add_completion=False)
+app = Command()
 
 
 class ExportError(ValueError):
@@ -41,8 +42,7 @@ def main(
         for path in export(run, format.split(","), sort, out or run):
             typer.echo(path)
     except (ExportError, JournalError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        stop(f"error: {error}")
 
 
 def export(run: Path, formats: list[str], sort: str | None, out: Path) -> list[Path]:

@@ -20,16 +20,18 @@ from rich.console import Console
 from results.evaluate import print_metrics
 from results.journal import JournalError
 from results.kept_trial import KeptTrial, NotKeptError, kept_trial
-from trainable.command_line import Threads, stop
+from trainable.command_line import Command, Threads, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import RecipeError
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 class ExportError(ValueError):
@@ -47,7 +49,7 @@ def main(
     ] = None,
     cpus: Threads = 1,
 ) -> None:
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     try:
         if out.exists():
             raise ExportError(f"--out {out}: is there already; choose another folder")
@@ -85,6 +87,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
     from results.measures.metrics import evaluate_checkpoint
     from results.measures.operating_point import PointRule
     from results.trial_model import TrainedTrial, train_command, write_trial_model
+    from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
     from trainable.model import ModelError, load_processor
 
@@ -99,11 +102,19 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
         made = Path(workshop) / "made"
         try:
             padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
-            evaluate = partial(evaluate_checkpoint, pairs=pairs.val, names=pairs.names, padded=padded, cpus=cpus)
+            evaluate = partial(
+                evaluate_checkpoint,
+                pairs=pairs.val,
+                names=pairs.names,
+                padded=padded,
+                cpus=cpus,
+                device=usable_device(),
+                skip_bad=pairs.skip_bad,
+            )
             written = write_trial_model(trained, made, made, evaluate, rule, "A recipe", command)
         except (ModelError, RuntimeError) as error:
             raise ExportError(f"--trial {number}: its model cannot be made on top of {checkpoint}: {error}") from None
-        if not written.agrees:
+        if not written.agrees and not _has_lost_pairs(asked, pairs):
             raise ExportError(
                 f"--trial {number}: its model has a val_loss of {written.metrics['val_loss']:.6g}, but the trial "
                 f"reported {kept.best['val_loss']:.6g}: {checkpoint} or the code has changed since the search"
@@ -122,14 +133,33 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     """
     location = asked.get("data") or sample_data_set()
     how = {name: asked.get(name) for name in ("subset", "group_by")}
-    pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), **how)
+    takes = read_model_input(checkpoint_of(asked["model"]))  # It decides which pairs are faulty.
+    pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
-    if before and not now.startswith(str(before)):
+    if _has_lost_pairs(asked, pairs):
+        files = len({fault.file for fault in pairs.left_out})
+        console.print(
+            f"{pairs.location}: has changed since the search; {files} faulty file(s) are left out of it now, so that "
+            "figures are not held against those of the trial",
+            style="yellow",
+        )
+    elif _is_another(asked, pairs):
         raise ExportError(
             f"--data {pairs.location}: is not the data set of the search: its fingerprint is "
             f"{now[: len(str(before))]}, was {before}; give the one that was searched with"
         )
     return pairs
+
+
+def _is_another(asked: Mapping[str, Any], pairs: PairData) -> bool:
+    """Whether this is not the data set of the search as the search read it."""
+    before = (asked.get("identity") or {}).get("data")
+    return bool(before) and not pairs.fingerprint.startswith(str(before))
+
+
+def _has_lost_pairs(asked: Mapping[str, Any], pairs: PairData) -> bool:
+    """Whether it differs where bad pairs were to be skipped, and there are some."""
+    return pairs.skip_bad and bool(pairs.left_out) and _is_another(asked, pairs)
 
 
 if __name__ == "__main__":

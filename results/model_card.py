@@ -7,10 +7,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from results.markdown import markdown_table
+from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
+from trainable.hub import name_and_revision
 from trainable.recipe import PARTS, Recipe
 from trainable.sample import CHECKPOINT
 
@@ -33,7 +34,7 @@ class Origin:
         run: the search's name.
         trial: number of the trial in it.
         epoch: whose weights these are.
-        checkpoint: what it was fine-tuned from, a folder or a name on the hub.
+        checkpoint: what it was fine-tuned from, a folder or a name on the hub, with its commit.
     """
 
     run: str
@@ -54,11 +55,11 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
     """
     sections = [
         f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
-        f"# Moved objects: {', '.join(pairs.names)}\n",
+        f"# Moved objects: {markdown_text(', '.join(pairs.names))}\n",
         "Finds what moved between a before and an after picture of a camera that stands still. The model is a DETR "
         "whose input is the absolute difference of the two pictures. A difference shows a moved object twice, where it "
         "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
-        _use(metrics["recommended"]["score_threshold"]),
+        _use(metrics["counted_at"]),
         _measured(pairs, metrics),
         _data(pairs),
         _training(origin, recipe),
@@ -69,10 +70,10 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
 
 def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> ModelCardData:
     data_set = " ".join(Path(pairs.location).stem.split())
-    point = metrics["recommended"]
-    at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
     figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
-    figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
+    if point := metrics["recommended"]:
+        at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
+        figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
     results = [
         EvalResult(
             task_type="object-detection",
@@ -91,7 +92,7 @@ def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> M
         library_name="transformers",
         pipeline_tag="object-detection",
         tags=list(TAGS),
-        base_model=None if Path(origin.checkpoint).exists() else origin.checkpoint,
+        base_model=None if Path(origin.checkpoint).exists() else name_and_revision(origin.checkpoint)[0],
         model_name=f"{origin.run}-{origin.trial:04d}",
         eval_results=results,
     )
@@ -128,26 +129,34 @@ python results/predict.py --model path/to/this/folder before/ after/ --out predi
 
 
 def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
-    point = metrics["recommended"]
-    intervals = point.get("interval") or {}
     rows = [
         *((label, ratio(metrics[name])) for name, label in METRICS.items()),
         ("validation loss", f"{metrics['val_loss']:.4f}"),
     ]
-    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
     by_class = [(name, *(ratio(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names]
     return "\n".join(
         [
             "## How good it is\n",
             f"On {metrics['pairs']} validation pairs with {metrics['boxes']} labelled boxes:\n",
             markdown_table(("", "all classes"), rows),
-            f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
-            "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
-            markdown_table(("", "all classes"), at_point),
+            *_where_to_run(metrics),
             markdown_table(("class", *METRICS), by_class),
         ]
     )
+
+
+def _where_to_run(metrics: dict[str, Any]) -> list[str]:
+    point = metrics["recommended"]
+    if point is None:
+        return [f"**No score threshold can be recommended**: {metrics['not_recommended']}.\n"]
+    intervals = point.get("interval") or {}
+    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
+    return [
+        f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
+        "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
+        markdown_table(("", "all classes"), at_point),
+    ]
 
 
 def _data(pairs: PairData) -> str:
@@ -156,7 +165,7 @@ def _data(pairs: PairData) -> str:
     return "\n".join(
         [
             "## Data\n",
-            f"`{Path(pairs.location).name}`, classes {', '.join(f'`{name}`' for name in pairs.names)}.\n",
+            f"{markdown_code(Path(pairs.location).name)}, classes {', '.join(map(markdown_code, pairs.names))}.\n",
             markdown_table(("", "pairs", "boxes"), rows),
             f"Fingerprint of names, split and files (SHA-256): `{pairs.fingerprint}`.\n",
         ]
@@ -164,9 +173,10 @@ def _data(pairs: PairData) -> str:
 
 
 def _training(origin: Origin, recipe: Recipe) -> str:
-    base = "the program's embedded checkpoint" if _is_embedded(origin) else f"`{Path(origin.checkpoint).name}`"
+    base = "the program's embedded checkpoint" if _is_embedded(origin) else markdown_code(Path(origin.checkpoint).name)
     if not Path(origin.checkpoint).exists():
-        base = f"`{origin.checkpoint}`"
+        name, revision = name_and_revision(origin.checkpoint)
+        base = markdown_code(name) + (f" at revision {markdown_code(revision)}" if revision else "")
     rows = [
         (
             number,
@@ -181,8 +191,8 @@ def _training(origin: Origin, recipe: Recipe) -> str:
     return "\n".join(
         [
             "## Training\n",
-            f"Fine-tuned from {base}, in trial {origin.trial} of the search `{origin.run}`; weights of epoch "
-            f"{origin.epoch:g}, the one of the lowest validation loss.\n",
+            f"Fine-tuned from {base}, in trial {origin.trial} of the search {markdown_code(origin.run)}; weights of "
+            f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
             f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
             f"{recipe.weight_decay:.3g}, backbone's rate x {recipe.backbone_learning_rate_factor:.3g}, warm-up "
@@ -202,7 +212,7 @@ def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
         "Measure it on pairs of its own before relying on it.",
         "It knows the scenes, the distances and the classes of its training pairs, and no others.",
         *(
-            [f"Without a label in the validation pairs, and so not measured: {', '.join(unmeasured)}."]
+            [f"Without a label in the validation pairs, and so not measured: {markdown_text(', '.join(unmeasured))}."]
             * bool(unmeasured)
         ),
         "The license depends on the checkpoint that it was fine-tuned from and on the data; set it in the first lines "

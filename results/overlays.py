@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from results.canvas import Mark, Panel, Pen, draw_sheet
+from results.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import PictureError, difference
 from trainable.data.pairs import Pair
+from trainable.data.resizing import open_pair
 from trainable.detection import Detections, Truths, match
 from trainable.evaluation import Evaluation
 
@@ -51,7 +53,7 @@ def draw_overlay(
     marks = [
         *(Mark(box, LABEL) for box in truths.boxes_xyxy_normalised[~is_missed]),
         *(
-            Mark(box, MISS, f"missed {names[class_id]}")
+            Mark(box, MISS, f"missed {names[class_id]}", otherwise=f"missed {_otherwise(names, class_id)}")
             for box, class_id in zip(truths.boxes_xyxy_normalised[is_missed], truths.class_ids[is_missed], strict=True)
         ),
         *_detection_marks(found, wrong, names, FALSE_POSITIVE),
@@ -64,8 +66,7 @@ def draw_overlay(
         (MISS, _counted(is_missed.sum(), "label missed")),
     ]
     note = f"score >= {score_threshold:.2f}, IoU >= {IOU_THRESHOLD}"
-    panels = _panels(open_picture(pair.before), open_picture(pair.after))
-    return draw_sheet(pair.id, note, panels, marks, legend)
+    return draw_sheet(pair.id, note, _panels(*open_pair(pair)), marks, legend)
 
 
 def draw_predictions(
@@ -100,26 +101,36 @@ def write_overlays(
     score_threshold: float,
     out: Path,
     count: int,
+    skip_bad: bool = False,
 ) -> list[Path]:
     """Draws the worst, the best and some middle pairs, a third each, as `worst-1_ID.png` and so on.
 
     Args:
         evaluation: of `pairs`.
-        pairs: the pictures that were evaluated.
+        pairs: the pictures that were evaluated, without those that could not be read.
         names: class names, by class id.
         order: indices of `pairs`, the worst first.
         score_threshold: see `draw_overlay`.
         out: folder, made where `count` is above 0.
         count: how many pairs to draw, fewer where there are not as many.
+        skip_bad: leave out what can no longer be read.
 
     Returns:
         The files, the worst first, then the middle ones, then the best, the very best last.
+
+    Raises:
+        PictureError: a picture can no longer be read, without `skip_bad`.
     """
     paths = []
     for name, index in _chosen(order, count):
         out.mkdir(parents=True, exist_ok=True)
         pair = pairs[index]
-        sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+        try:
+            sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+        except PictureError:
+            if skip_bad:
+                continue
+            raise
         path = out / f"{name}_{_file_name(pair.id)}.png"
         sheet.save(path, compress_level=COMPRESSION)
         paths.append(path)
@@ -150,9 +161,17 @@ def _at_least(detections: Detections, score_threshold: float) -> Detections:
 
 def _detection_marks(found: Detections, kept: np.ndarray, names: Sequence[str], pen: Pen) -> list[Mark]:
     return [
-        Mark(found.boxes_xyxy_normalised[index], pen, names[found.class_ids[index]], f"{found.scores[index]:.2f}")
-        for index in np.flatnonzero(kept)
+        Mark(box, pen, names[class_id], f"{score:.2f}", _otherwise(names, class_id))
+        for box, score, class_id in zip(
+            *(found.boxes_xyxy_normalised[kept], found.scores[kept], found.class_ids[kept]), strict=True
+        )
     ]
+
+
+def _otherwise(names: Sequence[str], class_id: int) -> str:
+    """What a class is called where its name cannot be drawn: the name without accents, if that tells it apart."""
+    plain = [in_ascii(name) for name in names]
+    return plain[class_id] if "?" not in plain[class_id] and plain.count(plain[class_id]) == 1 else f"class {class_id}"
 
 
 def _panels(before: Image.Image, after: Image.Image) -> list[Panel]:

@@ -6,9 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainable.data.absence import FOLDER, NOT_THERE, Neighbours, cause_at, closed_folder
 from trainable.data.faults import DataError, Fault
-from trainable.data.files import PICTURE_SUFFIXES, files_by_id
+from trainable.data.files import ADVICE_ON_IMAGES
 from trainable.data.integrity import check_pictures, own_pixel_limit
+from trainable.data.listing import PICTURE_SUFFIXES, Listing
+from trainable.data.model_input import ModelInput
+from trainable.data.sight import Sight
 
 COLUMNS = ("before", "after")
 
@@ -21,8 +25,13 @@ class PicturePair:
     """Names what is written of the pair: a relative path without suffix, with forward slashes."""
     before: Path
     after: Path
-    size: tuple[int, int]
-    """Width and height in pixels, after EXIF orientation."""
+    sight: Sight
+    """What the model sees of it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, after EXIF orientation."""
+        return self.sight.size
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,15 @@ class _Found:
     after: Path
 
 
-def pairs_of_paths(before: Path, after: Path) -> tuple[list[PicturePair], list[Fault]]:
+def pairs_of_paths(before: Path, after: Path, model: ModelInput | None = None) -> tuple[list[PicturePair], list[Fault]]:
     """The pair of two pictures, or all pairs of two folders: pictures of the same path in them, whatever their suffix.
 
     The id of two pictures is the after picture's name without suffix.
+
+    Args:
+        before: a picture or a folder.
+        after: as `before`.
+        model: what they are given to, if that is known; a pair that it cannot be given is faulty.
 
     Returns:
         The pairs that can be used, and all that is wrong with the others.
@@ -45,22 +59,26 @@ def pairs_of_paths(before: Path, after: Path) -> tuple[list[PicturePair], list[F
     Raises:
         DataError: the paths are not two pictures or two folders, or there is no picture at all.
     """
-    if missing := [path for path in (before, after) if not path.exists()]:
-        raise DataError(Fault("no such file or folder", str(path), None, "", "give two of a kind") for path in missing)
+    if faults := [fault for path in (before, after) if (fault := _path_fault(path))]:
+        raise DataError(faults)
     if before.is_dir() != after.is_dir():
         kinds = " and ".join("a folder" if path.is_dir() else "a file" for path in (before, after))
         raise DataError([Fault("not of a kind", str(after), None, kinds, "give two pictures or two folders")])
     if not before.is_dir():
-        return _checked([_Found(after.stem, before, after)])
+        return _checked([_Found(after.stem, before, after)], model)
     found, faults = _matched(before, after)
-    pairs, picture_faults = _checked(found)
+    pairs, picture_faults = _checked(found, model)
     return pairs, faults + picture_faults
 
 
-def pairs_of_csv(file: Path) -> tuple[list[PicturePair], list[Fault]]:
+def pairs_of_csv(file: Path, model: ModelInput | None = None) -> tuple[list[PicturePair], list[Fault]]:
     """The pairs that a CSV file lists in its columns `before` and `after`, as paths relative to the file.
 
     The id is the after picture's name without suffix; where two have the same name, every id starts with its line.
+
+    Args:
+        file: the CSV file.
+        model: as `pairs_of_paths` takes it.
 
     Returns:
         The pairs that can be used, and all that is wrong with the others.
@@ -91,7 +109,7 @@ def pairs_of_csv(file: Path) -> tuple[list[PicturePair], list[Fault]]:
         for line, row in rows
         if all(_cell(row, column) for column in COLUMNS)
     ]
-    pairs, picture_faults = _checked(_named(found))
+    pairs, picture_faults = _checked(_named(found), model)
     return pairs, faults + picture_faults
 
 
@@ -106,38 +124,55 @@ def _named(found: list[tuple[int, _Found]]) -> list[_Found]:
     return [replace(pair, id=pair.after.stem if is_unique else f"{line:04d}_{pair.after.stem}") for line, pair in found]
 
 
+def _path_fault(path: Path) -> Fault | None:
+    """Why nothing can be read of a path that the user gave."""
+    cause = cause_at(path)
+    if cause is None or cause.kind == FOLDER:
+        return None
+    if cause.kind == NOT_THERE:
+        return Fault("no such file or folder", str(path), None, "", "give two of a kind")
+    return cause.fault("image", str(path))
+
+
 def _matched(before: Path, after: Path) -> tuple[list[_Found], list[Fault]]:
-    sides = {side: files_by_id(folder, PICTURE_SUFFIXES) for side, folder in (("before", before), ("after", after))}
+    listings = {"before": Listing.of(before), "after": Listing.of(after)}
+    sides = {side: listing.files_by_id(PICTURE_SUFFIXES) for side, listing in listings.items()}
     ids = sorted(sides["before"].keys() | sides["after"].keys())
+    closed = [closed_folder(*folder) for listing in listings.values() for folder in listing.closed]
     if not ids:
         advice = f"put pictures there: {', '.join(PICTURE_SUFFIXES)}"
-        raise DataError([Fault("no pairs at all", str(before), None, "no picture in either folder", advice)])
-    found, faults = [], []
+        raise DataError([*closed, Fault("no pairs at all", str(before), None, "no picture in either folder", advice)])
+    whole = sides["before"].keys() & sides["after"].keys()
+    neighbours = {side: Neighbours(listings[side], PICTURE_SUFFIXES, ADVICE_ON_IMAGES, whole) for side in COLUMNS}
+    found, faults = [], closed
     for id_ in ids:
         pictures = {side: files.get(id_, []) for side, files in sides.items()}
-        broken = [fault for side in COLUMNS for fault in _side_faults(id_, side, pictures)]
+        broken = [fault for side in COLUMNS for fault in _side_faults(id_, side, pictures, neighbours[side])]
         faults += broken
         if not broken:
             found.append(_Found(id_, pictures["before"][0], pictures["after"][0]))
     return found, faults
 
 
-def _side_faults(id_: str, side: str, pictures: dict[str, list[Path]]) -> Iterable[Fault]:
+def _side_faults(id_: str, side: str, pictures: dict[str, list[Path]], neighbours: Neighbours) -> Iterable[Fault]:
     here = pictures[side]
     if not here:
-        other = next(path for paths in pictures.values() for path in paths)
-        yield Fault(f"missing {side}", str(other), None, f"no {side} picture for {id_}", f"add the {side} picture")
+        other = str(next(path for paths in pictures.values() for path in paths))
+        if cause := neighbours.cause(id_):
+            yield cause.fault(f"{side} image", other)
+        else:
+            yield Fault(f"missing {side}", other, None, f"no {side} picture for {id_}", f"add the {side} picture")
     elif len(here) > 1:
         met = ", ".join(path.name for path in here)
         yield Fault("two pictures for one id", str(here[1]), None, met, "keep one of them")
 
 
-def _checked(found: list[_Found]) -> tuple[list[PicturePair], list[Fault]]:
+def _checked(found: list[_Found], model: ModelInput | None) -> tuple[list[PicturePair], list[Fault]]:
     with own_pixel_limit(), ThreadPoolExecutor() as pool:
-        checks = list(pool.map(lambda pair: check_pictures((pair.before, pair.after)), found))
+        checks = list(pool.map(lambda pair: check_pictures((pair.before, pair.after), model=model), found))
     pairs = [
-        PicturePair(pair.id, pair.before, pair.after, size)
-        for pair, (size, faults) in zip(found, checks, strict=True)
-        if not faults
+        PicturePair(pair.id, pair.before, pair.after, sight)
+        for pair, (sight, _) in zip(found, checks, strict=True)
+        if sight
     ]
     return pairs, [fault for _, faults in checks for fault in faults]

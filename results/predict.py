@@ -23,15 +23,18 @@ from rich.progress import track
 
 from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
 from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
-from trainable.command_line import SkipBad, stop
+from trainable.command_line import Command, SkipBad, print_notices, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
+from trainable.data.model_input import ModelInput, read_model_input
+from trainable.data.surprises import picture_notices
 from trainable.sample import checkpoint_of
 
 DEFAULT_SCORE = 0.5
 """Where neither the user nor the model's config says a score threshold."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 @app.command(help=__doc__)
@@ -58,12 +61,14 @@ def main(
 ) -> None:
     if (pairs is None) == (before is None) or (before is None) != (after is None):
         stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     try:
         refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)
-        usable = _usable_pairs(before, after, pairs, out, skip_bad, console)
-        _predict(checkpoint_of(model), usable, score, out, console)
+        checkpoint = checkpoint_of(model)
+        usable = _usable_pairs(before, after, pairs, read_model_input(checkpoint), out, skip_bad, console)
+        print_notices(picture_notices([pair.id for pair in usable], [pair.sight for pair in usable]), console)
+        _predict(checkpoint, usable, score, out, console)
     except (DataError, PictureError, PredictionFolderError) as error:
         stop(error)
     except OSError as error:
@@ -71,13 +76,19 @@ def main(
 
 
 def _usable_pairs(
-    before: Path | None, after: Path | None, listed: Path | None, out: Path, skip_bad: bool, console: Console
+    before: Path | None,
+    after: Path | None,
+    listed: Path | None,
+    model: ModelInput | None,
+    out: Path,
+    skip_bad: bool,
+    console: Console,
 ) -> list[PicturePair]:
     if listed is not None:
-        usable, faults = pairs_of_csv(listed)
+        usable, faults = pairs_of_csv(listed, model)
     else:
         assert before is not None and after is not None, "checked by main"
-        usable, faults = pairs_of_paths(before, after)
+        usable, faults = pairs_of_paths(before, after, model)
     if not faults:
         return usable
     report = out / "data_report.csv"
@@ -90,17 +101,17 @@ def _usable_pairs(
 
 def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out: Path, console: Console) -> None:
     # Torch and transformers take seconds to import: only now that the pictures are good.
-    import torch
     import transformers
 
     from results.predictions import predict, write_prediction, write_summary
+    from trainable.compute import usable_device
     from trainable.model import ModelError, class_names, load_model, load_processor, read_config
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         names, recommended = class_names(checkpoint), read_config(checkpoint).get("score_threshold")
-        model = load_model(checkpoint, names).to("cuda" if torch.cuda.is_available() else "cpu")
+        model = load_model(checkpoint, names).to(usable_device())
         processor = load_processor(checkpoint)
     except ModelError as error:
         stop(error)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from trainable.data.files import files_by_id
+from trainable.data.listing import files_by_id
 
 SUMMARY = "predictions.json"
 """Lists the pairs of the call that wrote it, each by its `id`; where there is none, nothing here is ours."""

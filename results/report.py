@@ -5,7 +5,6 @@ runs, after it, and of one that broke.
 """
 
 import json
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from results.journal import JournalError, TrialRecord
+from results.measures.operating_point import IOU_THRESHOLD
 from results.page.charts.chart import DARK, STATUS_WORDS, Chart
 from results.page.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
 from results.page.charts.failures import calibration_plot, error_split
@@ -33,11 +33,12 @@ from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at
 from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
-from results.page.formatting import count, figure, percent, ratio
+from results.page.formatting import count, figure, percent, ratio, unread
 from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
-from results.page.verdict import further_sentences, headline
+from results.page.verdict import further_sentences, headline, operating_point_sentence
+from trainable.command_line import Command, command_line, stop
 from trainable.durable_file import write_atomically
 from trainable.remote import Remote, is_uri, without_secrets
 
@@ -45,10 +46,12 @@ FEW_TRIALS = 20
 """Completed trials below which what mattered is a weak guess."""
 MOST_FAULTS = 200
 MOST_PAIRS = 12
+MOST_NAMED = 12
+"""Names that are shown of each thing that was noticed in the data."""
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
 
-app = typer.Typer(add_completion=False)
+app = Command()
 
 
 @app.command()
@@ -58,8 +61,7 @@ def main(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     try:
         typer.echo(write_report(run))
     except (RunError, JournalError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        stop(f"error: {error}")
 
 
 def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: bool = False) -> Path:
@@ -129,11 +131,23 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     facts = [
         ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
-        ("score threshold", f"{point['score_threshold']:.2f}" if point else "–", "to run the best model at"),
+        ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
         ("epochs saved", percent((spent.saved + spent.reused) / max(1, spent.budget)), saved_by),
     ]
-    return {"headline": headline(contents), "sentences": further_sentences(contents), "facts": facts}
+    return {
+        "headline": headline(contents),
+        "sentences": further_sentences(contents),
+        "notices": contents.notices,
+        "most_named": MOST_NAMED,
+        "facts": facts,
+    }
+
+
+def _threshold_fact(metrics: dict[str, Any]) -> tuple[str, str]:
+    if point := metrics.get("recommended"):
+        return f"{point['score_threshold']:.2f}", "to run the best model at"
+    return "–", "none can be recommended" if metrics else "to run the best model at"
 
 
 def _recipe(contents: RunContents) -> dict[str, Any]:
@@ -164,9 +178,18 @@ def _operating_point(contents: RunContents) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "constraint": (point or {}).get("constraint"),
+        "why_no_point": operating_point_sentence(metrics) if metrics and not point else None,
+        "counted": _counted_at(metrics),
         "point_charts": [chart for chart in charts if chart],
         "classes": class_rows(metrics, sweep) if metrics else [],
     }
+
+
+def _counted_at(metrics: dict[str, Any]) -> str:
+    """The thresholds of all counts, in words."""
+    if metrics.get("recommended") or "counted_at" not in metrics:
+        return "the operating point"
+    return f"score {metrics['counted_at']:.2f} and IoU {IOU_THRESHOLD:g}"
 
 
 def _pictures(contents: RunContents) -> dict[str, Any]:
@@ -174,10 +197,11 @@ def _pictures(contents: RunContents) -> dict[str, Any]:
     return {
         "pictures": read_pictures(contents.overlays),
         "picture_count": len(contents.overlays),
-        "error_chart": error_split(metrics.get("errors") or {}),
+        "error_chart": error_split(metrics.get("errors") or {}, _counted_at(metrics)),
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],
         "flagged": metrics.get("flagged"),
+        "unread": unread(metrics),
     }
 
 
@@ -209,7 +233,11 @@ def _parameters(contents: RunContents) -> dict[str, Any]:
 
 def _trials(contents: RunContents) -> dict[str, Any]:
     shown = shown_trials(contents.records)
-    return {"trial_count": len(contents.records), "rows": trial_rows(shown), "details": trial_details(shown)}
+    return {
+        "trial_count": len(contents.records),
+        "rows": trial_rows(shown, measured=contents.metrics.get("boxes") != 0),
+        "details": trial_details(shown),
+    }
 
 
 def _repetition(contents: RunContents) -> dict[str, Any]:
@@ -217,7 +245,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
     flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
     return {
         "command": asked.get("command"),
-        "resume": shlex.join(["python", "search/run.py", "--resume", _address(contents)]),
+        "resume": command_line("search/run.py", "--resume", _address(contents)),
         "train": contents.train_command,
         "asked": flags,
         "identity": asked.get("identity") or {},
@@ -231,7 +259,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
 def _address(contents: RunContents) -> str:
     """Where the run is gone on with: in the storage that it was started in, where that is remote."""
     storage, name = (str(contents.asked.get(option)) for option in ("storage", "name"))
-    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path)
+    return without_secrets(Remote(storage).at(name).uri) if is_uri(storage) else str(contents.path.resolve())
 
 
 if __name__ == "__main__":

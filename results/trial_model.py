@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,17 @@ from results.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
+from trainable.command_line import command_line
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation
 from trainable.model import load_processor
-from trainable.recipe import Recipe
+from trainable.progress import kept_recipe
 from trainable.remote import without_secrets
 from trainable.trial_folder import weights_path
 from trainable.weights import trial_model
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2, "auto": 5e-2}
 """Relative difference of the loss, reloaded in float32 and as reported, that the training's precision explains, and the
 TF32 convolutions of a GPU; weights that are not the trial's differ by far more."""
 
@@ -48,7 +48,8 @@ class MeasuredModel:
     Attributes:
         evaluation: on the validation pairs.
         metrics: contents of `metrics.json`.
-        agrees: whether the reloaded model gives the `val_loss` that its trial reported.
+        agrees: whether the reloaded model gives the `val_loss` that its trial reported; true as well where that cannot
+            be held against it, since pairs could not be read any more.
     """
 
     evaluation: Evaluation
@@ -78,24 +79,27 @@ def write_trial_model(
 
     Raises:
         ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
-        RecipeError: the trial's recipe cannot be read.
+        RecipeError: the trial's recipe cannot be read, nor made up for.
         OSError: the trial's weights cannot be read, or `out` not be written.
-        PictureError: a picture can no longer be read.
+        PictureError: a picture can no longer be read, and bad ones are not to be skipped.
     """
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"
-    recipe = Recipe.from_yaml(trial.folder / "recipe.yaml")
+    recipe = kept_recipe(trial.folder, trial.record.recipe)
     weights = weights_path(trial.folder, best["epoch"])
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
     load_processor(trial.checkpoint).save_pretrained(model)
     evaluation = evaluate(model)
-    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule)
-    _write_score_threshold(model, metrics["recommended"]["score_threshold"])
+    metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, trial.pairs.skip_bad)
+    _write_score_threshold(model, metrics["recommended"])
     origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
     write_model_card(model, origin, trial.pairs, recipe, metrics)
-    header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics["recommended"])
+    header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics)
     write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
-    agrees = math.isclose(metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype])
+    # Of pairs that could not be read, the trial may have seen some before they went bad.
+    agrees = bool(evaluation.unread) or math.isclose(
+        metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype]
+    )
     return MeasuredModel(evaluation, metrics, agrees)
 
 
@@ -106,11 +110,11 @@ def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
         recipe: path of its file, on the machine of whoever reads the command.
         asked: the search's options, by their names.
     """
-    command = ["python", "trainable/train.py", "--recipe", recipe]
+    words = ["--recipe", recipe]
     for name, flag in _TRAINED_WITH.items():
         if asked.get(name) is not None:
-            command += [flag, without_secrets(str(asked[name]))]
-    return shlex.join(command + (["--skip-bad"] if asked.get("skip_bad") else []))
+            words += [flag, without_secrets(str(asked[name]))]
+    return command_line("trainable/train.py", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
 
 
 _TRAINED_WITH = {
@@ -123,20 +127,33 @@ _TRAINED_WITH = {
 """A search's options on which the numbers of its trials depend, and what `trainable/train.py` calls them."""
 
 
-def _write_score_threshold(model: Path, score_threshold: float) -> None:
-    """Adds `score_threshold` to the model's config; transformers keeps what it does not know."""
+def _write_score_threshold(model: Path, point: Mapping[str, Any] | None) -> None:
+    """Adds `score_threshold` to the model's config; transformers keeps what it does not know.
+
+    Without a point to recommend there is none, nor that of an earlier model, with which the search may have begun.
+    """
     path = model / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    write_atomically(path, json.dumps(config | {"score_threshold": score_threshold}, indent=2) + "\n")
+    config.pop("score_threshold", None)
+    if point:
+        config["score_threshold"] = point["score_threshold"]
+    write_atomically(path, json.dumps(config, indent=2) + "\n")
 
 
-def _header(title: str, trial: int, best: dict[str, Any], train_command: str, point: dict[str, Any]) -> str:
-    figures = ", ".join(
-        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
-    )
+def _header(title: str, trial: int, best: dict[str, Any], train_command: str, metrics: dict[str, Any]) -> str:
     return (
         f"# {title}: trial {trial}, val_loss {best['val_loss']:.6g}"
         f" and F1 {best['f1']:.3f} (IoU 0.5, score 0.5) after epoch {best['epoch']}.\n"
-        f"# Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals).\n"
+        f"# {_where_to_run(metrics)}.\n"
         f"# Train it again:\n#   {train_command}\n"
     )
+
+
+def _where_to_run(metrics: dict[str, Any]) -> str:
+    point = metrics["recommended"]
+    if point is None:
+        return f"No score threshold can be recommended for the model: {metrics['not_recommended']}"
+    figures = ", ".join(
+        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
+    )
+    return f"Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals)"

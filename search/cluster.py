@@ -3,16 +3,23 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address
+from ray.exceptions import RayError
 
+from search.ground import GroundError, check_python, provide_token, session_folder
+from search.head import answers
 from search.options import Options
 from search.run_folder import PROJECT
 
 Result = TypeVar("Result")
+
+CONNECT_SECONDS = 10.0
+"""So long for the first answer of a cluster's head."""
 
 MOST_CPUS = 4
 """Cores that a trial gets beside its GPU unless told otherwise: it takes one, the others load pictures."""
@@ -35,39 +42,78 @@ class Resources:
 
 
 @contextlib.contextmanager
-def connected(options: Options) -> Iterator[Resources]:
+def connected(options: Options, say: Callable[[str], None] = lambda note: None) -> Iterator[Resources]:
     """Ray, as long as this lasts.
 
+    Args:
+        options: say whether the search runs on a cluster, and what a trial gets.
+        say: called with where Ray works, if that is not its usual folder.
+
     Raises:
-        ClusterError: there is no such cluster, or not one trial fits this machine.
+        ClusterError: there is no such cluster, Ray cannot be started here, or not one trial fits this machine.
     """
     try:
-        yield connect(options)
+        yield connect(options, say)
     finally:
         ray.shutdown()
 
 
-def connect(options: Options) -> Resources:
+def connect(options: Options, say: Callable[[str], None] = lambda note: None) -> Resources:
     """Starts Ray here, or joins the cluster at `--address`, and works out how many trials fit.
 
     Raises:
-        ClusterError: there is no such cluster, or not one trial fits this machine.
+        ClusterError: there is no such cluster, Ray cannot be started here, or not one trial fits this machine.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Of snapshots that nobody reads and of processes that died; the search has its own way to tell of a full disk and
     # of what became of a trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    where = f"at {options.address}" if options.address else "on this machine"
     try:
+        folder = None if options.address else _ground(say)
+        if options.address:
+            _refuse_silent_head(options.address)
         ray.init(
             address=options.address or "local",
             include_dashboard=None if options.address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env=_what_travels() if options.address else None,
+            _temp_dir=folder,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"Ray at {options.address or 'this machine'} cannot be used: {error}") from None
+    except GroundError as error:
+        raise ClusterError(str(error)) from None
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        works_in = f" (it works in {folder})" if folder else ""
+        raise ClusterError(f"Ray {where} cannot be used{works_in}: {str(error) or type(error).__name__}") from None
     return _resources(options, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def _refuse_silent_head(address: str) -> None:
+    """Ray itself would ask a head that is not there again and again, for minutes.
+
+    Raises:
+        ConnectionError: nobody answers at the address.
+        ValueError: it is none.
+    """
+    # What `auto` and RAY_ADDRESS stand for; there is no public way to ask (Ray 2.60).
+    head = canonicalize_bootstrap_address(address)
+    if head and not answers(head, CONNECT_SECONDS):
+        raise ConnectionError(f"no head answers at {head}; start the cluster, or give the address of another")
+
+
+def _ground(say: Callable[[str], None]) -> str:
+    """The folder that Ray is to work in here, once all else that it needs is seen to.
+
+    Raises:
+        GroundError: it cannot be started here.
+    """
+    check_python()
+    provide_token()
+    folder, why_not_usual = session_folder()
+    if why_not_usual:
+        say(f"Ray works in {folder}: {why_not_usual}")
+    return str(folder)
 
 
 def _what_travels() -> dict[str, Any]:
@@ -90,21 +136,46 @@ def _resources(options: Options, nodes: Sequence[Mapping[str, float]]) -> Resour
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(bool(with_gpu))
     beside_gpu = [int(node.get("CPU", 0) * gpus / node["GPU"]) for node in with_gpu] if gpus else []
     cpus = options.cpus_per_trial or max(1, min([MOST_CPUS, *beside_gpu] if beside_gpu else [1]))
-    fit = sum(_fit(node, cpus, gpus) for node in nodes)
-    if fit < 1 and not options.address:
+    at_a_time = sum(fit(node, cpus, gpus) for node in nodes)
+    if at_a_time < 1 and not options.address:
         (here,) = nodes
         raise ClusterError(
             f"a trial needs {cpus} CPU(s) and {gpus:g} GPU(s), but Ray has {here.get('CPU', 0):g} and "
             f"{here.get('GPU', 0):g} in all; lower --cpus-per-trial or --gpus-per-trial"
         )
-    limit = options.max_concurrent or (None if options.address else fit)
-    return Resources(cpus, gpus, min(fit, limit or fit), limit)
+    limit = options.max_concurrent or (None if options.address else at_a_time)
+    return Resources(cpus, gpus, min(at_a_time, limit or at_a_time), limit)
 
 
-def _fit(node: Mapping[str, float], cpus: int, gpus: float) -> int:
+def nodes_with_room(resources: Resources, but: Collection[str] = ()) -> dict[str, str]:
+    """The living nodes that have what a trial needs, in words, by their ids.
+
+    Args:
+        resources: of a trial.
+        but: ids of nodes that are left out.
+    """
+    return {
+        node["NodeID"]: name_of(node)
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in but and fit(node["Resources"], resources.cpus, resources.gpus)
+    }
+
+
+def name_of(node: Mapping[str, Any]) -> str:
+    """How a node is called in messages."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def gcs_address(options: Options) -> str | None:
+    """`HOST:PORT` of the head of the cluster that the search has joined; None where it has started Ray here."""
+    return ray.get_runtime_context().gcs_address if options.address else None
+
+
+def fit(node: Mapping[str, float], cpus: int, gpus: float) -> int:
     """Trials that a node has room for."""
-    fit = int(node.get("CPU", 0) // cpus)
-    return min(fit, int(node.get("GPU", 0)) * int(1 / gpus)) if gpus else fit  # A trial does not straddle two GPUs.
+    by_cpus = int(node.get("CPU", 0) // cpus)
+    # A trial does not straddle two GPUs.
+    return min(by_cpus, int(node.get("GPU", 0)) * int(1 / gpus)) if gpus else by_cpus
 
 
 def on_trial_resources(options: Options, resources: Resources, task: Callable[[], Result]) -> Result:

@@ -1,11 +1,11 @@
 """How options are written on the command line, and the command that asks for a search."""
 
 import dataclasses
-import shlex
 from decimal import Decimal
 from typing import Any
 
 from search.options import Options
+from trainable.command_line import command_line
 from trainable.remote import without_secrets
 
 SWITCHED_OFF_BY = {
@@ -28,12 +28,12 @@ def search_command(options: Options) -> str:
 
     Of the options that have a default, those that keep it are left out.
     """
-    words = ["python", "search/run.py"]
+    words: list[str] = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.name not in OF_ONE_RUN and value is not None and value != field.default:
-            words += _flag(field.name, value)
-    return without_secrets(shlex.join(words))
+            words += map(without_secrets, _flag(field.name, value))
+    return command_line("search/run.py", *words)
 
 
 def flag_of(parameter: str) -> str:

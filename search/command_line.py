@@ -10,19 +10,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.command import DURATIONS, SWITCHED_OFF_BY, flag_of, parameters_of
 from search.options import CHANGED_BY_RESUME, Options, OptionsError, grace_of, parse_duration
 from search.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
-from trainable.command_line import stop
+from trainable.command_line import Command, stop
+from trainable.console import guard_output, plain_console
 from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
 
 SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = Command(rich_markup_mode="rich")
 
 # A panel of the help each.
 of_data = partial(typer.Option, rich_help_panel="What to learn from")
@@ -61,7 +63,10 @@ def main(
     ] = None,
     model: Annotated[
         str | None,
-        of_data(help="Checkpoint folder or hub name, such as facebook/detr-resnet-50", show_default="the embedded one"),
+        of_data(
+            help="Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION",
+            show_default="the embedded one",
+        ),
     ] = None,
     trials: Annotated[int, of_search(help="Recipes to try")] = 16,
     max_epochs: Annotated[
@@ -100,7 +105,11 @@ def main(
         of_machine(help="GPUs of a trial; fractions share one", show_default="1 where there is a GPU, else 0"),
     ] = None,
     cpus_per_trial: Annotated[
-        int | None, of_machine(help="Cores of a trial", show_default="1; its share of the cores, up to 4, beside a GPU")
+        int | None,
+        of_machine(
+            help="Cores of a trial; beside a GPU, all but one load images",
+            show_default="1; its share of the cores, up to 4, beside a GPU",
+        ),
     ] = None,
     cache_size: Annotated[
         float, of_saving(help="GB of each machine's cache folder for pictures and layer outputs made once")
@@ -144,11 +153,12 @@ def main(
         ),
     ] = None,
     force: Annotated[
-        bool, of_run("--force", help="Resume although data, model, space or results have changed")
+        bool, of_run("--force", help="Resume although data, model, space or results version have changed")
     ] = False,
     list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
 ) -> None:
-    console, line = Console(), context.obj or Line()
+    guard_output()
+    console, line = plain_console(), context.obj or Line()
     if list_spaces:
         _print_spaces(console)
         return
@@ -229,7 +239,7 @@ def _with_absolute_path(space: str) -> str:
 def _print_spaces(console: Console) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for space in spaces().values():
-        table.add_row(f"[bold]{space.name}[/]", space.description)
+        table.add_row(Text(space.name, "bold"), space.description)
     console.print(table)
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import optuna
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from results.journal import Journal, JournalError
+from search.head import PAUSED
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
@@ -32,14 +33,20 @@ from search.run_folder import (
 from search.study import Budget, SearchStudy
 from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
+from trainable.console import plain_console
 from trainable.data.faults import DataError, write_report
+from trainable.data.notices import NOTICES, write_notices
 from trainable.remote import is_uri
 from trainable.sample import EMBEDDED
 
 if TYPE_CHECKING:
     from search.cluster import Resources
 
-BAD_INPUT, PAUSED = 2, 4
+BAD_INPUT = 2
+
+
+class PausedError(RuntimeError):
+    """A run that has begun cannot go on for now, such as one whose cluster is gone; the message says why."""
 
 
 def conduct(options: Options, *, resumed: bool, force: bool, console: Console, line: Line) -> int:
@@ -62,14 +69,15 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
     line.tell(restartable=options.address is None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    errors = Console(stderr=True, style="red", highlight=False, soft_wrap=True)
+    errors = plain_console(stderr=True, style="red", soft_wrap=True)
     started = resumed
     try:
         with run_folder(options, resumed) as still_ours:
             inputs = checked_inputs(options, console)
+            options = dataclasses.replace(options, model=inputs.model)
             # Ray first: while its processes start, the checkpoint is checked.
-            with _ray(options, console) as resources:
-                check_checkpoint(inputs)
+            with _ray(options, resumed, console) as resources:
+                inputs = check_checkpoint(inputs, console)
                 identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
@@ -82,6 +90,8 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
                     if resumed:
                         update_run(options, identity)
                     line.tell(name=options.name, command=resume_command(options))
+                    write_notices(inputs.notices, options.run / NOTICES)
+                    publish(options, NOTICES)
                     return _search(options, inputs, resources, journal, still_ours, console, line)
     except DataError as error:
         errors.print(str(error), markup=False)
@@ -90,7 +100,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
             _write_data_report(error, options, errors)
     except (SpaceError, RunFolderError, OwnerError, JournalError, InputError) as error:
         errors.print(str(error), markup=False)
-    except (OSError, KeyboardInterrupt) as error:
+    except (OSError, PausedError, KeyboardInterrupt) as error:
         why = "\ninterrupted" if isinstance(error, KeyboardInterrupt) else _cause(error)
         how = f"go on with:\n{resume_command(options)}" if started else "nothing was started"
         errors.print(f"{why}; {how}", markup=False)
@@ -112,21 +122,24 @@ def _write_data_report(error: DataError, options: Options, errors: Console) -> N
         errors.print(f"all of them: {options.shown('data_report.csv')}", markup=False)
 
 
-def _cause(error: OSError) -> str:
-    """The file and what is the matter with it."""
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+def _cause(error: Exception) -> str:
+    """What is the matter, and with which file."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextmanager
-def _ray(options: Options, console: Console) -> Iterator["Resources"]:
+def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resources"]:
     from search.cluster import ClusterError, connected
 
+    say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     with ExitStack() as stack:
         try:
             with console.status("starting Ray"):
-                resources = stack.enter_context(connected(options))
+                resources = stack.enter_context(connected(options, say))
         except ClusterError as error:
-            raise InputError(str(error)) from None
+            raise (PausedError if resumed else InputError)(str(error)) from None
         yield resources
 
 
@@ -157,9 +170,13 @@ def _search(
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     try:
         with console.status("asking the nodes whether they can train"):
-            preflight(options, resources, inputs.pairs, partial(console.print, style="yellow", markup=False))
+            say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+            left_out = preflight(options, resources, inputs.pairs, say)
     except ClusterError as error:
         raise InputError(str(error)) from None
+    except RayError as error:
+        _crash_if_alone(options, error)
+        raise PausedError(f"Ray was lost: {error}") from None
     interrupts = Interrupts(resume_command(options), end=lambda code: line.tell(outcome=code))
     interrupts.listen()
 
@@ -177,7 +194,7 @@ def _search(
                 monitor.tick()
                 interrupts.check()
 
-            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left)
+            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left, left_out)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
@@ -188,12 +205,10 @@ def _search(
         console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return INTERRUPTED
     except (SearchPausedError, OwnerError, OSError, RayError, TuneError) as fault:
-        if options.address is None and isinstance(fault, (RayError, TuneError, ConnectionError)):
-            raise EngineLostError(f"{type(fault).__name__}: {fault}") from fault
-        why = _cause(fault) if isinstance(fault, OSError) else fault
+        _crash_if_alone(options, fault)
         console.print(
-            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {why}. When "
-            "that is mended, go on with:",
+            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: {_cause(fault)}. "
+            "When that is mended, go on with:",
             style="red",
             markup=False,
             highlight=False,
@@ -203,6 +218,19 @@ def _search(
         return PAUSED
 
 
+def _crash_if_alone(options: Options, fault: Exception) -> None:
+    """Lets another process go on where Ray has died on this machine; a cluster may be gone for good.
+
+    Raises:
+        EngineLostError: so it is.
+    """
+    from ray.exceptions import RayError
+    from ray.tune.error import TuneError
+
+    if options.address is None and isinstance(fault, (RayError, TuneError, ConnectionError)):
+        raise EngineLostError(f"{type(fault).__name__}: {fault}") from fault
+
+
 def _print_header(options: Options, inputs: Inputs, resources: "Resources", finished: int, console: Console) -> None:
     pairs = inputs.pairs
     at_a_time = f"{resources.concurrent} at a time" if resources.concurrent else "as soon as a node has room for one"
@@ -210,12 +238,13 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
         "space": f"{options.space}: {inputs.space.description}",
         "data": f"{'the sample data set' if options.data is None else pairs.location}: {len(pairs.train)} training and "
         f"{len(pairs.val)} validation pairs of {', '.join(pairs.names)}",
-        "model": "the embedded checkpoint" if options.model == EMBEDDED else options.model,
+        "model": ("the embedded checkpoint" if options.model == EMBEDDED else options.model)
+        + (", with a new class head for these classes" if inputs.new_class_head else ""),
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
         + (f"; {finished} finished already" if finished else ""),
         "run": options.shown(),
     }
     for what, line in lines.items():
-        console.print(f"[bold]{what:<7}[/]{escape(line)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{what:<7}", "bold"), line), soft_wrap=True)
     console.print()

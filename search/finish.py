@@ -27,6 +27,7 @@ from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.run_folder import code_version, publish
 from search.study import SearchStudy
 from search.tuner import SHARED
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, PairData
@@ -111,9 +112,10 @@ def _evaluate_best(
             _evaluate_on_this_machine,
             data=replace(data, val=evaluated),
             names=data.names,
+            skip_bad=data.skip_bad,
             padded=padded,
             cpus=resources.cpus,
-            device=None if resources.gpus else "cpu",
+            gpus=resources.gpus,
         )
         if options.address and options.remote:  # The model lies in a folder that only this machine sees.
             files = {file.name: file.read_bytes() for file in model.iterdir()}
@@ -130,12 +132,12 @@ def _evaluate_best(
     if test is None:
         return written, None
     evaluation = evaluate(run / "best" / "model", test, (*test.train, *test.val))
-    return written, write_test(run, test, evaluation, rule, written.metrics["recommended"]["score_threshold"])
+    return written, write_test(run, test, evaluation, rule, written.metrics["counted_at"])
 
 
-def _evaluate_on_this_machine(model: Path, data: PairData, **how: Any) -> Evaluation:
-    """The model on the validation pairs, wherever on this machine they lie."""
-    return evaluate_checkpoint(model, on_this_machine(data).val, **how)
+def _evaluate_on_this_machine(model: Path, data: PairData, gpus: float, **how: Any) -> Evaluation:
+    """The model on the validation pairs, wherever on this machine they lie, with the device that trials get."""
+    return evaluate_checkpoint(model, on_this_machine(data).val, device=usable_device(gpus), **how)
 
 
 def _on_copy(files: ray.ObjectRef, task: Callable[[Path], Evaluation]) -> Evaluation:

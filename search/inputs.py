@@ -1,21 +1,27 @@
 """What a search works on, checked before anything is started: data, test set, space and checkpoint."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
+from trainable.class_head import is_kept, new_head_notice
+from trainable.command_line import print_notices
 from trainable.data.faults import write_report
-from trainable.data.pairs import Pair, PairData
+from trainable.data.model_input import ModelInput, read_model_input
+from trainable.data.notices import Notice
+from trainable.data.pairs import PairData
 from trainable.data.source import read_source
+from trainable.data.surprises import same_differences
+from trainable.hub import pinned
 from trainable.remote import without_secrets
-from trainable.sample import checkpoint_of
+from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
 
@@ -31,12 +37,18 @@ class Inputs:
     test: PairData | None
     """All its pairs are evaluated once, with the best model."""
     space: Space
+    model: str
+    """What `--model` stands for: a name on the hub has the commit with it that every node is to use."""
     checkpoint: str
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
+    notices: tuple[Notice, ...] = ()
+    """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
+    new_class_head: bool = False
+    """Whether the checkpoint's class head starts anew, since the data's classes are others."""
 
 
 def checked_inputs(options: Options, console: Console) -> Inputs:
-    """Reads and checks what the flags name, the cheap things first.
+    """Reads and checks what the flags name, the cheap things first; says what is allowed, but would surprise.
 
     Raises:
         DataError: the data set or the test set has faults.
@@ -45,60 +57,63 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
         StorageError: one of them is to come from a storage that does not give it.
     """
     space = load_space(options.space)
-    check_space(space, options.max_epochs)
-    pairs = _checked_data(options, console)
-    test = _checked_test(options, pairs, console)
-    return Inputs(pairs, test, space, checkpoint_of(options.model))
+    for said in check_space(space, options.max_epochs):
+        console.print(said, style="yellow", soft_wrap=True)
+    model = options.model if options.model == EMBEDDED else pinned(options.model)
+    checkpoint = checkpoint_of(model)
+    takes = read_model_input(checkpoint)
+    pairs = _checked_data(options, takes, console)
+    test = _checked_test(options, pairs, takes, console)
+    notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
+    print_notices(notices, console)
+    return Inputs(pairs, test, space, model, checkpoint, tuple(notices))
 
 
-def _checked_data(options: Options, console: Console) -> PairData:
+def _about(flag: str, pairs: PairData) -> list[Notice]:
+    return [replace(notice, about=flag) for notice in pairs.notices]
+
+
+def _checked_data(options: Options, model: ModelInput | None, console: Console) -> PairData:
     if options.data is None:
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
             shared = Path(options.storage) if options.address and not options.remote else None
-            location = str(sample_data_set(shared))
+            try:
+                location = str(sample_data_set(shared))
+            except OSError as error:
+                raise InputError(str(error)) from None
     else:
         location = options.data
-    pairs = _read(location, options, console, group_by=options.group_by)
+    pairs = _read(location, options, console, model=model, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
-    if both := _with_pictures_of(pairs.train, pairs.val):
-        said = (
-            f"--data: {len(both)} validation pairs have the pictures of a training pair, the first is {both[0]}; "
-            "losses and scores look better for that than they are"
-        )
-        console.print(said, style="yellow", markup=False, soft_wrap=True)
     return pairs
 
 
-def _checked_test(options: Options, pairs: PairData, console: Console) -> PairData | None:
+def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, console: Console) -> PairData | None:
     """The test set, if there is one: of the same classes, and none of its pairs among those that are searched with."""
     if options.test is None:
         return None
-    test = _read(options.test, options, console)
+    test = _read(options.test, options, console, model=model, one_side=True)
     if test.names != pairs.names:
         raise InputError(
             f"--test {test.location}: its classes must be those of the data, {', '.join(pairs.names)}, in this order, "
             f"got {', '.join(test.names)}; name them in classes.txt or data.yaml"
         )
-    if both := _with_pictures_of((*pairs.train, *pairs.val), (*test.train, *test.val)):
+    if both := same_differences((*pairs.train, *pairs.val), (*test.train, *test.val)):
+        (pair, seen), *_ = both
         raise InputError(
-            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {both[0]}; "
-            "a test set holds pairs that the search has not seen"
+            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {pair.id}, "
+            f"which is {seen.id} there (swapped sides and another file format make no difference); a test set holds "
+            "pairs that the search has not seen"
         )
     _report_left_out("--test", test, options, "test_report.csv", console)
     return test
 
 
-def _with_pictures_of(seen: Sequence[Pair], pairs: Sequence[Pair]) -> list[str]:
-    """Ids of the pairs whose pictures, by their content, are among those of `seen`."""
-    digests = {pair.pictures_digest for pair in seen}
-    return [pair.id for pair in pairs if pair.pictures_digest in digests]
-
-
-def _read(location: str, options: Options, console: Console, group_by: str | None = None) -> PairData:
+def _read(location: str, options: Options, console: Console, **how: Any) -> PairData:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    with console.status(escape(f"checking {without_secrets(location)}")):
-        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, group_by=group_by)
+    with console.status(Text(f"checking {without_secrets(location)}")):
+        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, **how)
 
 
 def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, console: Console) -> None:
@@ -111,20 +126,28 @@ def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, 
         console.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def check_checkpoint(inputs: Inputs) -> None:
-    """Loads the checkpoint once, so that what is wrong with it is said now.
+def check_checkpoint(inputs: Inputs, console: Console) -> Inputs:
+    """Loads the checkpoint once, so that what is wrong with it is said now; says what would surprise.
+
+    Returns:
+        The inputs, with what was said of the checkpoint.
 
     Raises:
         InputError: the checkpoint cannot be used.
     """
     import transformers
 
-    from trainable.model import ModelError, load_model, load_processor
+    from trainable.model import ModelError, class_names, load_model, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    names = inputs.pairs.names
     try:
         load_processor(inputs.checkpoint)
-        load_model(inputs.checkpoint, inputs.pairs.names)
+        load_model(inputs.checkpoint, names)
+        own = class_names(inputs.checkpoint)
     except ModelError as error:
         raise InputError(str(error)) from None
+    notices = [notice] if (notice := new_head_notice(own, names)) else []
+    print_notices(notices, console)
+    return replace(inputs, notices=(*inputs.notices, *notices), new_class_head=not is_kept(own, names))

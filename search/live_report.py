@@ -6,6 +6,7 @@ from pathlib import Path
 
 from results.journal import TrialRecord
 from results.report import write_report
+from trainable.command_line import command_line
 
 SECONDS_BETWEEN = 30.0
 SHARE = 0.05
@@ -46,4 +47,5 @@ class LiveReport:
             message = f"report.html cannot be made: {type(error).__name__}: {error}".splitlines()[0]
             if message not in self._said:
                 self._said.add(message)
-                self.say(f"{message}; try again later: python results/report.py {self.run}")
+                again = command_line("results/report.py", str(self.run))
+                self.say(f"{message}; try again later: {again}")

@@ -46,7 +46,7 @@ class Options:
     data: str | None
     """Folder or data.yaml, or the URI of one; None is the sample data set."""
     model: str
-    """Checkpoint folder or hub name."""
+    """Checkpoint folder or hub name; once the run has begun, `NAME@COMMIT`."""
     trials: int
     max_epochs: int
     """Most epochs that a trial may train."""

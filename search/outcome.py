@@ -3,12 +3,13 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from results.best import Best
 from results.journal import TrialRecord
-from results.page.formatting import duration, ratio
+from results.page.formatting import duration, ratio, unread
 from results.reuse import reuse
+from search.fitting import FittingTable
 from search.options import Options
 from search.run_folder import resume_command
 from search.study import SearchStudy
@@ -51,18 +52,20 @@ def print_outcome(
         left: trials still to do.
         console: where to print.
     """
-    console.print()
-    console.print(_ranking(records, best), highlight=False)
+    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
+    console.print(f"\nbest {min(SHOWN, len(ranked))} of {len(records)} trials", style="italic")
+    console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
     if failed := sum(record.status == "FAILED" for record in records):
         console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
     _print_reuse(records, console)
     for title, record in (("best recipe", best), ("the reference", records[0])):
-        console.print(f"\n[bold]{title}[/] (trial {record.number})", highlight=False)
-        console.print(_stages(record), highlight=False)
+        console.print(Text.assemble("\n", (title, "bold"), f" (trial {record.number})"))
+        console.print(_stages(record))
+        console.print(_settings(record.recipe), style="dim italic")
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
-            console.print(f"{what:<12}{options.shown(path)}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{what:<12}{options.shown(path)}", soft_wrap=True)
     if not written.agrees:
         console.print(
             f"the reloaded model's val_loss is {written.metrics['val_loss']:.6f}, not the trial's: "
@@ -76,15 +79,16 @@ def print_no_success(options: Options, study: SearchStudy, left: int, console: C
     """Prints how a search ended in which no trial has an epoch to show."""
     if study.finished:
         console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
-    console.print(f"results  {options.shown()}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"results  {options.shown()}", soft_wrap=True)
     _print_left(options, left, console)
 
 
 def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, console: Console) -> None:
     """Prints that the trials are done and kept, but the best model could not be evaluated, and how to go on."""
-    console.print(f"the best model, of trial {best.number}, could not be evaluated: {error}", style="red", markup=False)
-    console.print("all trials are kept; once that is mended, only the evaluation is done again by:", highlight=False)
-    console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
+    said = f"the best model, of trial {best.number}, could not be evaluated: {error}"
+    console.print(said, style="red", soft_wrap=True)
+    console.print("all trials are kept; once that is mended, only the evaluation is done again by:", soft_wrap=True)
+    console.print(resume_command(options), soft_wrap=True)
 
 
 def _print_reuse(records: list[TrialRecord], console: Console) -> None:
@@ -92,25 +96,28 @@ def _print_reuse(records: list[TrialRecord], console: Console) -> None:
     if total.reused:
         console.print(
             f"reused {total.reused:,} of {total.reported:,} epochs from shared stages: "
-            f"{duration(total.seconds_saved)} saved",
-            highlight=False,
+            f"{duration(total.seconds_saved)} saved"
         )
 
 
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:
-    console.print(
-        f"\n[bold]best model[/] mAP {ratio(metrics['mAP'])}, mAP50 {ratio(metrics['mAP50'])}; run it at score >= "
-        f"{metrics['recommended']['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)",
-        highlight=False,
-    )
-    if metrics["recommended"]["constraint_kept"] is False:
-        console.print(metrics["recommended"]["constraint"], style="yellow", highlight=False)
+    figures, point = f" mAP {ratio(metrics['mAP'])}, mAP50 {ratio(metrics['mAP50'])}; ", metrics["recommended"]
+    if point is None:
+        said = Text(f"no score threshold can be recommended: {metrics['not_recommended']}", "yellow")
+    else:
+        said = Text(f"run it at score >= {point['score_threshold']:.2f}: {_point(metrics)} (IoU 0.5)")
+    console.print(Text.assemble("\n", ("best model", "bold"), figures, said))
+    if point and point["constraint_kept"] is False:
+        console.print(point["constraint"], style="yellow")
     if on_test:
-        console.print(
-            f"[bold]on the test set[/] mAP {ratio(on_test['mAP'])}, mAP50 {ratio(on_test['mAP50'])}; "
-            f"there: {_point(on_test)}, {on_test['pairs']} pairs",
-            highlight=False,
+        there = f"there: {_point(on_test)}" if on_test["recommended"] else on_test["not_recommended"]
+        said_of_test = (
+            f" mAP {ratio(on_test['mAP'])}, mAP50 {ratio(on_test['mAP50'])}; {there}, {on_test['pairs']} pairs"
         )
+        console.print(Text.assemble(("on the test set", "bold"), said_of_test))
+    for flag, measured in (("--data", metrics), ("--test", on_test or {})):
+        if said_of := unread(measured):
+            console.print(f"{flag}: {said_of}", style="yellow", soft_wrap=True)
     console.print()
 
 
@@ -129,40 +136,40 @@ def _print_left(options: Options, left: int, console: Console) -> None:
         console.print(
             f"stopped with {left} of {options.trials} trial(s) still to do; go on with: {resume_command(options)}",
             style="yellow",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
 
 
-def _ranking(records: list[TrialRecord], best: TrialRecord) -> Table:
-    """The best trials, and the reference where it is not among them."""
-    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
-    shown = ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]
-    table = Table(title=f"best {min(SHOWN, len(ranked))} of {len(records)} trials", title_justify="left", box=None)
-    for header in ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch"):
-        table.add_column(header, justify="left" if header == "status" else "right", no_wrap=True)
-    for record in shown:
+def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> FittingTable:
+    """The best trials, and the reference where it is not among them.
+
+    Args:
+        ranked: all trials that have a loss, the best first.
+        best: one of them, which stands out.
+        measured: whether the validation pairs have boxes, so that precision and recall say something.
+    """
+    headers = ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch")
+    table = FittingTable(headers, frozenset({"status"}))
+    for record in ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]:
         row = record.best or {}
-        table.add_row(
+        table.add(
             f"{record.number}{' (reference)' if record.reference else ''}",
             record.status.lower(),
             f"{row['val_loss']:.4f}",
-            *(f"{row[name]:.3f}" for name in ("f1", "precision", "recall")),
+            *(ratio(row[name] if measured else None) for name in ("f1", "precision", "recall")),
             f"{row['epoch']} of {record.history[-1]['epoch']}",
-            style="bold" if record is best else None,
+            style="bold" if record is best else "",
         )
     return table
 
 
-def _stages(record: TrialRecord) -> Table:
-    """A recipe's stages and what each reached; the batch, the decay and the rest below."""
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for header in ("", "trains", "epochs", "rate", "cycles", "val_loss"):
-        table.add_column(header, justify="left" if header in ("", "trains") else "right")
+def _stages(record: TrialRecord) -> FittingTable:
+    """A recipe's stages and what each reached."""
+    headers = ("", "trains", "epochs", "rate", "cycles", "val_loss")
+    table = FittingTable(headers, frozenset({"", "trains"}), padding=(2, 2))
     for index, stage in enumerate(record.recipe["stages"]):
         losses = [row["val_loss"] for row in record.history if row["stage"] == index]
-        table.add_row(
+        table.add(
             f"stage {index + 1}",
             "everything" if len(stage["trainable"]) == len(PARTS) else ", ".join(stage["trainable"]),
             f"{stage['epochs']}",
@@ -170,13 +177,15 @@ def _stages(record: TrialRecord) -> Table:
             f"{stage['restart_cycles']}",
             f"{min(losses):.4f}" if losses else "not reached",
         )
-    recipe = record.recipe
-    table.caption = (
+    return table
+
+
+def _settings(recipe: dict[str, Any]) -> str:
+    """The batch, the decay and the rest."""
+    return (
         f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, weight decay {recipe['weight_decay']:.2g}, "
         f"backbone rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
     )
-    table.caption_justify = "left"
-    return table
 
 
 def _loss(record: TrialRecord) -> float:

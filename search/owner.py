@@ -4,11 +4,15 @@ No storage of pyarrow's can make an object only where there is none. So each sea
 the run once it then sees no other claim: of two, at least one sees the other. Where both do, the lower name has it. A
 claim is written anew every few seconds, and one that has not been for long is of a search that died. So two searches
 never hold one run, unless one stands still between two lines of this file for `STALE_SECONDS - FENCE_SECONDS`.
+
+A claim that cannot be read holds like any other until it has not been written for long. Other files are not ours.
 """
 
+import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -19,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from trainable.remote import Remote, StorageError
+from trainable.shown import printable
 
 BEAT_SECONDS = 20.0
 """Between two writings of a claim."""
@@ -32,6 +37,7 @@ STALE_SECONDS = 180.0
 SETTLE_SECONDS = 3.0
 """How long the lower name waits for the others to give way; a search that holds the run does not."""
 
+_CLAIM = re.compile(r"[0-9a-f]{32}\.json")
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +64,7 @@ class Owner:
         self._claim = f"{uuid.uuid4().hex}.json"
         self._beaten = 0.0
         self._lost = False
+        self._foreign: set[str] = set()
         self._left = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="owner", daemon=True)
 
@@ -118,21 +125,44 @@ class Owner:
         """By its name, what each other claim says and how many seconds old it is; drops those of the dead."""
         now = self.folder.written(self._claim) or 0.0
         others = {}
-        for name in set(self.folder.names()) - {self._claim}:
+        names = set(self.folder.names()) - {self._claim}
+        self._say_foreign(names)
+        for name in filter(_CLAIM.fullmatch, names):
             data, written = self.folder.read(name), self.folder.written(name)
             if data is None or written is None:  # Its search is over by now.
                 continue
-            claim, age = json.loads(data), now - written
+            claim, age = _parsed(data), now - written
             if age > STALE_SECONDS or _is_dead(claim):
                 self.folder.drop(name)
             else:
                 others[name] = claim, age
         return others
 
+    def _say_foreign(self, names: set[str]) -> None:
+        for name in sorted({name for name in names if not _CLAIM.fullmatch(name)} - self._foreign):
+            self._foreign.add(name)
+            _log.warning("%s/%s: is no claim of a search, and is left alone", self.folder, name)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """What a claim says; of one that is damaged, as good as nothing."""
+    with contextlib.suppress(ValueError, RecursionError):
+        claim = json.loads(data)
+        if (
+            isinstance(claim, dict)
+            and isinstance(claim.get("host"), str)
+            and type(claim.get("pid")) is int
+            and 0 < claim["pid"] < 2**31
+            and isinstance(claim.get("processes", 0), str | None)
+        ):
+            return claim
+    return {"host": "an unknown machine (its claim is damaged)", "pid": "of unknown number", "processes": None}
+
 
 def _refusal(folder: Remote, claim: dict[str, Any], age: float) -> str:
+    who = f"process {claim['pid']} on {printable(claim['host'])}"
     return (
-        f"{folder}: another search, process {claim['pid']} on {claim['host']}, is writing this run; wait for it or "
+        f"{folder}: another search, {who}, is writing this run; wait for it or "
         f"choose another --name. If it was killed, the run is free in {max(1, STALE_SECONDS - age):.0f} s"
     )
 

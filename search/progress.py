@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.journal import TrialRecord, best_trial
+from search.fitting import FittingTable
 from search.study import SearchStudy
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -74,9 +75,16 @@ class Progress:
 
     def panel(self) -> RenderableType:
         """The panel: how far the search is, what is best, what runs."""
+        return Group(self._bar(), self._counts(), self._best(), Text(), self._running())
+
+    def _bar(self) -> RenderableType:
+        """The bar with the pace beside it; the pace alone where both do not fit."""
+        pace = self._pace()
+        if BAR_WIDTH + 1 + pace.cell_len > self.console.width:
+            return pace
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=BAR_WIDTH), self._pace())
-        return Group(bar, self._counts(), self._best(), Text(), self._running())
+        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=BAR_WIDTH), pace)
+        return bar
 
     def _line(self) -> Text:
         """The panel in a line, for output that is no terminal."""
@@ -114,24 +122,22 @@ class Progress:
         best, reference = best_trial(self.study.records.values()), self.study.records.get(0)
         if best is None:
             return Text("no epoch has been evaluated yet", "dim")
-        table = Table.grid(padding=(0, 2))
+        table = FittingTable(("",) * 4, padding=(0, 2))
         for title, record, style in (("best so far", best, "bold green"), ("reference", reference, "")):
             if record and (row := record.best):
                 where = f"trial {record.number}, epoch {row['epoch']}"
-                table.add_row(title, Text(f"val_loss {row['val_loss']:.4f}", style), f"f1 {row['f1']:.3f}", where)
+                table.add(title, Text(f"val_loss {row['val_loss']:.4f}", style), f"f1 {row['f1']:.3f}", where)
         return table
 
     def _running(self) -> RenderableType:
         if not self.study.unfinished:
             return Text("nothing runs", "dim")
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for header in ("trial", "stage", "epoch", "val_loss", "f1"):
-            table.add_column(header, justify="left" if header == "stage" else "right")
+        table = FittingTable(("trial", "stage", "epoch", "val_loss", "f1"), frozenset({"stage"}), padding=(0, 2))
         for record in self.study.unfinished:
             stages, last = record.recipe["stages"], record.history[-1] if record.history else None
             stage = last["stage"] if last else 0
             total = sum(stage["epochs"] for stage in stages)
-            table.add_row(
+            table.add(
                 f"{record.number}{' (reference)' if record.reference else ''}",
                 Text(f"{stage + 1}/{len(stages)} {stages[stage]['name']}"),
                 f"{last['epoch'] if last else 0}/{total}",

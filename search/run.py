@@ -15,6 +15,7 @@ if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from search.supervisor import Line, supervise
+from trainable.console import guard_output
 
 
 def search(line: Line) -> None:
@@ -29,4 +30,5 @@ def search(line: Line) -> None:
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(supervise(search))

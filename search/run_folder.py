@@ -7,7 +7,6 @@ what lies in the storage counts.
 import contextlib
 import hashlib
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -24,7 +23,9 @@ from results.journal_objects import JournalObjects
 from search.command import search_command
 from search.options import Options
 from search.owner import Owner
+from trainable.command_line import command_line, quoted
 from trainable.durable_file import write_atomically
+from trainable.hub import name_and_revision
 from trainable.remote import Remote, is_uri, without_secrets
 from trainable.working_folder import begin_work
 from trainable.yaml_file import YamlError, yaml_of
@@ -48,22 +49,32 @@ def run_folder(options: Options, resumed: bool) -> Iterator[Callable[[], None]]:
     taken the run over.
 
     Raises:
-        RunFolderError: a run of this name exists, or the one to be resumed does not.
+        RunFolderError: a run of this name exists, or the one to be resumed does not; or this machine has no cache
+            folder to work on a remote one.
         OwnerError: another search is writing it.
         StorageError: the remote storage cannot be used or reached.
     """
-    if options.mirror is None:
+    try:
+        mirror = options.mirror
+        if mirror:
+            mirror.local.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"--storage {without_secrets(options.storage)}: this machine works on it in its cache folder, which cannot "
+            f"be written: {error}; free it, or set XDG_CACHE_HOME to another"
+        ) from None
+    if mirror is None:
         if not resumed:
             _refuse_taken_name(options)
         yield lambda: None
         return
-    with Owner(options.mirror.remote.at("owner")) as owner:
+    with Owner(mirror.remote.at("owner")) as owner:
         if not resumed:
             _refuse_taken_name(options)
         shutil.rmtree(options.run, ignore_errors=True)
-        begin_work(options.mirror)
+        begin_work(mirror)
         if resumed:
-            options.mirror.pull(options.run / "search.yaml")
+            mirror.pull(options.run / "search.yaml")
         yield owner.check
         shutil.rmtree(options.run, ignore_errors=True)
 
@@ -76,7 +87,7 @@ def _refuse_taken_name(options: Options) -> None:
     if is_taken:
         raise RunFolderError(
             f"--name {options.name}: {options.shown()} is taken; choose another name, or go on with --resume "
-            f"{shlex.quote(options.address_of_run)}"
+            f"{quoted([options.address_of_run])}"
         )
 
 
@@ -103,7 +114,7 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
         raise RunFolderError(f"--name {options.name}: {options.run} is a file") from None
     except OSError as error:
         raise RunFolderError(
-            f"--storage {options.storage}: {options.run} cannot be written: {error.strerror}"
+            f"--storage {without_secrets(options.storage)}: {options.run} cannot be written: {error.strerror}"
         ) from None
     publish(options, "search.yaml")
 
@@ -171,6 +182,9 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
     before = _read(options.run).get("identity", {})
     if "code" in before:  # Runs from before there was a results version.
         before = {"results": _results_version(1)} | before
+    # Runs of a time when names on the hub were not pinned go on with the commit that the name stands for now.
+    if before.get("model") == name_and_revision(identity["model"])[0]:
+        before = {**before, "model": identity["model"]}
     differences = [
         f"  {name}: was {before.get(name)}, is {now}"
         for name, now in identity.items()
@@ -189,7 +203,7 @@ def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]
 
     Args:
         fingerprint: the data set's.
-        checkpoint: a folder, or a name on the hub, which stands for itself.
+        checkpoint: a folder, or a name on the hub with its commit, which stands for itself.
         space: `path/to/file.py:function` or a name of `spaces/`.
     """
     space_file = [Path(space.rpartition(":")[0])] if ":" in space else []
@@ -221,7 +235,7 @@ def identity_text(run: Path) -> str:
 
 def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
-    return shlex.join(["python", "search/run.py", "--resume", options.address_of_run])
+    return command_line("search/run.py", "--resume", options.address_of_run)
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
@@ -229,7 +243,9 @@ def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     for name in ("data", "test", "storage"):
         asked[name] = asked[name] and without_secrets(asked[name])
     asked["command"] = search_command(options)
-    return yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
+    # As a comment, so that it can be copied from there: YAML would fold and quote it.
+    return f"# Go on with this search:\n#   {resume_command(options)}\n{fields}"
 
 
 def _hash(files: list[Path]) -> str:

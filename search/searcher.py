@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from results.journal import TrialRecord
+from search.nodes import Nodes
 from search.scheduler import FairASHA
 from search.study import SearchStudy
 from trainable.history import ROW_FIELDS
@@ -37,9 +38,11 @@ class StudySearcher(Searcher):
         deaths: how often the process of a trial died since its last evaluation, in the rounds before this one.
         trials: how many the search is to have; None for no end.
         mirror: of the run, where that lies in a remote storage.
+        nodes: where trials may run; told of what happens to them there.
 
     Attributes:
         alive: whether Ray has a trial that has not ended, as far as is known.
+        begun: whether a trial's process has begun, in this round or before.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class StudySearcher(Searcher):
         deaths: dict[int, int] | None = None,
         trials: int | None = None,
         mirror: Mirror | None = None,
+        nodes: Nodes | None = None,
     ):
         super().__init__(metric="val_loss", mode="min")
         self.study = study
@@ -63,16 +67,18 @@ class StudySearcher(Searcher):
         self.deaths = dict(deaths or {})
         self.trials = trials
         self.mirror = mirror
-        self.alive = False
+        self.nodes = nodes or Nodes()
+        self.alive = self.begun = False
         self.pause: str | None = None
         """Why the search cannot go on for now: the disk or the storage has given out."""
         self._failures: dict[int, str] = {}
         self._live: set[int] = set()
+        self._unfit: set[int] = set()
         self._dropped: set[int] = set()
         self._waiting = self._still_to_do()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial: its number, recipe and folder.
+        """The config of the next trial: its number, recipe and folder, and what it has reported by now.
 
         None where all are handed out and one of them may still die; `Searcher.FINISHED` where none may, and once the
         search has to pause: for anything else, Ray would wait minutes when no trial is alive.
@@ -94,21 +100,30 @@ class StudySearcher(Searcher):
             "recipe": record.recipe,
             "folder": str(self.folder / f"{record.number:04d}"),
             "failure": record.error,
+            "reported": list(record.history),
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Takes in a report: an epoch, or why the trial failed."""
+        """Takes in a report: that the trial has begun, an epoch, or why it failed."""
         number = self.numbers[trial_id]
+        self.begun = True
+        if result.get("begun"):
+            self.nodes.begun(number, result.get("node_id", ""))
         for note in result.get("notes", ()):
             self.say(note)
         self.pause = self.pause or result.get("pause")
-        if failure := result.get("failure"):
+        if fault := result.get("node_fault"):
+            self._unfit.add(number)
+            self.nodes.failed(number, result.get("node_id", ""), fault)
+            self.pause = self.pause or self.nodes.none_left
+        elif failure := result.get("failure"):
             self._failures[number] = failure
         elif "epoch" in result and not self.pause:
             fields = (*ROW_FIELDS, "node", "pid")
             with self._pausing():
                 if self.study.report(number, {name: result[name] for name in fields}):
                     self.deaths.pop(number, None)
+                    self.nodes.went_on(number)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ends the trial; one whose process died without a cause of its own stays unfinished, to be run again."""
@@ -128,9 +143,15 @@ class StudySearcher(Searcher):
             self.study.end(number, "COMPLETED")
         elif number in self.scheduler.stopped:
             self.study.end(number, "PRUNED")
+        elif number in self._unfit:
+            self._unfit.discard(number)
+            self.say(f"trial {number}: it goes on elsewhere after epoch {len(record.history)}")
+            self._waiting.insert(0, record)
         else:
             self.deaths[number] = self.deaths.get(number, 0) + 1
-            if self.deaths[number] >= DEATHS:
+            for blameless in self.nodes.died(number):
+                self.deaths.pop(blameless, None)
+            if self.deaths.get(number, 0) >= DEATHS:
                 self.study.end(number, "FAILED", f"its process died {DEATHS} times without a new evaluation in between")
             else:
                 self.say(f"trial {number}: its process died after epoch {len(record.history)}; it goes on from there")

@@ -6,6 +6,7 @@ Nothing is read from it but which trials it has: it is for optuna-dashboard and 
 import contextlib
 import copy
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -75,7 +76,9 @@ class StudyMirror:
         return [trial for trial in finished if trial.number not in self._mirrored]
 
     def _open(self) -> optuna.Study:
-        storage = RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        # A path within a URL would be read as part of it: `?` begins its options, and Optuna fills in `{...}`.
+        connect = partial(sqlite3.connect, self.path, timeout=LOCK_SECONDS, check_same_thread=False)
+        storage = RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connect})
         name, *_ = [*optuna.get_all_study_names(storage), self.path.resolve().parent.name]
         mirror = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
         self._mirrored = {trial.user_attrs.get("trial", -1) for trial in mirror.get_trials(deepcopy=False)}

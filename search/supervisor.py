@@ -12,7 +12,6 @@ import ctypes
 import dataclasses
 import json
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -310,13 +309,13 @@ def _how_it_ended(status: int) -> str:
 
 def _farewell(told: Told, why: str, code: int) -> int:
     """Says why a search is over that cannot say so itself, and how to go on; returns the exit code."""
-    _say(f"{why}; go on with:\n{told.command}" if told.command else f"{why}; nothing was started: {_command_line()}")
+    if told.command:
+        _say(f"{why}; go on with:\n{told.command}")
+    else:
+        from trainable.command_line import this_command  # Only now: most supervisors have nothing to say.
+
+        _say(f"{why}; nothing was started:\n{this_command()}")
     return code
-
-
-def _command_line() -> str:
-    """The command as it was given, to be given again."""
-    return shlex.join(["python", *sys.argv])
 
 
 def _say(text: str) -> None:

@@ -1,25 +1,29 @@
 """Ray Tune at work: rounds of its Tuner until every trial has ended."""
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from search.cluster import Resources
+from search.cluster import Resources, gcs_address, nodes_with_room
+from search.head import Head, leave_paused
+from search.nodes import Nodes
 from search.options import Options
-from search.placement import trial_resources
-from search.run_folder import identity_text
+from search.placement import hold_node, trial_resources
+from search.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
+from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
 from trainable.economy import Economy
 from trainable.mirror import Mirror
 from trainable.model import load_processor
+from trainable.progress import PROGRESS, ProgressError, read_progress
 from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
@@ -45,6 +49,7 @@ def run_trials(
     on_step: Callable[[], None],
     say: Callable[[str], None] = lambda note: None,
     time_left: Callable[[], float | None] = lambda: None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Runs trials until `options.trials` have ended or the time is over.
 
@@ -59,33 +64,47 @@ def run_trials(
         on_step: called several times a second; ends the search where it raises KeyboardInterrupt.
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
+        left_out: ids of the nodes that are kept out already.
 
     Raises:
-        SearchPausedError: the disk or the storage has given out.
+        SearchPausedError: the disk, the storage or the cluster's head has given out, or no node can train.
     """
     folder = options.run.resolve() / "trials"
     mirror = options.mirror
-    searcher = StudySearcher(study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror)
+    nodes = Nodes(partial(nodes_with_room, resources, left_out), partial(hold_node, resources), say)
+    searcher = StudySearcher(
+        study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
+    )
     economy = _economy(options, resources)
     idle = 0
-    with _differences_ready(options, pairs, economy):
+    address = gcs_address(options)
+    leave = partial(leave_paused, str(address), resume_command(options))
+    with _differences_ready(options, pairs, economy), Head(address, leave) as head:
+        watchdog = Watchdog(say, None if options.address else logs_of_this_machine)
+
+        def step() -> None:
+            if head.lost:
+                raise SearchPausedError(head.lost)
+            watchdog.tick(searcher.begun)
+            on_step()
+
         while len(study.finished) < options.trials and idle < IDLE_ROUNDS:
             seconds = time_left()
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
             try:
-                _tuner(options, resources, searcher, scheduler, pairs, economy, on_step, seconds).fit()
+                _tuner(options, resources, searcher, scheduler, pairs, economy, step, seconds).fit()
             except KeyboardInterrupt:
-                _take_in_last_epochs(study, folder, mirror)
+                _take_in_last_epochs(study, folder, mirror, say)
                 raise
             if searcher.pause:
                 raise SearchPausedError(searcher.pause)
-            _take_in_last_epochs(study, folder, mirror)
+            _take_in_last_epochs(study, folder, mirror, say)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
             searcher = StudySearcher(
-                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror
+                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror, nodes
             )
 
 
@@ -119,15 +138,22 @@ def _differences_ready(options: Options, pairs: PairData, economy: Economy) -> I
     yield
 
 
-def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None) -> None:
-    """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs."""
+def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
+    """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs.
+
+    Of a trial whose progress is damaged, what the journal holds stands: it is trained again from there.
+    """
     for record in study.unfinished:
-        progress = folder / f"{record.number:04d}" / "progress.json"
+        trial = folder / f"{record.number:04d}"
         if mirror:
-            mirror.pull(progress)
-        if progress.exists():
-            for row in json.loads(progress.read_text())["history"]:
-                study.report(record.number, row)
+            mirror.pull(trial / PROGRESS)
+        try:
+            progress = read_progress(trial)
+        except ProgressError as error:
+            say(f"trial {record.number}: {error}; what it has reported stands, and it is trained again")
+            continue
+        for row in progress.history if progress else ():
+            study.report(record.number, row)
 
 
 def _tuner(

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from spaces.budget import default_grace
 from trainable.recipe import Recipe, reference
@@ -68,13 +70,19 @@ def load_space(spec: str) -> Space:
     return _space(spec, _import_file(Path(path)), function)
 
 
-def check_space(space: Space, max_epochs: int) -> None:
+def check_space(space: Space, max_epochs: int) -> list[str]:
     """Draws a few recipes, so that a space that cannot work is refused before a search starts.
+
+    From here on Optuna itself does not warn of what has been said of the space: it would, at every draw.
+
+    Returns:
+        What its author should know, a sentence each.
 
     Raises:
         SpaceError: the space raises, returns something else than a recipe, one over the budget or one with a seed of
             its own, or its `reference_parameters` do not give the reference.
     """
+    warnings.filterwarnings("ignore", "Choices for a categorical distribution should be", UserWarning)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(DRAWS):
         trial = study.ask()
@@ -90,6 +98,24 @@ def check_space(space: Space, max_epochs: int) -> None:
                 f"got {recipe.seed} with {trial.params}"
             )
     _check_reference(space, study, max_epochs)
+    return [
+        f"space {space.name}: the choices of {name!r} hold {kind}, which optuna.db cannot keep as what they are; "
+        "choose among names and look the values up: "
+        f'{{"a": ..., "b": ...}}[trial.suggest_categorical({name!r}, ["a", "b"])]'
+        for name, kind in _choices_of_other_kinds(study).items()
+    ]
+
+
+def _choices_of_other_kinds(study: optuna.Study) -> dict[str, str]:
+    """Names of parameters whose choices are of a type that Optuna does not store as it is, and that type."""
+    found: dict[str, str] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for name, distribution in trial.distributions.items():
+            choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+            others = [choice for choice in choices if not isinstance(choice, None | bool | int | float | str)]
+            if others:
+                found.setdefault(name, f"a {type(others[0]).__name__}")
+    return found
 
 
 def _named_space(name: str) -> Space:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainable.data.pairs import PairData, read_pairs
 
@@ -31,6 +31,17 @@ NAMES = ("person", "car")
 TRAIN, VAL = 8, 4
 
 MakeCheckpoint = Callable[..., Path]
+
+CLUSTERS = {"start", "cluster", "lone_node", "terminal"}
+"""Fixtures that start processes of Ray's, which take all cores and heed clocks."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has one of the two test processes run all tests with clusters, one after the other, and share whole searches."""
+    for item in items:
+        if CLUSTERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("clusters"))
 
 
 @pytest.fixture(scope="session")
@@ -105,10 +116,12 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def other_data_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many pairs with the same labels and pictures of their own."""
+    """As many pairs with the same labels and darker pictures."""
     folder = Path(shutil.copytree(data_folder, tmp_path_factory.mktemp("other") / "pairs"))
     for path in (*folder.glob("before/*"), *folder.glob("after/*")):
-        ImageOps.invert(Image.open(path)).save(path)
+        Image.open(path).point(lambda value: value * 3 // 4).save(
+            path
+        )  # Inverted, they would make the same differences.
     return folder
 
 

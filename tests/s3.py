@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
@@ -63,6 +65,10 @@ class S3Server:
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """An object under a name that pyarrow would change."""
         self._client().put_object(Bucket=bucket, Key=key, Body=data)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Takes an object away, whatever `failure` there is: as another program with a good connection does."""
+        s3_backends[ACCOUNT]["aws"].delete_object(bucket, key)
 
     def uri(self, path: str) -> str:
         """The URI by which pyarrow and Ray find `bucket/path`."""

@@ -1,9 +1,18 @@
-"""What the commands share: how they refuse, and the flags that mean the same in all of them."""
+"""What the commands share: how they print and refuse, the flags that mean the same in all, and how each is called."""
 
-from typing import Annotated, NoReturn
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+
+from trainable.console import guard_output, plain_console
+from trainable.data.notices import Notice
 
 Data = Annotated[
     str | None, typer.Option(help="Folder or data.yaml; here, or as s3://BUCKET/FOLDER", show_default="the sample")
@@ -11,6 +20,22 @@ Data = Annotated[
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs out instead of stopping")]
 Subset = Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")]
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+ENTRY_POINTS = {"search/run.py": "moved-object-search"}
+"""By which names an installed project's scripts are called."""
+
+
+class Command(typer.Typer):
+    """A command whose output cannot end it, also where that is its help or what is wrong with its flags."""
+
+    def __init__(self, **how: Any):
+        super().__init__(**{"add_completion": False, "pretty_exceptions_enable": False} | how)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        guard_output()
+        return super().__call__(*args, **kwargs)
 
 
 def stop(message: object, code: int = 2) -> NoReturn:
@@ -23,5 +48,72 @@ def stop(message: object, code: int = 2) -> NoReturn:
     Raises:
         typer.Exit: always.
     """
-    Console(stderr=True).print(str(message), style="red", markup=False, highlight=False, soft_wrap=True)
+    plain_console(stderr=True).print(str(message), style="red", soft_wrap=True)
     raise typer.Exit(code)
+
+
+def print_notices(notices: Iterable[Notice], console: Console) -> None:
+    """Prints a line for each notice, as it is: names of files may look like rich's markup."""
+    for notice in notices:
+        console.print(str(notice), style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def command_line(script: str, *words: str) -> str:
+    """A command of this project as a shell takes it, wherever on this machine it is pasted.
+
+    Args:
+        script: relative to the project, such as `search/run.py`. It is shown so where that is the working directory,
+            else by its whole path.
+        words: its arguments.
+    """
+    return quoted([*_called_by(script), *words])
+
+
+def this_command() -> str:
+    """The command that this process was started by, to be given again."""
+    return quoted([_python(), *sys.argv])
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words as a POSIX shell takes them, on one line whatever they hold."""
+    return " ".join(map(_quoted_word, words))
+
+
+def _called_by(script: str) -> list[str]:
+    """The entry point, if this process was started by that of the script; else the interpreter and the script."""
+    entry_point = ENTRY_POINTS.get(script)
+    if entry_point and Path(sys.argv[0]).name == entry_point:
+        here, found = Path(sys.argv[0]).absolute(), shutil.which(entry_point)
+        return [entry_point if found and Path(found).absolute() == here else str(here)]
+    return [_python(), script if _is_working_directory(PROJECT) else str(PROJECT / script)]
+
+
+def _is_working_directory(folder: Path) -> bool:
+    try:
+        return Path.cwd() == folder
+    except OSError:  # It has been deleted.
+        return False
+
+
+def _python() -> str:
+    """`python`, where that is the interpreter that runs this, with the packages that it has; else its path."""
+    found = shutil.which("python")
+    if found and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent):
+        return "python"
+    return sys.executable or "python"
+
+
+def _quoted_word(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    # As bash, zsh and POSIX's shells of 2024 read it: control characters and bytes that are no text have no other way
+    # into one line.
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(character))

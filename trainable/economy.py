@@ -20,8 +20,8 @@ class Economy:
     """Where trials take over finished stages that begin as their own do; None has each train them itself."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints of a stage: what a killed trial trains again at most, beside its running
-    epoch. 0 writes one after every epoch. Weights that are the best so far are always written before they are
-    reported."""
+    epoch and the time until a checkpoint is durable. 0 writes one after every epoch for which that is not still waited
+    for. Weights that are the best so far are always written before they are reported."""
 
     @property
     def picture_bytes(self) -> int:

@@ -1,9 +1,9 @@
 """The validation set through a model: its loss as one batch, and what was detected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
 from trainable.loss import LossSums, forward, picture_losses
+
+Item = TypeVar("Item")
 
 EVALUATION_BATCH_SIZE = 8
 """Pictures a forward pass. One constant for training and afterwards, so that both give the same bits."""
@@ -26,12 +28,29 @@ class Evaluation:
         detections: one a picture, in the order of the set.
         truths: one a picture, in the order of the set.
         picture_losses: the loss of each picture alone, in the order of the set; empty unless asked for.
+        unread: by its index in the set that was to be evaluated, why a pair could not be read. Another one stood in for
+            it in the losses, as in training; it is not among the detections, truths and losses of pictures.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
     truths: list[Truths]
     picture_losses: list[float] = field(default_factory=list)
+    unread: dict[int, str] = field(default_factory=dict)
+
+    def without(self, unread: dict[int, str]) -> "Evaluation":
+        """The same where others stood in for the pairs of these indices."""
+
+        def rest(values: list[Any]) -> list[Any]:
+            return [value for index, value in enumerate(values) if index not in unread]
+
+        return Evaluation(
+            self.losses, rest(self.detections), rest(self.truths), rest(self.picture_losses), dict(unread)
+        )
+
+    def read(self, pairs: Sequence[Item]) -> list[Item]:
+        """Of what was to be evaluated, what was: the items that detections, truths and losses of pictures are of."""
+        return [pair for index, pair in enumerate(pairs) if index not in self.unread]
 
     def scores(self, iou_threshold: float = 0.5, score_threshold: float = 0.5) -> dict[str, float]:
         """`precision`, `recall` and `f1` over all classes at one pair of thresholds."""
@@ -44,35 +63,59 @@ def evaluate(
     dataset: Dataset[dict[str, Any]],
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
     dtype: torch.dtype = torch.float32,
-    workers: int = 0,
     per_picture: bool = False,
 ) -> Evaluation:
-    """Evaluates in eval mode, without gradients, on the model's device; leaves the global random state alone.
+    """Evaluates once; see `evaluation_batches` and `evaluate_batches` for what it takes and raises."""
+    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype, per_picture)
+
+
+def evaluation_batches(
+    dataset: Dataset[dict[str, Any]],
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    device: torch.device,
+    workers: int = 0,
+) -> DataLoader:
+    """A data set in batches, in its order, as often as it is asked for; leaves the global random state alone.
+
+    Args:
+        dataset: items of `MovedObjectDataset`.
+        collator: pads to the one size of the data set (promise 2).
+        device: that the batches go to.
+        workers: processes that load pictures beside this one. They live as long as the loader.
+    """
+    # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
+    return DataLoader(
+        dataset,
+        EVALUATION_BATCH_SIZE,
+        collate_fn=collator,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def evaluate_batches(
+    model: DetrForObjectDetection,
+    batches: Iterable[dict[str, Any]],
+    dtype: torch.dtype = torch.float32,
+    per_picture: bool = False,
+) -> Evaluation:
+    """Evaluates in eval mode, without gradients, on the model's device.
 
     Args:
         model: put into eval mode.
-        dataset: items of `MovedObjectDataset`.
-        collator: pads to the one size of the data set (promise 2).
+        batches: of the whole data set, see `evaluation_batches`.
         dtype: of the forward pass; the loss is computed in float32.
-        workers: processes that load pictures beside this one.
         per_picture: whether to compute `picture_losses` too; changes nothing else.
 
     Raises:
         FloatingPointError: the model's outputs are not finite.
     """
-    # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
-    loader = DataLoader(
-        dataset,
-        EVALUATION_BATCH_SIZE,
-        collate_fn=collator,
-        num_workers=workers,
-        pin_memory=model.device.type == "cuda",
-        generator=torch.Generator(),
-    )
     model.eval()
     sums, detections, truths, losses = LossSums(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
-        for batch in loader:
+        for batch in batches:
             inputs = _to_device(batch, model.device)
             result = forward(model, inputs)
             sums.add(result.terms, inputs["labels"])

@@ -53,10 +53,11 @@ def storage_fault(error: BaseException, folder: Path) -> str | None:
     if isinstance(error, StorageError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _GIVEN_OUT:
-        return f"{folder}: {error.strerror}"
+        return f"{folder}: {error.strerror or error}"
     # torch and safetensors tell of a full disk in their own words, or in none.
     try:
-        free = shutil.disk_usage(folder).free
+        # A trial that has failed early has no folder; its run has one, unless the disk is gone.
+        free = shutil.disk_usage(folder if folder.exists() else folder.parents[1]).free
     except OSError as unusable:
-        return f"{folder}: {unusable.strerror}"
+        return f"{folder}: {unusable.strerror or unusable}"
     return f"{folder}: the disk is full ({error})" if free < FULL_BYTES else None

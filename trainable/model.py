@@ -18,6 +18,12 @@ from transformers import (
     ResNetConfig,
 )
 
+from trainable.class_head import is_kept
+from trainable.data.absence import LFS_POINTER, cause_at
+from trainable.data.resizing import size_rule
+from trainable.hub import name_and_revision
+from trainable.sample import run_folder_fault
+
 PART_MODULES = {
     "backbone": ("model.backbone",),
     "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
@@ -41,7 +47,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     is kept where the checkpoint's own names are `names`, else replaced by a new one drawn from `seed`.
 
     Args:
-        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub.
+        checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub, also as `NAME@REVISION`.
         names: class names of the data set, by class id.
         seed: of the new class head's weights.
 
@@ -56,7 +62,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     config.label2id = {name: index for index, name in enumerate(names)}
     try:
         model, loading = DetrForObjectDetection.from_pretrained(
-            checkpoint,
+            **_source(checkpoint),
             config=config,
             key_mapping=key_mapping,
             ignore_mismatched_sizes=True,
@@ -64,12 +70,13 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
             dtype=torch.float32,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"model {checkpoint}: its weights cannot be read: {error}") from None
+        why = _lfs_pointer_in(checkpoint) or f"its weights cannot be read: {error}"
+        raise ModelError(f"model {checkpoint}: {why}") from None
     absent = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
     if lost := [key for key in absent if part_of(key) != "class_head"]:
         shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
         raise ModelError(f"model {checkpoint}: only the class head may be new, but {len(lost)} weights are: {shown}")
-    if own_names != tuple(names) or absent:
+    if not is_kept(own_names, names) or absent:
         _new_class_head(model, seed)
     return _without_memory_of_names(model)
 
@@ -82,7 +89,9 @@ def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     """
     read_config(checkpoint)
     try:
-        return AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil")
+        size_rule(processor)
+        return processor
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 
@@ -94,15 +103,18 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
         ModelError: there is none, or it is of another kind than `detr`.
     """
     try:
-        plain, _ = PreTrainedConfig.get_config_dict(checkpoint)
+        plain, _ = PreTrainedConfig.get_config_dict(**_source(checkpoint))
     except (OSError, ValueError) as error:
+        if why := _lfs_pointer_in(checkpoint):
+            raise ModelError(f"model {checkpoint}: {why}") from None
         raise ModelError(
             f"model {checkpoint}: neither a folder with a config.json nor a checkpoint of the Hugging Face hub that "
             f"is cached or can be fetched: {str(error).splitlines()[0]}"
         ) from None
     kind = plain.get("model_type")
     if kind is None:
-        raise ModelError(f"model {checkpoint}: there is no config.json with a model_type in it")
+        why = run_folder_fault(checkpoint) or "there is no config.json with a model_type in it"
+        raise ModelError(f"model {checkpoint}: {why}")
     if kind != "detr":
         raise ModelError(
             f"model {checkpoint}: only models of type 'detr' can be trained, this one is {kind!r}; its heads and its "
@@ -153,6 +165,21 @@ def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
         for name in names:
             if name in modules:
                 modules[name].train(part in trainable)
+
+
+def _lfs_pointer_in(checkpoint: str | Path) -> str:
+    """Which file of a checkpoint is not the file itself, as in a clone made without Git LFS; empty where none is."""
+    for file in sorted(Path(checkpoint).glob("*")) if Path(checkpoint).is_dir() else []:
+        if cause_at(file) is LFS_POINTER:
+            return f"{file.name} {LFS_POINTER.kind}; {LFS_POINTER.advice}"
+    return ""
+
+
+def _source(checkpoint: str | Path) -> dict[str, Any]:
+    """What transformers is told to load."""
+    name, revision = name_and_revision(checkpoint)
+    source = {"pretrained_model_name_or_path": name}
+    return source | {"revision": revision} if revision else source
 
 
 def _names_timm(plain: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ Frozen parts run in eval mode, so what they make of a picture stays the same in 
 node that starts from the same weights. It is computed once, picture by picture, so that it does not depend on batching,
 and kept on disk; the stage then trains a view of the model that begins behind it. Against the whole model, whose
 batches hold several pictures, that moves outputs by rounding, about 1e-6; a batch of one picture gives the same bits.
+On a GPU, too, a picture gives the same bits each time: cuDNN is held to algorithms that do.
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import DetrForObjectDetection
 
-from trainable.data.dataset import MovedObjectDataset
+from trainable.compute import computed_with, repeating_cudnn
+from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.pairs import Pair
 from trainable.data.records import RecordStore, open_records
 from trainable.data.store import pixels_key, refuse_changed
@@ -132,9 +134,8 @@ class FrozenPrefix:
 
     def key(self) -> str:
         """SHA-256, in hex, over all that the outputs depend on: weights, pictures and how they are computed."""
-        model, device = self._model, self._model.device
+        model = self._model
         config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_IN_OUTPUTS}
-        on_gpu = device.type == "cuda"
         depends_on = [
             VERSION,
             self._parts,
@@ -143,10 +144,7 @@ class FrozenPrefix:
             pixels_key([pair for split in self._splits for pair in split.pairs], self._splits[0].processor),
             self._padded_size,
             self._dtype,
-            torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
-            torch.get_float32_matmul_precision(),
-            torch.get_num_threads(),
-            torch.__version__,
+            *computed_with(model.device),
             transformers.__version__,
         ]
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode())
@@ -192,7 +190,7 @@ class FrozenPrefix:
         for part in self._parts:
             for module in PART_MODULES[part]:
                 model.get_submodule(module).eval()
-        with torch.no_grad(), autocast(device, self._dtype):
+        with torch.no_grad(), autocast(device, self._dtype), repeating_cudnn():
             maps, mask = model.model.backbone(batch["pixel_values"].to(device), batch["pixel_mask"].to(device))[-1]
             return kept_values(model, self._parts, maps, mask), mask[0]
 
@@ -213,11 +211,12 @@ class ActivationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Item `index`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """The item of `key`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
 
         No picture is read, unless its record is damaged.
         """
+        index = index_of(key)
         values, mask = self._prefix.outputs(self._records[self.pairs[index].pictures_digest])
         return {"pixel_values": values, "pixel_mask": mask, "labels": self._pictures.labels(index)}
 

@@ -15,10 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pyarrow
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+
+from trainable.uri import UriParts, is_uri, unescaped_secret, without_secrets
+
+__all__ = ["Remote", "StorageError", "StoredFile", "is_uri", "without_secrets"]
 
 RETRY_SECONDS = 120.0
 """How long a storage that cannot be reached is tried again; what is tried last may end later."""
@@ -85,18 +89,19 @@ class Remote:
 
     def __str__(self) -> str:
         """The URI without its query and without credentials, to be shown."""
-        parts = urlsplit(self.uri)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+        parts = UriParts.of(self.uri)
+        return f"{parts.scheme}://{parts.host}{unquote(parts.path)}"
 
     @property
     def name(self) -> str:
         """The folder's own name."""
-        return PurePosixPath(unquote(urlsplit(self.uri).path)).name
+        return PurePosixPath(unquote(UriParts.of(self.uri).path)).name
 
     def at(self, path: str) -> "Remote":
         """The folder `path` within this one; the query stays at the end of the URI."""
-        address, mark, query = self.uri.partition("?")
-        return replace(self, uri=f"{address.rstrip('/')}/{quote(path)}{mark}{query}")
+        parts = UriParts.of(self.uri)
+        within = f"{parts.path.rstrip('/')}/{quote(path)}"
+        return replace(self, uri=f"{parts.scheme}://{parts.credentials}{parts.host}{within}{parts.query}")
 
     def write(self, path: str, data: bytes) -> None:
         """Makes or replaces a file."""
@@ -196,38 +201,32 @@ class Remote:
     def _retried(self, path: str, task: Callable[[FileSystem, str], Result]) -> Result:
         """What `task` gives for the filesystem and the path in it; tried again while the storage cannot be reached."""
         remote = self.at(path) if path else self
+        if fault := unescaped_secret(self.uri):
+            raise StorageError(f"{remote}: {fault}")
         started, wait = time.monotonic(), FIRST_WAIT
         while True:
             try:
                 filesystem, root = _filesystem(_base(self.uri))
-                return task(filesystem, root + unquote(urlsplit(remote.uri).path).rstrip("/"))
+                return task(filesystem, root + unquote(UriParts.of(remote.uri).path).rstrip("/"))
             except (OSError, pyarrow.ArrowInvalid) as error:
-                tried = time.monotonic() - started
+                tried, why = time.monotonic() - started, self._said_of(error)
                 if not _is_passing(error):
-                    raise StorageError(f"{remote}: cannot be used: {error}") from error
+                    raise StorageError(f"{remote}: cannot be used: {why}") from None
                 if tried + wait > self.retry_seconds:
-                    raise StorageError(f"{remote}: cannot be reached for {tried:.0f} s: {error}") from error
+                    raise StorageError(f"{remote}: cannot be reached for {tried:.0f} s: {why}") from None
                 if wait == FIRST_WAIT:
                     _log.warning(
-                        "%s: cannot be reached and is tried again for %g s: %s", remote, self.retry_seconds, error
+                        "%s: cannot be reached and is tried again for %g s: %s", remote, self.retry_seconds, why
                     )
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
-
-def is_uri(storage: str) -> bool:
-    """Whether a storage is a URI, not a folder's path."""
-    return "://" in storage
-
-
-def without_secrets(text: str) -> str:
-    """A URI, or a text with URIs in it, without the keys and passwords that pyarrow takes from one.
-
-    What is then missing comes from the environment.
-    """
-    text = re.sub(r"(?<=s3://)[^/?\s@]*@", "", text)
-    text = re.sub(r"(://[^/?\s@:]*):[^/?\s@]*(?=@)", r"\1", text).replace("://@", "://")
-    return re.sub(r"(?<=[?&])(?:client_secret|sig)=[^&\s'\"]*&?", "", text)
+    def _said_of(self, error: Exception) -> str:
+        """An error's text without secrets, of which the URI in it may have any characters."""
+        text = str(error)
+        for uri in (self.uri, _base(self.uri)):
+            text = text.replace(uri, without_secrets(uri))
+        return without_secrets(text)
 
 
 def _stored(path: str, info: FileInfo) -> StoredFile:
@@ -247,9 +246,9 @@ def _written_whole(filesystem: FileSystem, target: str, write: Callable[[FileSys
 
 def _base(uri: str) -> str:
     """The URI of the storage itself: without the path, with what `_QUERY` adds."""
-    parts = urlsplit(uri)
-    query = _QUERY.get(parts.scheme, {}) | dict(parse_qsl(parts.query))
-    return f"{parts.scheme}://{parts.netloc}/" + (f"?{urlencode(query)}" if query else "")
+    parts = UriParts.of(uri)
+    query = _QUERY.get(parts.scheme, {}) | dict(parse_qsl(parts.query[1:]))
+    return f"{parts.scheme}://{parts.credentials}{parts.host}/" + (f"?{urlencode(query)}" if query else "")
 
 
 @functools.lru_cache

@@ -200,7 +200,7 @@ def _read(entry: Path) -> SharedStage | None:
         trial, rows = kept["trial"], kept["rows"]
         if kept["checksum"] != _checksum(entry / _WEIGHTS, trial, rows):
             return None
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return SharedStage(trial, rows, entry / _WEIGHTS)
 

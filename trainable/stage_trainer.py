@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     DetrForObjectDetection,
     DetrImageProcessorPil,
@@ -21,10 +21,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
+from trainable.compute import CPU
+from trainable.data.dataset import EpochSampler, MovedObjectDataset, PairCollator, padded_size
 from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore
-from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, evaluate
+from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, evaluate_batches, evaluation_batches
 from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, part_of, set_modes
 from trainable.recipe import Recipe
@@ -60,12 +61,12 @@ class StageTrainer(Trainer):
     """Trains the parts of one stage and leaves the others as they are, bit for bit.
 
     Args:
-        model: where the stage starts.
+        model: where the stage starts, on the device that it is to train on.
         recipe: the effective recipe (see `effective_recipe`).
         stage: index of the stage in it.
         data: both splits.
         output_dir: where checkpoints go.
-        workers: processes that load pictures beside this one.
+        workers: processes that load pictures beside this one, from the first epoch to `close`.
         callbacks: report, save and end the stage.
     """
 
@@ -87,11 +88,13 @@ class StageTrainer(Trainer):
         self.dtype = torch_dtype(recipe.dtype)
         self.step_totals = LossTotals(0.0, 1)
         self.losses_of_epoch: list[float] = []
+        self.train_batches: DataLoader | None = None
+        self.val_batches: DataLoader | None = None
         freeze_all_but(model, self.stage.trainable)
         _keep_modes(model, self.stage.trainable)
         super().__init__(
             model=model,
-            args=_training_arguments(recipe, stage, output_dir, workers),
+            args=_training_arguments(recipe, stage, output_dir, workers, model.device),
             train_dataset=data.train,
             eval_dataset=data.val,
             data_collator=data.collator,
@@ -99,6 +102,37 @@ class StageTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The training images' batches, each epoch in an order of its own.
+
+        With or without loader workers, the global random state takes the same course: the loader has a generator of
+        its own, since one whose workers live on draws a seed for them only once, and others in each epoch.
+        """
+        loader = DataLoader(
+            self.train_dataset,
+            self.args.per_device_train_batch_size,
+            sampler=EpochSampler(len(self.train_dataset), self.args.seed),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            generator=torch.Generator(),
+        )
+        self.train_batches = self.accelerator.prepare(loader)
+        return self.train_batches
+
+    def close(self) -> None:
+        """Frees what the stage holds of the machine, though this object may live on.
+
+        The exception by which Ray stops a trial keeps everything alive until it is over; loader workers must not wait
+        for that.
+        """
+        for batches in (self.train_batches, self.val_batches):
+            # torch 2.13 has no public way to end workers that live on, but dropping the last reference to them.
+            if batches is not None and batches._iterator is not None:
+                batches._iterator._shutdown_workers()  # type: ignore[attr-defined]
+        self.accelerator.free_memory()
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -132,9 +166,11 @@ class StageTrainer(Trainer):
         Raises:
             FloatingPointError: its loss is not finite; the message says where.
         """
-        workers = self.args.dataloader_num_workers
+        if self.val_batches is None:
+            workers = self.args.dataloader_num_workers
+            self.val_batches = evaluation_batches(self.eval_dataset, self.data_collator, self.args.device, workers)
         with self._located(self.state.global_step):
-            result = evaluate(self.model, self.eval_dataset, self.data_collator, self.dtype, workers)
+            result = evaluate_batches(self.model, self.val_batches, self.dtype)
             loss = result.losses["val_loss"]
             if not math.isfinite(loss):
                 raise FloatingPointError(f"val_loss is {loss}")
@@ -218,16 +254,18 @@ def stage_seed(seed: int, stage: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}".encode()).digest()[:4])
 
 
-def torch_dtype(dtype: str) -> torch.dtype:
-    """A recipe's `dtype` on this machine; `auto` is bfloat16 on a GPU that has it, else float32."""
+def torch_dtype(dtype: str, device: torch.device = CPU) -> torch.dtype:
+    """A recipe's `dtype` on `device`; `auto` is bfloat16 on a GPU that has it, else float32."""
     if dtype == "auto":
-        has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bfloat16 else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
 
 
-def _training_arguments(recipe: Recipe, stage: int, output_dir: Path, workers: int) -> TrainingArguments:
-    on_gpu = torch.cuda.is_available()
+def _training_arguments(
+    recipe: Recipe, stage: int, output_dir: Path, workers: int, device: torch.device
+) -> TrainingArguments:
+    on_gpu = device.type == "cuda"
     return TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=recipe.stages[stage].epochs,
@@ -244,6 +282,7 @@ def _training_arguments(recipe: Recipe, stage: int, output_dir: Path, workers: i
         # Only for its gradient scaler; the forward pass runs under an autocast of our own.
         fp16=on_gpu and torch_dtype(recipe.dtype) is torch.float16,
         dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
         dataloader_pin_memory=on_gpu,
         accelerator_config={"non_blocking": on_gpu},
         remove_unused_columns=False,

@@ -5,7 +5,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore, open_store
 from trainable.economy import NO_CACHE, Economy
@@ -41,9 +42,10 @@ def train_recipe(
     checkpoint: str | Path,
     folder: Path,
     report: Callable[[Row], None],
-    workers: int = 0,
+    compute: Compute = ON_CPU,
     economy: Economy = NO_CACHE,
     mirror: Mirror | None = None,
+    reported: Sequence[Row] = (),
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
 
@@ -56,9 +58,10 @@ def train_recipe(
         folder: the trial's own folder, see `TrialFolder`.
         report: called at the end of each epoch, after the epoch is safe on disk; first with the epochs that `folder`
             already holds. May raise to end the trial.
-        workers: processes that load pictures beside this one.
+        compute: what to train with.
         economy: what is done once; none of it is needed for the result.
         mirror: of the run that `folder` is in, where that lies in a remote storage.
+        reported: epochs that are known to the caller, for where `folder` has lost them.
 
     Returns:
         The folder, its history complete.
@@ -67,7 +70,8 @@ def train_recipe(
         FloatingPointError: a loss is not finite.
         ModelError, RecipeError, OSError: the checkpoint, the folder or a picture cannot be used.
     """
-    trial = TrialFolder(folder, effective_recipe(recipe, len(pairs.train)), mirror)
+    recipe = effective_recipe(recipe, len(pairs.train), compute.device)
+    trial = TrialFolder(folder, recipe, mirror, reported)
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint)
@@ -81,7 +85,7 @@ def train_recipe(
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
             try:
-                _train_stage(trial, stage, model, data, report, workers, economy)
+                _train_stage(trial, stage, model, data, report, compute, economy)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_batch()):
                     raise
@@ -95,9 +99,9 @@ def train_recipe(
     return trial
 
 
-def effective_recipe(recipe: Recipe, pictures: int) -> Recipe:
-    """The recipe as `pictures` pairs and this machine let it be: restart cycles capped, `auto` precision resolved."""
-    dtype = str(torch_dtype(recipe.dtype)).removeprefix("torch.")
+def effective_recipe(recipe: Recipe, pictures: int, device: torch.device = CPU) -> Recipe:
+    """The recipe as `pictures` pairs and `device` let it be: restart cycles capped, `auto` precision resolved."""
+    dtype = str(torch_dtype(recipe.dtype, device)).removeprefix("torch.")
     return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
 
 
@@ -133,8 +137,7 @@ def _free_memory() -> None:
     which Ray stops a trial keeps them alive until it is over.
     """
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # Does nothing where no GPU is in use.
 
 
 def _train_stage(
@@ -143,11 +146,11 @@ def _train_stage(
     model: DetrForObjectDetection,
     data: TrialData,
     report: Callable[[Row], None],
-    workers: int,
+    compute: Compute,
     economy: Economy,
 ) -> None:
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(compute.device)
     try:
         behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
     except ValueError as error:
@@ -156,7 +159,7 @@ def _train_stage(
         _log.warning("layer outputs are not cached: %s", error)
         behind, inputs = start_behind(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
-    workers = workers if inputs is data else 0
+    workers = compute.workers if inputs is data else 0
     callback = _EpochCallback(trial, stage, model, report, economy)
     trainer = StageTrainer(behind, trial.recipe, stage, inputs, trial.path / f"stage-{stage}", workers, [callback])
     callback.trainer = trainer
@@ -164,11 +167,14 @@ def _train_stage(
     try:
         trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
     finally:
-        trainer.accelerator.free_memory()
+        trainer.close()
 
 
 class _EpochCallback(TrainerCallback):
-    """Evaluates, keeps and reports each epoch, and ends the stage when its patience is over."""
+    """Evaluates, keeps and reports each epoch, and ends the stage when its patience is over.
+
+    Where a checkpoint is due it is saved before the epoch is reported, since Ray may end the trial in the report.
+    """
 
     trainer: StageTrainer
 
@@ -186,7 +192,10 @@ class _EpochCallback(TrainerCallback):
         self.report = report
         self.economy = economy
         self.within_epoch: list[Row] = []
-        self.started = self.checkpoint_written = time.monotonic()
+        self.ended: Row = {}
+        """The epoch that was evaluated last; `is_new` where it has not been reported before."""
+        self.is_new = self.stage_over = False
+        self.started = self.checkpoint_asked = time.monotonic()
         self.seconds_before = trial.seconds
         self.epochs_before = sum(row["stage"] < stage for row in trial.history)
         self.learning_rate = 0.0
@@ -203,6 +212,7 @@ class _EpochCallback(TrainerCallback):
         self.learning_rate = self.trainer.current_learning_rate()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.trial.take_in_checkpoint()
         updates = updates_per_epoch(self.trial.recipe, len(self.trainer.train_dataset))
         step, wanted = (state.global_step - 1) % updates + 1, self.trial.recipe.evaluations_per_epoch
         due = step < updates and step * wanted // updates > (step - 1) * wanted // updates
@@ -215,24 +225,43 @@ class _EpochCallback(TrainerCallback):
     ) -> None:
         epoch = self.epochs_before + round(state.epoch or 0)
         known = self.trial.known(epoch)
-        row = known or self._evaluated(epoch)
+        self.is_new = known is None
+        self.ended = row = known or self._evaluated(epoch)
         until_now = [earlier for earlier in self.trial.history if earlier["epoch"] < epoch] + [row]
-        stage_over = stage_is_over(until_now, self.trial.recipe, self.stage)
-        if not known:
+        self.stage_over = stage_is_over(until_now, self.trial.recipe, self.stage)
+        if self.is_new:
             last_stage = self.stage == len(self.trial.recipe.stages) - 1
-            row |= {"final": stage_over and last_stage, "within_epoch": self.within_epoch, "shared_from": None}
-        self.trial.commit(row, self.model)
-        if stage_over:
-            self._share()
-        if not known:
-            self.report(row)
-        control.should_training_stop = control.should_training_stop or stage_over
-        due = time.monotonic() - self.checkpoint_written >= self.economy.checkpoint_seconds
-        control.should_save = due and not stage_over
+            row |= {"final": self.stage_over and last_stage, "within_epoch": self.within_epoch, "shared_from": None}
+        control.should_training_stop = control.should_training_stop or self.stage_over
+        control.should_save = self._is_checkpoint_due()
+        if not control.should_save:
+            self._commit()
+            self._report()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._commit()
+        # Not before: a checkpoint must never be of a later epoch than the history.
         self.trial.checkpoint_written(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.stage)
-        self.checkpoint_written = time.monotonic()
+        self._report()
+
+    def _is_checkpoint_due(self) -> bool:
+        """Whether to write one now; none is asked for while the one before is on its way to the disk."""
+        self.trial.take_in_checkpoint()
+        now = time.monotonic()
+        due = now - self.checkpoint_asked >= self.economy.checkpoint_seconds
+        if self.stage_over or self.trial.is_writing or not due:
+            return False
+        self.checkpoint_asked = now
+        return True
+
+    def _commit(self) -> None:
+        self.trial.commit(self.ended, self.model)
+        if self.stage_over:
+            self._share()
+
+    def _report(self) -> None:
+        if self.is_new:
+            self.report(self.ended)
 
     def _share(self) -> None:
         if self.economy.shared_stages:

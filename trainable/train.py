@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,16 +17,18 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 from rich.console import Console
 
-from trainable.command_line import Data, SkipBad, Subset, Threads, stop
+from trainable.command_line import Command, Data, SkipBad, Subset, Threads, print_notices, stop
+from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Command()
 
 
 @app.command(help=__doc__)
@@ -44,13 +47,15 @@ def main(
         float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for pictures made ready once; 0 is off")
     ] = 10,
 ) -> None:
-    console = Console(markup=False)
+    console = plain_console(soft_wrap=True)
     try:
         asked = Recipe.from_yaml(recipe)
         location = data or sample_data_set()
-        pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by)
+        takes = read_model_input(checkpoint_of(model))
+        pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
         stop(error)
+    print_notices(pairs.notices, console)
     # A batch system's polite end is to us what Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
@@ -64,13 +69,16 @@ def _train(
     import torch
     import transformers
 
+    from trainable.compute import compute_with
     from trainable.economy import Economy
     from trainable.history import best_row
     from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
+    from trainable.trial_process import only_process
     from trainable.weights import trial_model
 
-    torch.set_num_threads(cpus)
+    compute = compute_with(cpus)
+    torch.set_num_threads(compute.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}", style="dim")
@@ -78,15 +86,15 @@ def _train(
     def report(row: dict[str, Any]) -> None:
         stage = f"{row['stage'] + 1}/{len(recipe.stages)} {recipe.stages[row['stage']].name}"
         figures = f"{row['train_loss']:>10.4f}{row['val_loss']:>10.4f}{row['f1']:>8.3f}"
-        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}", highlight=False)
+        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}")
 
     try:
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
-        workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
-        trial = train_recipe(recipe, pairs, checkpoint, out, report, workers, Economy(cache_bytes))
-        trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
-        processor.save_pretrained(out / "model")
+        with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
+            trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, Economy(cache_bytes))
+            trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
+            processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:
         stop(error)
     except (FloatingPointError, PictureError) as error:
@@ -100,20 +108,25 @@ def _train(
     console.print(
         f"best val_loss {best['val_loss']:.4f}, F1 {best['f1']:.3f}, after epoch {best['epoch']}", highlight=False
     )
-    console.print(f"model  {out / 'model'}", soft_wrap=True, highlight=False)
+    console.print(f"model  {out / 'model'}")
 
 
 def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
     """Refuses to go on with a folder's progress on other data or from another model.
 
     Raises:
-        RecipeError: `out` was begun with others.
+        RecipeError: `out` was begun with others, or does not say with which.
     """
     from trainable.durable_file import write_atomically
 
     inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
-    before = json.loads(kept.read_text()) if kept.exists() else inputs
-    if changed := [name for name in inputs if inputs[name] != before[name]]:
+    try:
+        before = json.loads(kept.read_bytes()) if kept.exists() else inputs
+        changed = [name for name in inputs if inputs[name] != before[name]]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        fault = f"{kept.name} is damaged; delete it if it was of this --data and --model, or choose another --out"
+        raise RecipeError([fault], str(out)) from None
+    if changed:
         faults = [f"its progress is that of another --{name}; choose another --out" for name in changed]
         raise RecipeError(faults, str(out))
     out.mkdir(parents=True, exist_ok=True)

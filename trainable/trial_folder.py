@@ -1,7 +1,8 @@
 """What a trial keeps on disk, so that it can be killed at any moment and resumed exactly.
 
 `progress.json` is the only commit point: it holds the history and names what belongs to it, and it is replaced in one
-step after everything that it names is on disk. Whatever else lies in the folder is left over and ignored.
+step after everything that it names is on disk, always by the thread that trains. Whatever else lies in the folder is
+left over, and cleared away when a trial starts.
 
 The history may be ahead of the checkpoint, which is written only so often. A resumed trial then trains those epochs
 once more without a word, and what it has reported stands.
@@ -10,11 +11,10 @@ Where the run lies in a remote storage, the same holds of the trial's folder the
 starts again, on whatever machine, begins by fetching it.
 """
 
-import json
 import logging
 import shutil
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers import DetrForObjectDetection
@@ -23,43 +23,31 @@ from trainable.durable_file import checksum, is_sound, link_or_copy, wait_for_di
 from trainable.exhaustion import with_half_batch
 from trainable.history import Row, best_row, current_stage
 from trainable.mirror import Mirror
+from trainable.progress import Checkpoint, Progress, ProgressError, read_progress
 from trainable.recipe import Recipe, RecipeError
 from trainable.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A Trainer checkpoint that is whole and on the disk."""
-
-    path: str
-    """Relative to the trial's folder."""
-    stage: int
-    checksums: dict[str, int]
-    """CRC-32 of each of its files, by name."""
-
-    def is_sound(self, folder: Path) -> bool:
-        """Whether its files in the trial's `folder` are those that were written."""
-        return all(is_sound(folder / self.path / name, value) for name, value in self.checksums.items())
-
-
 class TrialFolder:
     """One trial's recipe, history, last checkpoint and best weights.
 
-    A damaged checkpoint or weights file is logged, and the trial goes on from what it was trained from.
+    What is damaged is logged, and the trial goes on from what is sound: from what a checkpoint or a weights file was
+    trained from, or, where `progress.json` is, from its start. What was reported stands all the same.
 
     Args:
-        path: the folder; made if it does not exist.
+        path: the folder; made if it does not exist. No other process may use it.
         recipe: the effective recipe; written to `recipe.yaml`.
         mirror: of the run, where that lies in a remote storage.
+        reported: the rows that the search knows of, for where the folder has lost them.
 
     Raises:
         RecipeError: the folder holds the progress of another recipe.
         StorageError: here and from all that writes, the remote storage cannot be used or reached.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, mirror: Mirror | None = None):
+    def __init__(self, path: Path, recipe: Recipe, mirror: Mirror | None = None, reported: Sequence[Row] = ()):
         self.path = path
         self.recipe = recipe
         self.history: list[Row] = []
@@ -72,16 +60,20 @@ class TrialFolder:
         if mirror and not mirror.pull(path):
             shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, exist_ok=True)
-        if (path / "progress.json").exists():
-            self._read_progress()
+        self._read_progress()
+        if len(reported) > len(self.history):
+            self.history = list(reported)
+        self._drop_leftovers()
         self._write_recipe()
 
     def next_stage(self) -> int | None:
         """Index of the stage to train now, None when the trial is at its end.
 
-        That is an earlier one where the weights that a stage starts from turn out to be damaged.
+        That is an earlier one where the weights that a stage starts from turn out to be damaged; at the end, the best.
         """
         stage = current_stage(self.history, self.recipe)
+        if stage is None and not self._has_weights(best := best_row(self.history)):
+            stage = best["stage"]
         while stage and not self._has_weights(best_row(self.history, stage - 1)):
             stage -= 1
             if self.checkpoint_of(stage):
@@ -100,6 +92,11 @@ class TrialFolder:
     def rows_of(self, stage: int) -> list[Row]:
         """The history of one stage."""
         return [row for row in self.history if row["stage"] == stage]
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is on its way to the disk: another one must not be asked for."""
+        return self._pending is not None
 
     def checkpoint_of(self, stage: int) -> Path | None:
         """The Trainer checkpoint to go on from within `stage`, None at a stage's start."""
@@ -135,7 +132,7 @@ class TrialFolder:
             parts = trained_parts(self.recipe, row["stage"])
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
             self._push(self.weights_of(row))
-        self._write_progress(row["stage"])
+        self._write_progress(self._weights_to_drop(row["stage"]))
 
     def adopt(self, rows: list[Row], weights: Path) -> bool:
         """Takes over a stage that another trial has finished, all of it at once.
@@ -156,62 +153,118 @@ class TrialFolder:
         self._weights[target.name] = checksum(target)
         self._push(target)
         self.history += rows
-        self._write_progress(rows[0]["stage"])
+        self._write_progress(self._weights_to_drop(rows[0]["stage"]))
         return True
 
     def halve_batch(self) -> bool:
         """Goes on with half as many pictures at a time and as many a step; False where that cannot be, or was before.
 
-        The recipe of the folder is then that one.
+        The recipe of the folder is then that one, and the last checkpoint counts.
         """
         smaller = with_half_batch(self.recipe)
         if smaller is None or self._has_half_batch:
             return False
         self.recipe, self._has_half_batch = smaller, True
         self._write_recipe()
+        if self._pending:
+            self._pending.result()
+        self._write_progress()
         return True
 
     def checkpoint_written(self, path: Path, stage: int) -> None:
-        """Takes note of a new Trainer checkpoint.
+        """Takes note of a new Trainer checkpoint of a committed epoch; not while another one `is_writing`.
 
         It counts once it is on the disk, and in the storage; that is waited for beside the training.
         """
-        if self._pending:
-            self._pending.result()
+        assert self._pending is None, "more than two checkpoints would lie on the disk"
         self._pending = self._disk.submit(self._durable, path, stage)
 
+    def take_in_checkpoint(self) -> None:
+        """Has the last checkpoint count if it is durable by now, and drops the ones before.
+
+        Raises:
+            OSError: the disk or the storage has not taken it.
+        """
+        if self._pending and self._pending.done():
+            self._write_progress()
+
     def close(self) -> None:
-        """Waits for what is still being written."""
+        """Waits for what is still being written.
+
+        A checkpoint that cannot be written is logged: the trial's result does not need it.
+        """
         self._disk.shutdown()
+        try:
+            self.take_in_checkpoint()
+        except FileNotFoundError:
+            return  # Whoever stopped the trial has dropped it already.
+        except OSError as error:
+            _log.warning("%s: the last checkpoint is lost: %s", self.path, error)
 
     def _read_progress(self) -> None:
-        kept = Recipe.from_yaml(self.path / "recipe.yaml")
+        try:
+            if (progress := read_progress(self.path)) is None:
+                return
+            kept = self._kept_recipe(progress)
+        except ProgressError as error:
+            _log.warning("%s; the trial is trained again, and what it has reported stands", error)
+            return
         if kept == with_half_batch(self.recipe):
             self.recipe, self._has_half_batch = kept, True
         if kept != self.recipe:
             raise RecipeError(["the folder holds another recipe's progress; choose another folder"], str(self.path))
-        progress = json.loads((self.path / "progress.json").read_text())
-        self.history, self._weights = progress["history"], progress["weights"]
-        checkpoint = Checkpoint(**progress["checkpoint"]) if progress["checkpoint"] else None
+        self.history, self._weights, checkpoint = progress.history, progress.weights, progress.checkpoint
         if checkpoint and not checkpoint.is_sound(self.path):
             _log.warning("%s is damaged; its stage is trained again", self.path / checkpoint.path)
             checkpoint = None
         self._checkpoint = checkpoint
 
-    def _write_progress(self, stage: int) -> None:
-        outdated: list[Path] = []
+    def _kept_recipe(self, progress: Progress) -> Recipe:
+        """Whose progress it is; that of earlier versions is that of `recipe.yaml`.
+
+        Raises:
+            ProgressError: `recipe.yaml` is damaged, and nothing else says so.
+        """
+        path = self.path / "recipe.yaml"
+        try:
+            on_disk = Recipe.from_yaml(path)
+            if progress.recipe in (None, on_disk):
+                return on_disk
+            damage = "it holds another recipe"
+        except RecipeError as error:
+            damage = error.faults[0]
+        if progress.recipe is None:
+            raise ProgressError(f"{path} is damaged: {damage}")
+        _log.warning("%s is damaged and written anew: %s", path, damage)
+        return progress.recipe
+
+    def _drop_leftovers(self) -> None:
+        """Deletes the files that a killed process had not committed."""
+        kept = {self.path / "weights" / name for name in self._weights}
+        if self._checkpoint:
+            kept.add(self.path / self._checkpoint.path)
+        for path in (*self.path.glob("stage-*/checkpoint-*"), *self.path.glob("weights/*")):
+            if path not in kept:
+                _drop(path, self._mirror)
+
+    def _write_progress(self, outdated: Iterable[Path] = ()) -> None:
+        """Commits what is known by now, then deletes what is `outdated` thereby."""
+        dropped = set(outdated)
         if self._pending and self._pending.done():
-            self._checkpoint, self._pending = self._pending.result(), None
-            outdated += set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}
-        kept = {path.name for path in self._kept(stage)}
-        outdated += (self.path / "weights" / name for name in self._weights if name not in kept)
-        self._weights = {name: value for name, value in self._weights.items() if name in kept}
-        checkpoint = asdict(self._checkpoint) if self._checkpoint else None
-        progress = {"history": self.history, "checkpoint": checkpoint, "weights": self._weights}
-        write_atomically(self.path / "progress.json", json.dumps(progress))
-        self._push(self.path / "progress.json")
-        for path in outdated:
+            pending, self._pending = self._pending, None
+            self._checkpoint = pending.result()
+            dropped |= set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}
+        progress = Progress(self.recipe, self.history, self._checkpoint, self._weights)
+        self._push(progress.write(self.path))
+        for path in dropped:
             _drop(path, self._mirror)
+
+    def _weights_to_drop(self, stage: int) -> list[Path]:
+        """Forgets the weights that are not needed any more once `stage` is being trained; returns their files."""
+        kept = {path.name for path in self._kept(stage)}
+        outdated = [self.path / "weights" / name for name in self._weights if name not in kept]
+        self._weights = {name: value for name, value in self._weights.items() if name in kept}
+        return outdated
 
     def _write_recipe(self) -> None:
         write_atomically(self.path / "recipe.yaml", self.recipe.to_yaml())

@@ -10,21 +10,25 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 import transformers
 from ray import tune
 
+from trainable.compute import Compute, compute_with
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.durable_file import write_atomically
 from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
-from trainable.history import Row
+from trainable.history import ROW_FIELDS, Row
 from trainable.mirror import Mirror
+from trainable.node_fault import node_fault
 from trainable.recipe import Recipe
-from trainable.remote import Remote, StorageError
+from trainable.remote import Remote
 from trainable.sample import checkpoint_of
 from trainable.staged_trainer import train_recipe
+from trainable.trial_process import end_with_parent, only_process
 from trainable.working_folder import begin_work, working_mirror
 
 
@@ -65,11 +69,11 @@ def tune_trainable(
     The trial keeps its own checkpoint in its folder and reports its whole history when it starts anew, so that
     neither a lost worker nor a lost driver needs Ray's own checkpoints. A failure is reported, not raised: Ray would
     run a trial that raises again, and never tell the searcher why it failed. Where the disk or the storage has given
-    out, that is reported in the place of a failure.
+    out, or the node cannot train, that is reported in the place of a failure. The first report says that it has begun.
 
     Args:
         config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
-            the trial has no recipe, or None.
+            the trial has no recipe, or None; `reported`, the epochs that the search knows of, if any.
         pairs: the data set.
         model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`.
         cpus: cores that the trial may use.
@@ -78,27 +82,46 @@ def tune_trainable(
         run: where the run lies, if in a remote storage; the trial is then worked on in this machine's own folder, which
             has the name of `folder`, and nothing of it is left here.
     """
-    _prepare_process(cpus, gpus)
+    if _is_worker():
+        end_with_parent()
+    compute = _prepare_process(cpus, gpus)
     origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
+    if ray.is_initialized():
+        origin["node_id"] = ray.get_runtime_context().get_node_id()
 
     def report(row: Row) -> None:
         tune.report(row | origin | {"notes": _notes.take()})
 
+    def wait(note: str) -> None:
+        # Raises where Ray ends the trial meanwhile.
+        tune.report({"notes": [f"trial {config['number']}: {note}"]} | origin)
+
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
         return
-    folder, mirror = Path(config["folder"]), None
-    if run:
-        mirror = working_mirror(run)
-        begin_work(mirror)
-        folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
-    workers = max(0, cpus - 1) if torch.cuda.is_available() else 0
+    tune.report({"begun": True} | origin)
+    folder, mirror, held = Path(config["folder"]), None, contextlib.ExitStack()
+    reported = [{name: row.get(name) for name in ROW_FIELDS} for row in config.get("reported", ())]
     try:
+        if gpus and not torch.cuda.is_available():
+            raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
+        if run:
+            mirror = working_mirror(run)
+            folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
+            begin_work(mirror)
+        # What is fetched from a storage replaces the folder, so that the lock must lie elsewhere.
+        held.enter_context(only_process(mirror.local / "locks" / folder.name if mirror else folder, wait))
+        if mirror:
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
         pairs = on_this_machine(pairs)
-        train_recipe(
-            Recipe.from_dict(config["recipe"]), pairs, checkpoint_of(model), folder, report, workers, economy, mirror
-        )
+        recipe, model = Recipe.from_dict(config["recipe"]), checkpoint_of(model)
+        train_recipe(recipe, pairs, model, folder, report, compute, economy, mirror, reported)
     except Exception as error:
+        if fault := node_fault(error, folder if run else None):
+            tune.report({"node_fault": fault, "notes": _notes.take()} | origin)
+            held.close()
+            # Kept warm, the process would be given the next trial whatever becomes of its node.
+            os._exit(1)
         if fault := storage_fault(error, folder):
             # No fault of the recipe: the search pauses, and the trial goes on when it is resumed.
             tune.report({"pause": fault, "notes": _notes.take()} | origin)
@@ -109,25 +132,33 @@ def tune_trainable(
             os._exit(1)
         tune.report({"failure": f"{type(error).__name__}: {error}", "notes": _notes.take()} | origin)
     finally:
-        if mirror:
-            shutil.rmtree(folder, ignore_errors=True)
+        held.close()
 
 
-def _prepare_process(cpus: int, gpus: float) -> None:
+def _is_worker() -> bool:
+    """Whether Ray started this process for a trial; a test, or a user's own program, is none."""
+    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
+
+
+def _prepare_process(cpus: int, gpus: float) -> Compute:
     """Gives the process what the trial may use of the machine, and keeps transformers quiet."""
-    # Two trials that each take all cores run many times slower than with their own.
-    torch.set_num_threads(max(1, cpus))
     if not gpus:
         # Ray 2.60 leaves every GPU visible to a process that asked for none.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    compute = compute_with(max(1, cpus), gpus)
+    # Two trials that each take all cores run many times slower than with their own.
+    torch.set_num_threads(compute.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    return compute
 
 
 def _keep_traceback(folder: Path, mirror: Mirror | None) -> None:
-    """Writes the error that is being handled to `error.txt`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "error.txt", traceback.format_exc())
-    if mirror:
-        with contextlib.suppress(StorageError):  # The search is told of the error all the same.
+    """Writes the error that is being handled to `error.txt`, if the disk and the storage take it."""
+    # The names of files that it tells of need not be text.
+    text = traceback.format_exc().encode(errors="backslashreplace")
+    with contextlib.suppress(OSError):  # The search is told of the error all the same.
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "error.txt", text)
+        if mirror:
             mirror.push(folder / "error.txt")

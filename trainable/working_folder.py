@@ -7,8 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-import platformdirs
-
+from trainable.cache_folder import cache_folder
 from trainable.mirror import Mirror
 from trainable.remote import Remote
 
@@ -33,4 +32,4 @@ def begin_work(mirror: Mirror) -> None:
 
 
 def _cache() -> Path:
-    return platformdirs.user_cache_path("moved-object-search", appauthor=False) / "runs"
+    return cache_folder() / "runs"

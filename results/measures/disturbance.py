@@ -6,8 +6,9 @@ from math import ceil
 
 import numpy as np
 
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import PictureError, difference
 from trainable.data.pairs import Pair
+from trainable.data.resizing import open_pair
 
 CHANGED = 16
 """A pixel has changed where its difference, the mean over the channels, is above this, of 255."""
@@ -18,23 +19,33 @@ EVERYWHERE = 0.2
 RULE = f"more than {EVERYWHERE:.0%} of the pixels outside all labelled boxes differ by more than {CHANGED} of 255"
 
 
-def flagged(pairs: Sequence[Pair]) -> list[bool]:
+def flagged(pairs: Sequence[Pair], skip_bad: bool = False) -> list[bool]:
     """Whether more than 20 % of a pair's pixels outside all its labelled boxes differ by more than 16 of 255.
 
     A share, not a mean, so that a small thing that nobody labelled does not flag a pair, however bright. Of pairs of
     a fixed street camera and of made-up scenes with noise, at most 5 % of the pixels differ so; shifted by two pixels,
     about 20 %, by eight, 30 % or more; a quarter brighter, 80 %. A pair that is all labelled is never flagged.
 
+    Args:
+        pairs: checked pairs.
+        skip_bad: do not flag a pair that can no longer be read.
+
     Raises:
-        PictureError: a picture can no longer be read.
+        PictureError: a picture can no longer be read, without `skip_bad`.
     """
     # Threads, since decoding is most of the work and runs outside Python's lock.
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_is_flagged, pairs))
+        return list(pool.map(lambda pair: _is_flagged(pair, skip_bad), pairs))
 
 
-def _is_flagged(pair: Pair) -> bool:
-    pixels = np.asarray(difference(open_picture(pair.before), open_picture(pair.after)))  # [height, width, 3]
+def _is_flagged(pair: Pair, skip_bad: bool) -> bool:
+    try:
+        before, after = open_pair(pair)
+    except PictureError:
+        if skip_bad:
+            return False
+        raise
+    pixels = np.asarray(difference(before, after))  # [height, width, 3]
     changed = pixels.sum(axis=-1, dtype=np.uint16) > CHANGED * pixels.shape[-1]
     outside = ~_labelled(pair)
     return bool((changed & outside).sum() > EVERYWHERE * outside.sum())

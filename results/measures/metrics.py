@@ -6,15 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import DetrImageProcessorPil
 
 from results.measures.calibration import calibration
 from results.measures.coco import coco_metrics
 from results.measures.disturbance import flagged
 from results.measures.errors import count_errors
-from results.measures.operating_point import PointRule, point_by_rule, point_in_metrics
+from results.measures.operating_point import (
+    COUNTED_AT,
+    PointRule,
+    point_by_rule,
+    point_in_metrics,
+    useful_range,
+    why_none,
+)
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
-from trainable.data.dataset import MovedObjectDataset, PairCollator
+from trainable.compute import CPU
+from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
+from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair
 from trainable.detection import match
 from trainable.durable_file import write_atomically
@@ -28,7 +38,8 @@ def evaluate_checkpoint(
     names: Sequence[str],
     padded: tuple[int, int],
     cpus: int,
-    device: str | None = None,
+    device: torch.device = CPU,
+    skip_bad: bool = False,
 ) -> Evaluation:
     """Loads a model and evaluates it in float32, the losses of each picture too.
 
@@ -38,47 +49,87 @@ def evaluate_checkpoint(
         names: class names of the data set; those of the model, or its class head is drawn anew.
         padded: height and width to which all pictures are padded; those of training give the figures of training.
         cpus: threads of the forward pass.
-        device: `cuda` or `cpu`; None is a GPU where there is one.
+        device: to evaluate on.
+        skip_bad: evaluate without the pairs that can no longer be read, which `unread` then names; in the losses,
+            others stand in for them, by the rule of the trials.
+
+    Raises:
+        PictureError: a picture can no longer be read; with `skip_bad`, none can.
     """
     torch.set_num_threads(cpus)
-    model = load_model(checkpoint, names).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dataset = MovedObjectDataset(pairs, load_processor(checkpoint))
-    return evaluate(model, dataset, PairCollator(*padded), per_picture=True)
+    model = load_model(checkpoint, names).to(device)
+    dataset = _NotingDataset(pairs, load_processor(checkpoint), stand_ins=skip_bad)
+    return evaluate(model, dataset, PairCollator(*padded), per_picture=True).without(dataset.unread)
+
+
+class _NotingDataset(MovedObjectDataset):
+    """Takes note of why others stand in, by index; for a loader without workers of its own."""
+
+    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil, stand_ins: bool):
+        super().__init__(pairs, processor, stand_ins=stand_ins)
+        self.unread: dict[int, str] = {}
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        index = index_of(key)
+        try:
+            return self.item(index)
+        except PictureError as error:
+            if not self.stand_ins:
+                raise
+            self.unread[index] = str(error)
+            return super().__getitem__(index)
 
 
 def write_evaluation(
-    evaluation: Evaluation, pairs: Sequence[Pair], names: Sequence[str], out: Path, rule: PointRule
+    evaluation: Evaluation,
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    out: Path,
+    rule: PointRule,
+    skip_bad: bool = False,
 ) -> dict[str, Any]:
     """Writes `metrics.json` and `sweep.csv` into `out`; returns what `metrics.json` holds.
 
     Args:
-        evaluation: of `pairs`, with the losses of each picture.
-        pairs: the pictures that were evaluated.
+        evaluation: of `pairs`, with the losses of each picture; those that it could not read count nowhere else.
+        pairs: the pictures that were to be evaluated.
         names: class names of the data set.
         out: folder that exists.
         rule: how the operating point is chosen.
+        skip_bad: go on where a picture can no longer be read.
 
     Returns:
-        The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; `errors`;
-        `calibration`; `pairs_by_loss`; `flagged`; and the numbers of `pairs` and `boxes`. The modules of these names
-        tell what each holds. None stands for what cannot be measured.
+        The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; or None
+        and `not_recommended`, why; `counted_at`, the score threshold of all counts; `errors`; `calibration`;
+        `pairs_by_loss`; `flagged`; the numbers of `pairs` and `boxes`; and `unread`, the pairs that could not be read,
+        each with `id` and `why`. The modules of these names tell what each holds. None stands for what cannot be
+        measured.
 
     Raises:
-        PictureError: a picture can no longer be read.
+        PictureError: a picture can no longer be read, without `skip_bad`.
     """
+    unread = [{"id": pairs[index].id, "why": why} for index, why in sorted(evaluation.unread.items())]
+    pairs = evaluation.read(pairs)
     matches = match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS)
     table = sweep(matches, names)
+    reason = why_none(table, rule)
+    if reason and rule.score_threshold is None:
+        rule = PointRule(score_threshold=COUNTED_AT)
     point, outcome = point_by_rule(matches, table, rule)
     counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
-    ids, flags = [pair.id for pair in pairs], flagged(pairs)
+    lowest_score, _ = useful_range(table) or (None, None)
+    ids, flags = [pair.id for pair in pairs], flagged(pairs, skip_bad)
     metrics = {
         **evaluation.losses,
         **coco_metrics(evaluation.detections, evaluation.truths, [pair.size for pair in pairs], names),
-        "recommended": point_in_metrics(point, outcome, counts),
+        "recommended": None if reason else point_in_metrics(point, outcome, counts),
+        "not_recommended": reason,
+        "counted_at": point.score_threshold,
         "pairs": len(pairs),
         "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
+        "unread": unread,
         "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, lowest_score),
         "flagged": flagged_beside_others(ids, counts, flags),
         "pairs_by_loss": pairs_by_loss(ids, evaluation.picture_losses, counts, flags),
     }

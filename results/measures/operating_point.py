@@ -13,6 +13,11 @@ from trainable.detection import Matches, Scores, scores_at
 IOU_THRESHOLD = 0.5
 """At which a detection is right, wherever one operating point is spoken of."""
 
+COUNTED_AT = 0.5
+"""Score threshold at which errors are counted and drawn where none can be recommended; trials report at it, too."""
+USEFUL = 0.95
+"""Share of the best F1 that every score threshold of the useful range keeps."""
+
 
 @dataclass(frozen=True)
 class OperatingPoint(Scores):
@@ -62,6 +67,21 @@ def point_by_rule(matches: Matches, sweep: pd.DataFrame, rule: PointRule) -> tup
         return point_of_best_f1(sweep), _outcome(rule, False, reason)
 
 
+def why_none(sweep: pd.DataFrame, rule: PointRule) -> str | None:
+    """Why no score threshold can be recommended, as the end of a sentence; None where one can.
+
+    Args:
+        sweep: as from `sweep`.
+        rule: what is asked for; one that gives the threshold leaves nothing to choose, only to measure.
+    """
+    rows = sweep[(sweep["class"] == ALL) & (sweep["iou_threshold"] == IOU_THRESHOLD)]
+    if not (rows["tp"] + rows["fn"]).any():
+        return "there is no labelled box to measure it by"
+    if rule.score_threshold is None and not rows["tp"].any():
+        return f"no detection is right at any of them (IoU {IOU_THRESHOLD:g})"
+    return None
+
+
 def point_of_best_f1(
     sweep: pd.DataFrame,
     iou: float = IOU_THRESHOLD,
@@ -102,8 +122,21 @@ def point_of_best_f1(
     )
 
 
+def useful_range(sweep: pd.DataFrame, iou: float = IOU_THRESHOLD) -> tuple[float, float] | None:
+    """The lowest and the highest score threshold that keep `USEFUL` of the best F1 over all classes.
+
+    None where F1 is 0 or undefined at every one.
+    """
+    rows = sweep[(sweep["class"] == ALL) & ((sweep["iou_threshold"] - iou).abs() < 1e-6)]
+    best = rows["f1"].max()
+    if not best > 0:  # Nor where it is undefined.
+        return None
+    useful = rows[rows["f1"] >= USEFUL * best]["score_threshold"]
+    return float(useful.min()), float(useful.max())
+
+
 def point_in_metrics(point: OperatingPoint, outcome: dict[str, Any], counts: np.ndarray) -> dict[str, Any]:
-    """The point as `metrics.json` has it.
+    """The point as `metrics.json` has it where it can be recommended.
 
     Args:
         point: as from `point_by_rule`.

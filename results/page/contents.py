@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from results.journal import TrialRecord, best_trial, read_journal, trial_records
-from results.page.shapes import ASKED, ENVIRONMENT, METRICS, Shape, misfit
+from results.page.shapes import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
+from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.shown import printable
 from trainable.yaml_file import read_yaml
 
 Content = TypeVar("Content")
 
-_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^# +(python .*train\.py .*)$")
+_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^#   (\S.*train\.py.*)$")
 """The trial and the command in the header that `results.best` writes into `best/recipe.yaml`."""
 
 
@@ -50,6 +51,8 @@ class RunContents:
     overlays: Sequence[Path]
     faults: Sequence[dict[str, str]]
     """`data_report.csv`: the rows of what was left out of the data set."""
+    notices: Sequence[dict[str, Any]]
+    """`notices.json`: what is allowed in the data or the model, but would surprise; older runs have none."""
     notes: Sequence[str]
     """What could not be read, a sentence each."""
 
@@ -93,13 +96,16 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         records=records,
         asked=files.read("search.yaml", lambda path: _shaped(read_yaml(path), ASKED), {}),
         environment=files.read("environment.json", lambda path: _shaped(_json(path), ENVIRONMENT), {}),
-        metrics=files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
-        on_test=files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}),
+        metrics=_measured(files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {})),
+        on_test=_measured(
+            files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}), given=True
+        ),
         sweep=files.read("best/sweep.csv", _sweep, None),
         evaluated=int(trial[1]) if trial else None,
         train_command=command[1] if command else None,
         overlays=sorted((run / "best" / "overlays").glob("*.png")),
         faults=files.read("data_report.csv", _faults, []),
+        notices=files.read(NOTICES_FILE, _notices, []),
         notes=files.notes,
     )
 
@@ -130,6 +136,26 @@ def _shaped(content: Any, shape: Shape) -> dict[str, Any]:
     if fault := misfit(content, shape):
         raise ValueError(fault)
     return {name: value for name, value in content.items() if value is not None}
+
+
+def _measured(metrics: dict[str, Any], given: bool = False) -> dict[str, Any]:
+    """Metrics without the operating point that older versions wrote where there was nothing to choose one by.
+
+    Args:
+        metrics: contents of a `metrics.json`.
+        given: whether its score threshold was not chosen on these pairs.
+    """
+    point = metrics.get("recommended")
+    if not point or (metrics.get("boxes") != 0 and (given or point["f1"])):
+        return metrics
+    return {**metrics, "recommended": None, "counted_at": point["score_threshold"]}
+
+
+def _notices(path: Path) -> list[dict[str, Any]]:
+    content = _json(path)
+    if fault := misfit(content, NOTICES):
+        raise ValueError(fault)
+    return content
 
 
 def _sweep(path: Path) -> pd.DataFrame:

@@ -1,7 +1,11 @@
 """Numbers as a person reads them."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+MOST_UNREAD = 5
+"""Pairs that could not be read, of which it is said why."""
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -52,6 +56,19 @@ def change(value: float, base: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun, such as `1 trial` or `10,000 trials`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def unread(metrics: Mapping[str, Any]) -> str | None:
+    """What `metrics.json` says of pairs that could not be read any more; None where all were."""
+    rows = metrics.get("unread") or []
+    if not rows:
+        return None
+    more = f"; and {count(len(rows) - MOST_UNREAD, 'more pair')}" if len(rows) > MOST_UNREAD else ""
+    why = "; ".join(row["why"] for row in rows[:MOST_UNREAD])
+    return (
+        f"{count(len(rows), 'pair')} could not be read any more: left out of the figures, but for the losses, in which "
+        f"others stand in. {why}{more}"
+    )
 
 
 def _fixed(value: float, digits: int) -> str:

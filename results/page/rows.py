@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.journal import TrialRecord
+from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
 from results.page.formatting import duration, figure, percent, ratio, setting
@@ -70,14 +71,16 @@ def trains(parts: Sequence[str]) -> str:
 
 def class_rows(metrics: Mapping[str, Any], sweep: pd.DataFrame | None) -> list[Row]:
     """The figures of each class, and of all of them last: COCO's, and those at the operating point."""
-    point, by_class = metrics.get("recommended"), metrics.get("per_class") or {}
+    by_class, point = metrics.get("per_class") or {}, metrics.get("recommended")
+    if not point and "counted_at" in metrics:
+        point = {"iou_threshold": IOU_THRESHOLD, "score_threshold": metrics["counted_at"]}
     counts = _counts_at(sweep, point) if sweep is not None and point else {}
     rows = []
     for name, coco in [*by_class.items(), (ALL, metrics)]:
         at_point = counts.get(f"{ALL} (class)" if name == ALL and coco is not metrics else name)
         row: Row = {"name": "all classes" if coco is metrics else name, "is_all": coco is metrics}
         row |= {key: ratio(coco.get(key)) for key in ("mAP", "mAP50", "mAP75", "AR")}
-        row |= {key: ratio(at_point[key]) if at_point else "–" for key in ("precision", "recall", "f1")}
+        row |= {key: ratio(value) for key, value in _shares(at_point).items()}
         row |= {key: f"{int(at_point[key]):,}" if at_point else "–" for key in ("tp", "fp", "fn")}
         row["labels"] = f"{int(at_point['tp'] + at_point['fn']):,}" if at_point else "–"
         rows.append(row)
@@ -92,14 +95,19 @@ def shown_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(ranked[:MOST_TRIALS], key=lambda record: record.number)
 
 
-def trial_rows(records: Sequence[TrialRecord]) -> list[Row]:
-    """One row a trial; a cell is what is shown and what it is sorted by, an empty text where there is nothing."""
+def trial_rows(records: Sequence[TrialRecord], measured: bool = True) -> list[Row]:
+    """One row a trial; a cell is what is shown and what it is sorted by, an empty text where there is nothing.
+
+    Args:
+        records: the trials to show.
+        measured: whether there are boxes to measure precision, recall and F1 by.
+    """
     return [
         {
             "number": record.number,
             "status": record.status,
             "reference": record.reference,
-            "cells": [_cell(*cell) for cell in _cells(record)],
+            "cells": [_cell(*cell) for cell in _cells(record, measured)],
             "recipe": _summary(record),
             "error": (record.error or "").partition("\n")[0],
         }
@@ -141,19 +149,32 @@ def _fields(recipe: Mapping[str, Any]) -> dict[str, str]:
     return fields
 
 
+def _shares(counts: Row | None) -> dict[str, float | None]:
+    """Precision, recall and F1 where they are defined: 0/0 is none of them."""
+    if counts is None:
+        return dict.fromkeys(("precision", "recall", "f1"))
+    found, labels = counts["tp"] + counts["fp"], counts["tp"] + counts["fn"]
+    return {
+        "precision": counts["precision"] if found else None,
+        "recall": counts["recall"] if labels else None,
+        "f1": counts["f1"] if labels else None,
+    }
+
+
 def _counts_at(sweep: pd.DataFrame, point: Mapping[str, Any]) -> dict[str, Row]:
     at_iou = (sweep["iou_threshold"] - point["iou_threshold"]).abs() < 1e-6
     at_score = (sweep["score_threshold"] - point["score_threshold"]).abs() < 1e-6
     return {row["class"]: row for row in sweep[at_iou & at_score].to_dict("records")}
 
 
-def _cells(record: TrialRecord) -> list[tuple[Any, str]]:
+def _cells(record: TrialRecord, measured: bool) -> list[tuple[Any, str]]:
     """Value to sort by, and what is shown, in the order of the table's columns."""
     best, last = record.best or {}, record.history[-1] if record.history else {}
+    shares = best if measured else {}
     stages = len(record.recipe.get("stages", ()))
     return [
         (best.get("val_loss"), figure(best.get("val_loss"))),
-        *((best.get(name), ratio(best.get(name))) for name in ("f1", "precision", "recall")),
+        *((shares.get(name), ratio(shares.get(name))) for name in ("f1", "precision", "recall")),
         (best.get("epoch"), f"{best.get('epoch', '–')}"),
         (last.get("epoch"), f"{last.get('epoch', '–')}"),
         (last.get("stage"), f"{last['stage'] + 1} of {stages}" if last else "–"),

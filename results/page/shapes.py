@@ -74,10 +74,14 @@ METRICS: Shape = {
         "constraint?": _text,
         "interval?": {"*": _two},
     },
+    "not_recommended?": _text,
+    "counted_at?": _share,
     "pairs?": _count,
     "boxes?": _count,
+    "unread?": [{"id": _text, "why": _text}],
     "errors?": {"*": _count},
     "calibration?": {
+        "lowest_score?": _share_or_null,
         "expected_calibration_error?": _share,
         "bins?": [{"count": _count, "mean_score": _share_or_null, "precision": _share_or_null}],
     },
@@ -99,4 +103,5 @@ ASKED: Shape = {
     "identity?": {"*": _is_utf8},
     "*": _is_utf8,
 }
+NOTICES: Shape = [{"about": _text, "found": _text, "names": [_text], "advice": _text}]
 ENVIRONMENT: Shape = {"resources?": {"*": _is_utf8}, "packages?": {"*": _is_utf8}, "*": _is_utf8}

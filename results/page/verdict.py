@@ -28,7 +28,7 @@ def headline(contents: RunContents) -> str:
     start = f"Trial {best.number} has the best recipe of {count(len(ran), 'trial')}: val_loss "
     if reference is None or reference.best is None or reference.status == "FAILED":
         return f"{start}{figure(loss)}. The reference has no result to compare it with."
-    return start + _against_reference(best, reference)
+    return start + _against_reference(best, reference, measured=contents.metrics.get("boxes") != 0)
 
 
 def further_sentences(contents: RunContents) -> list[str]:
@@ -36,8 +36,10 @@ def further_sentences(contents: RunContents) -> list[str]:
     sentences = []
     if contents.best and contents.metrics:
         sentences.append(operating_point_sentence(contents.metrics))
-        if contents.on_test:
+        if contents.on_test.get("recommended"):
             sentences.append(f"On the test set, which the search has not seen: {_figures(contents.on_test)}.")
+        elif contents.on_test:
+            sentences.append("The test pairs have no labelled object, so there is nothing to measure on them.")
     elif contents.best:
         sentences.append("The best model has not been evaluated yet; that is done when the search ends.")
     if contents.best and contents.metrics and not contents.evaluation_is_of_best:
@@ -58,17 +60,27 @@ def further_sentences(contents: RunContents) -> list[str]:
 def operating_point_sentence(metrics: dict[str, Any]) -> str:
     """At which score to run the best model, and what it gives there."""
     point, boxes = metrics.get("recommended"), metrics.get("boxes")
-    if not boxes:
-        return "The validation pairs have no labelled object, so precision and recall say nothing."
+    if boxes == 0:
+        return (
+            "There is nothing to measure: no validation pair has a labelled object. Recall, F1 and mAP are undefined, "
+            "no score threshold can be recommended, and val_loss only says how surely a model finds nothing."
+        )
+    if boxes and not point:
+        found = f"The best model finds none of the {count(boxes, 'object')} at any score threshold"
+        return f"{found}, so none can be recommended."
     if not point:
         return "No operating point has been written for the best model."
-    if not point["f1"]:
-        return f"The best model finds none of the {count(boxes, 'object')} at any score threshold."
     return f"Run its model at score ≥ {point['score_threshold']:.2f}: {_figures(metrics)}."
 
 
-def _against_reference(best: TrialRecord, reference: TrialRecord) -> str:
-    """Both at equal budget: where the reference has not trained to its end, over as many epochs as it has."""
+def _against_reference(best: TrialRecord, reference: TrialRecord, measured: bool) -> str:
+    """Both at equal budget: where the reference has not trained to its end, over as many epochs as it has.
+
+    Args:
+        best: the best trial.
+        reference: that of the reference recipe.
+        measured: whether there are boxes to measure F1 by.
+    """
     epochs = reference.history[-1]["epoch"]
     rows = best.history if reference.status == "COMPLETED" else best.history[:epochs]
     ours = min(rows, key=lambda row: row["val_loss"])
@@ -76,9 +88,11 @@ def _against_reference(best: TrialRecord, reference: TrialRecord) -> str:
     so_far = "" if reference.status == "COMPLETED" else " so far"
     sentence = (
         f"{figure(ours['val_loss'])} against {figure(theirs['val_loss'])} of the reference in the same "
-        f"{count(epochs, 'epoch')}{so_far}, {change(ours['val_loss'], theirs['val_loss'])}; "
-        f"F1 {ratio(ours['f1'])} against {ratio(theirs['f1'])}"
+        f"{count(epochs, 'epoch')}{so_far}, {change(ours['val_loss'], theirs['val_loss'])}"
     )
+    if not measured:
+        return f"{sentence}."
+    sentence += f"; F1 {ratio(ours['f1'])} against {ratio(theirs['f1'])}"
     if theirs["f1"]:
         sentence += f", {change(ours['f1'], theirs['f1'])}"
     return sentence + " (IoU 0.5, score 0.5)."

@@ -1,11 +1,15 @@
 """The driver gets SIGKILL: `--resume` ends as the search that nothing disturbed, also where files were damaged."""
 
+import ctypes
 import json
 import os
 import random
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from results.journal import read_journal
@@ -14,14 +18,41 @@ from tests.whole_search import Search, assert_same_search, table_of
 SEED = 11
 
 
+PR_SET_CHILD_SUBREAPER = 36
+ORPHANS_SECONDS = 30
+"""After which no trial of a killed search may live: each looks once a second, on a machine that may be busy."""
+
+
+@pytest.fixture
+def orphans_taken_in() -> Iterator[None]:
+    """This process is the next parent of orphans, as `systemd --user` and a search's supervisor are."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+    for child in psutil.Process().children():
+        if child.status() == psutil.STATUS_ZOMBIE:
+            child.wait()
+
+
 def kill_driver(search: Search) -> None:
     """Ends the driver alone; what it started finds out by itself."""
     os.kill(search.process.pid, signal.SIGKILL)
     assert search.process.wait() == -signal.SIGKILL
 
 
+def assert_trials_end(search: Search) -> None:
+    """The trials of a killed search do not go on."""
+    deadline = time.monotonic() + ORPHANS_SECONDS
+    while search.trials():
+        assert time.monotonic() < deadline, "a trial has outlived its search"
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
-def test_killed_at_random_moments_a_resumed_search_ends_as_the_unbroken_one(unbroken, start, flags, storage, kills):
+def test_killed_at_random_moments_a_resumed_search_ends_as_the_unbroken_one(
+    unbroken, start, flags, storage, orphans_taken_in, kills
+):
     whole = unbroken()
     run = storage / f"driver-killed-{kills}"
     journal = run / "journal.jsonl"
@@ -33,7 +64,8 @@ def test_killed_at_random_moments_a_resumed_search_ends_as_the_unbroken_one(unbr
         search.sleep(moments.uniform(0, 0.3))
         kill_driver(search)
         # At once: what is left of the killed search is still ending.
-        search = start("--resume", run)
+        killed, search = search, start("--resume", run)
+        assert_trials_end(killed)
     code, output = search.wait()
     assert code == 0, output
     assert_same_search(whole, run)

@@ -110,6 +110,13 @@ def test_what_pauses_a_search(error, pauses, tmp_path):
     assert (storage_fault(error, tmp_path) is not None) == pauses
 
 
+def test_a_trial_that_fails_before_it_has_a_folder_does_not_pause_a_search(tmp_path):
+    folder = tmp_path / "run" / "trials" / "0000"
+    assert "No such file" in storage_fault(ValueError("no epochs"), folder), "the disk with the run is gone"
+    (tmp_path / "run").mkdir()
+    assert storage_fault(ValueError("no epochs"), folder) is None
+
+
 def test_what_torch_says_of_a_full_disk_pauses_a_search_too(small_disk):
     assert storage_fault(RuntimeError("PytorchStreamWriter failed writing file"), small_disk) is None
     fill(small_disk)

@@ -15,23 +15,27 @@ GOOD = (
     b"path: .\nbefore: before\nafter: after\nlabels: labels\nnames: [person, car]\nval_ratio: 0.25\nseed: 7\n",
     b"names: {0: person, 1: 'no'}\ntrain: [a, b]\nval: [night/c]\n",
     b"train: train.txt\nval: lists/val.txt\n",
+    b"path: .\ntrain: images/night\nval: before\\night\nnc: 2\nnames: lists/obj.names\n",
+    b"train: ./before\nval: [images/night/c.jpg, 'C:\\x\\b.png']\nnc: 3\ntest: images/test\nroboflow: {version: 1}\n",
     b"",
 )
 PATHS = st.sampled_from(["before", ".", "", "..", "/", "before/../after", "../x", "~", "~/x", "labels/\0"]) | TEXTS
+ENTRIES = st.sampled_from([".", "..", "/", "C:", "images", "night", "\\"]).flatmap(
+    lambda start: st.sampled_from(["a.jpg", "night/c.PNG", "night\\c.txt", ".jpg", "..jpg", "d"]).map(
+        lambda end: f"{start}/{end}"
+    )
+)
 FIELDS = {
     **dict.fromkeys(("path", "before", "after", "labels"), PATHS),
-    "names": st.lists(TEXTS, max_size=4) | st.dictionaries(st.integers(0, 3), TEXTS),
-    **dict.fromkeys(("train", "val"), PATHS | st.lists(st.sampled_from(IDS) | TEXTS, max_size=4)),
+    "names": st.lists(TEXTS, max_size=4) | st.dictionaries(st.integers(0, 3), TEXTS) | PATHS.map("{}.names".format),
+    "nc": st.integers() | TEXTS,
+    **dict.fromkeys(("train", "val"), PATHS | st.lists(st.sampled_from(IDS) | ENTRIES | TEXTS, max_size=4)),
     "val_ratio": st.floats(),
     "seed": st.integers(),
 }
 LISTS = ("classes.txt", "train.txt", "val.txt")
-LIST_FILES = st.fixed_dictionaries(
-    {},
-    optional=dict.fromkeys(
-        LISTS, st.binary(max_size=30) | damaged([b"a\nb\n", b"night/c\r\n\r\nd", "\ufeffperson\ncar\n".encode()])
-    ),
-)
+GOOD_LISTS = (b"a\nb\n", b"./images/a.jpg\nC:\\x\\b.png", b"night/c\r\n\r\nd", "\ufeffperson\ncar\n".encode())
+LIST_FILES = st.fixed_dictionaries({}, optional=dict.fromkeys(LISTS, st.binary(max_size=30) | damaged(GOOD_LISTS)))
 
 
 @fuzz(st.binary(max_size=60) | damaged(GOOD) | yaml_bytes(FIELDS), examples=400)
@@ -60,8 +64,11 @@ def check_yaml(folder, content):
 
 
 def make_folders(folder):
-    for name in ("before", "after", "labels", "lists"):
-        (folder / name).mkdir(exist_ok=True)
+    for name in ("before/night", "after", "labels/night", "lists"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "before" / "night" / "c.png").touch()
+    (folder / "labels" / "night" / "c.txt").touch()
+    (folder / "lists" / "obj.names").write_text("person\ncar\n")
     (folder / "train.txt").write_text("a\nb\n")
     (folder / "lists" / "val.txt").write_text("night/c\n")
 
@@ -69,12 +76,13 @@ def make_folders(folder):
 def check(location) -> Layout | None:
     try:
         layout = read_layout(location)
-        split_ids(IDS, layout, "parent")
+        split = split_ids(IDS, layout, "parent")
     except DataError as error:
         assert error.faults
         for fault in error.faults:
             assert fault.file and fault.kind and fault.advice
             assert str(fault).isprintable() and len(fault.value) < 400
         return None
+    assert {*split.train, *split.val} <= set(IDS)
     assert all(name and isinstance(name, str) for name in layout.names or ("none",))
     return layout

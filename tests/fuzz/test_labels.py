@@ -10,6 +10,7 @@ GOOD = (
     b"0 0.5 0.5 0.25 0.5\n",
     b"0 0.5 0.5 0.25 0.5\r\n1 0.125 0.25 0.1 0.1\r\n\r\n2 0.9995 0.5 0.002 1.0005\r\n",
     "\ufeff1 .5 5e-1 0.1 1e-3 \n\n0\t0.2\t0.2\t0.1\t0.1".encode(),
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
     b"".join(b"%d 0.%d 0.5 0.01 0.01\n" % (index % 3, index) for index in range(10, 60)),
 )
 NUMBERS = st.sampled_from(["0", "1", "2", "0.5", "-0", "1.0005", "5e-324", "1e400", "nan", "0x1", "1_0", "٣", "+.5"])
@@ -19,7 +20,7 @@ FILES = (
     | damaged(GOOD)
     | st.lists(LINES, max_size=5).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass"))
 )
-OF_THE_WHOLE_FILE = ("not UTF-8", "unreadable label file")
+OF_THE_WHOLE_FILE = ("not UTF-8", "label file is a Git LFS pointer")
 INNER = st.floats(0.3, 0.7)
 SIZES = st.floats(1e-9, 0.6)
 BOXES = st.lists(st.tuples(st.integers(0, 2), INNER, INNER, SIZES, SIZES), max_size=6, unique=True)

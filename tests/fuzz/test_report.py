@@ -38,7 +38,7 @@ def best_files() -> dict[str, bytes]:
         "pairs": 2,
         "boxes": 4,
         "errors": count_errors(found, truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, 0.21),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": HOSTILE, "f1_flagged": 0.25, "f1_unflagged": None},
     }
@@ -54,9 +54,10 @@ OPTIONS = {"space": HOSTILE, "trials": 3, "max_epochs": 3, "grace": 1, "reductio
 FILES = best_files() | {
     "search.yaml": json.dumps(OPTIONS).encode(),
     "environment.json": json.dumps({"python": HOSTILE, "packages": {HOSTILE: "2"}, "resources": {"cpus": 1}}).encode(),
+    "notices.json": json.dumps([{"about": "--data", "found": HOSTILE, "names": [HOSTILE], "advice": HOSTILE}]).encode(),
     "data_report.csv": b"kind,file,line,value,advice\n" + HOSTILE.splitlines()[0].encode() * 2 + b",2,met,mend it\n",
 }
-JSON_FILES = ("best/metrics.json", "environment.json", "search.yaml")
+JSON_FILES = ("best/metrics.json", "environment.json", "notices.json", "search.yaml")
 DAMAGED = st.one_of(
     st.tuples(st.just("journal.jsonl"), st.just(JOURNAL) | JOURNALS),
     *(st.tuples(st.just(name), damaged([content]) | st.binary(max_size=40)) for name, content in FILES.items()),

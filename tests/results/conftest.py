@@ -1,10 +1,16 @@
 """A small search as its journal tells it: the reference, one pruned, one that failed, one that still runs."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from results.journal import Event, TrialRecord, trial_records
+from trainable.data.pairs import PairData
+from trainable.model import load_model
 from trainable.recipe import Recipe, Stage, reference
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
@@ -75,3 +81,22 @@ def events() -> list[Event]:
 @pytest.fixture
 def records(events: list[Event]) -> list[TrialRecord]:
     return trial_records(events)
+
+
+@pytest.fixture(scope="session")
+def finding_checkpoint(
+    make_checkpoint: Callable[..., Path], pair_data: PairData, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Of the data set's classes; it sees the first validation pair's first object, there and in every other pair."""
+    untrained = make_checkpoint(pair_data.names)
+    model, labels = load_model(untrained, pair_data.names), pair_data.val[0].labels
+    with torch.no_grad():
+        for last, bias in (
+            (model.bbox_predictor.layers[-1], torch.tensor(labels.boxes_cxcywh_normalised[0]).logit()),
+            (model.class_labels_classifier, torch.eye(len(pair_data.names) + 1)[labels.class_ids[0]] * 3),
+        ):
+            last.weight.mul_(1e-3)
+            last.bias.copy_(bias)
+    folder = Path(shutil.copytree(untrained, tmp_path_factory.mktemp("finding") / "checkpoint"))
+    model.save_pretrained(folder)
+    return folder

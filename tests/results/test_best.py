@@ -10,8 +10,10 @@ from results.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.trial_model import TOLERANCE
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
+from trainable.progress import Progress
 from trainable.recipe import PARTS, REFERENCE, Recipe
 from trainable.trial_folder import weights_path
 from trainable.weights import save_weights, trial_model
@@ -31,10 +33,10 @@ class Run:
 
     def evaluate(self, model: Path):
         padded = padded_size((*self.pairs.train, *self.pairs.val), load_processor(self.checkpoint))
-        return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1)
+        return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1, device=usable_device())
 
-    def write_best(self, val_loss: float):
-        record = TrialRecord(7, {}, {}, False, 0.0)
+    def write_best(self, val_loss: float, asked: dict | None = None):
+        record = TrialRecord(7, {}, asked or {}, False, 0.0)
         record.history = [
             {"epoch": 1, "val_loss": val_loss + 1, "f1": 0.0},
             {"epoch": 2, "val_loss": val_loss, "f1": 0.5},
@@ -54,6 +56,20 @@ def test_the_reloaded_model_gives_the_reported_loss(make_run):
     run = make_run()
     best = run.write_best(run.val_loss)
     assert best.agrees and best.metrics["val_loss"] == run.val_loss
+
+
+@pytest.mark.parametrize("has_progress", [True, False])
+def test_a_damaged_recipe_is_said_and_made_up_for(make_run, caplog, has_progress):
+    run = make_run()
+    trial = run.folder / "trials" / "0007"
+    effective = dataclasses.replace(REFERENCE, batch_size=1, dtype="float32")
+    if has_progress:
+        Progress(effective).write(trial)
+    (trial / "recipe.yaml").write_bytes(b"\xff stages: {")
+    best = run.write_best(run.val_loss, REFERENCE.to_dict())
+    assert f"{trial / 'recipe.yaml'}" in caplog.text
+    assert Recipe.from_yaml(run.folder / "best" / "recipe.yaml") == (effective if has_progress else REFERENCE)
+    assert best.agrees
 
 
 def test_a_loss_that_is_not_reproduced_is_seen(make_run):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from results.export_model import app
 from results.journal_objects import JournalObjects
 from results.measures.metrics import evaluate_checkpoint
 from tests.results.conftest import NOON, asked, ended, reported
+from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
 from trainable.recipe import PARTS, Recipe, reference
@@ -28,9 +28,9 @@ NAMES = ("person", "car")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
-    """Its classes are those of the data set."""
-    return make_checkpoint(NAMES)
+def checkpoint(finding_checkpoint: Path) -> Path:
+    """Its classes are those of the data set, and it finds something."""
+    return finding_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def written(tmp_path_factory, checkpoint, pair_data, data_folder) -> Path:
     run = tmp_path_factory.mktemp("runs") / "my [red]run"
     recipe = reference(3)
     padded = padded_size((*pair_data.train, *pair_data.val), load_processor(checkpoint))
-    val_loss = evaluate_checkpoint(checkpoint, pair_data.val, NAMES, padded, cpus=1).losses["val_loss"]
+    val_loss = evaluate_checkpoint(checkpoint, pair_data.val, NAMES, padded, cpus=1, device=usable_device()).losses[
+        "val_loss"
+    ]
     events = []
     for number in range(4):
         events.append(asked(number, recipe.to_dict(), NOON + 10 * number))
@@ -81,6 +83,16 @@ def assert_refused(result: Result, *messages: str) -> None:
 def change_options(run: Path, **changed: Any) -> None:
     options = yaml.safe_load((run / "search.yaml").read_text())
     (run / "search.yaml").write_text(yaml.safe_dump(options | changed))
+
+
+def test_a_pair_that_went_bad_since_is_left_out_where_the_search_left_bad_ones_out(run, data_folder, tmp_path):
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    (data / "after" / "v1.png").unlink()
+    change_options(run, data=str(data), skip_bad=True)
+    result = export(run, "--trial", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "faulty file(s) are left out of it now" in result.output
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["pairs"] == 3
 
 
 def test_a_trial_that_is_not_the_best_gets_a_folder_that_transformers_and_predict_load(run, data_folder, tmp_path):

@@ -24,6 +24,7 @@ def metrics(**more: Any) -> dict[str, Any]:
         "val_loss": 1.25,
         "per_class": {"person": FIGURES, "car": unmeasured},
         "recommended": {**point, "interval": interval},
+        "counted_at": 0.37,
         "pairs": 4,
         "boxes": 5,
     } | more
@@ -61,6 +62,12 @@ def test_only_a_base_model_of_the_hub_is_named(write, tmp_path):
     assert str(tmp_path) not in card.content, "a path of this computer is nobody else's business"
 
 
+def test_the_commit_of_a_base_model_is_in_the_text_and_its_name_in_the_index(write):
+    card = write(f"facebook/detr-resnet-50@{'a' * 40}")
+    assert card.data.base_model == "facebook/detr-resnet-50"
+    assert f"Fine-tuned from `facebook/detr-resnet-50` at revision `{'a' * 40}`" in card.text
+
+
 def test_what_was_not_measured_is_left_out_of_the_index_and_named_in_the_text(write):
     card = write(mAP=None, AR=None)
     assert {result.metric_type for result in card.data.eval_results}.isdisjoint({"mAP", "AR"})
@@ -77,6 +84,14 @@ def test_the_text_tells_data_recipe_operating_point_and_use(write, pair_data):
     assert "| 2 | everything | everything | 20 | 5e-05 | 5 |" in text
     assert "trial 7 of the search `my search`; weights of epoch 12" in text
     assert "threshold=0.37" in text
+
+
+def test_without_a_threshold_to_recommend_the_card_says_why_and_indexes_none(write):
+    why = "there is no labelled box to measure it by"
+    card = write(recommended=None, not_recommended=why, counted_at=0.5, **dict.fromkeys(FIGURES))
+    assert not card.data.eval_results
+    assert f"**No score threshold can be recommended**: {why}." in card.text
+    assert "threshold=0.5" in card.text and "score >=" not in card.text
 
 
 def test_a_name_cannot_break_a_table(write, pair_data):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from results.measures.metrics import evaluate_checkpoint
 from results.predict import app
+from trainable.compute import usable_device
 from trainable.data.annotations import read_labels
 from trainable.data.dataset import padded_size
 from trainable.data.difference import difference, open_picture
@@ -181,6 +182,18 @@ def test_coco_results_name_their_images_and_classes(model, pictures, tmp_path):
     assert [left, top, left + width, top + height] == pytest.approx(expected)
 
 
+def test_an_image_that_is_there_but_does_not_count_is_not_said_to_be_missing(pictures, tmp_path):
+    before, after = pictures
+    (after / "yard" / "v0.bmp").rename(after / "yard" / "v0.heic")
+    (after / "yard" / "v1.bmp").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "link.png").symlink_to("/nowhere.png")
+    result = run(tmp_path / "no model", tmp_path / "out", before, after)
+    assert "after image has a suffix that is not read (met: after/yard/v0.heic)" in result.output
+    assert "v1.bmp: image is a Git LFS pointer" in result.output and "git lfs pull" in result.output
+    result = run(tmp_path / "no model", tmp_path / "out", tmp_path / "link.png", after / "yard" / "v2.bmp")
+    assert result.exit_code == 2 and "image is a link to nowhere (met: -> /nowhere.png)" in result.output
+
+
 def test_all_faults_are_named_before_the_model_is_loaded(pictures, tmp_path):
     before, after = pictures
     (before / "yard" / "v0.png").write_bytes(b"no picture")
@@ -205,6 +218,28 @@ def test_faulty_pairs_can_be_left_out(model, pictures, tmp_path):
     assert result.exit_code == 0
     assert "left out for 1 fault(s)" in result.stdout
     assert list(written(out)) == ["yard/v0", "yard/v2"]
+
+
+def test_a_pair_too_thin_for_the_model_is_a_fault_like_the_others(model, pictures, tmp_path):
+    before, after = pictures
+    for folder, suffix in ((before, "png"), (after, "bmp")):
+        Image.new("RGB", (4, 4000)).save(folder / "yard" / f"v1.{suffix}")
+    result = run(model, tmp_path / "out", before, after)
+    assert result.exit_code == 2
+    assert "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's size)" in result.stderr
+    assert run(model, tmp_path / "out", before, after, "--skip-bad").exit_code == 0
+    assert list(written(tmp_path / "out")) == ["yard/v0", "yard/v2"]
+
+
+def test_pairs_without_a_difference_are_said_and_predicted_all_the_same(model, pictures, tmp_path):
+    before, after = pictures
+    Image.open(before / "yard" / "v2.png").save(after / "yard" / "v2.bmp")
+    result = run(model, tmp_path / "out", before, after)
+    assert result.exit_code == 0
+    # In v1 nothing has moved.
+    assert "2 of 3 pairs are (almost) black where before is subtracted from after" in result.stdout
+    assert "yard/v1, yard/v2; nothing can be found in them" in result.stdout
+    assert len(written(tmp_path / "out")) == 3
 
 
 def test_nothing_is_predicted_when_every_pair_is_faulty(model, pictures, tmp_path):
@@ -271,7 +306,7 @@ def test_plain_transformers_finds_the_same_boxes(model, data_folder, tmp_path):
 def test_pictures_of_one_size_are_predicted_as_they_were_evaluated(model, pair_data: PairData, tmp_path):
     same_size = [pair for pair in pair_data.val if pair.size == (64, 48)]
     padded = padded_size(same_size, load_processor(model))
-    evaluation = evaluate_checkpoint(model, same_size, ("square", "circle"), padded, cpus=1)
+    evaluation = evaluate_checkpoint(model, same_size, ("square", "circle"), padded, cpus=1, device=usable_device())
     for pair, detections in zip(same_size, evaluation.detections, strict=True):
         run(model, tmp_path, pair.before, pair.after, "--score", 0)
         boxes = written(tmp_path)[pair.id]["boxes"]

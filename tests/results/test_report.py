@@ -19,10 +19,11 @@ from results.journal import Event, trial_records
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors
-from results.measures.operating_point import point_of_best_f1
+from results.measures.operating_point import point_of_best_f1, useful_range
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
+from trainable.data.notices import Notice, write_notices
 from trainable.detection import Detections, Truths, match
 from trainable.recipe import Recipe, Stage, reference
 
@@ -155,7 +156,7 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
         "pairs": len(truths),
         "boxes": sum(len(picture.class_ids) for picture in truths),
         "errors": count_errors(found, truths, matches, point.score_threshold),
-        "calibration": calibration(matches),
+        "calibration": calibration(matches, (useful_range(table) or (None,))[0]),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": "it differs", "f1_flagged": 0.25, "f1_unflagged": None},
     }
@@ -205,6 +206,7 @@ def test_a_full_search_is_told_in_numbers(full_run):
     assert "Trial 4 has the best recipe of 22 trials: val_loss 0.7500 against 1.000 of the reference" in page.text
     assert "in the same 6 epochs, 25 % lower; F1 0.667 against 0.500, 33 % higher" in page.text
     assert "Run its model at score ≥ 0.80: precision 1.000 (95 % interval 1.000–1.000), recall 0.667" in page.text
+    assert "Scores from 0.21 on (below it, F1 is under 95 % of its best) are 0.150 off" in page.text
     assert "Pruning saved 28 of 132 epochs, 21 %" in page.text
     assert "Only 15 trials completed." in page.text
     assert "python search/run.py --space staged" in page.text and "--trials 22" in page.text
@@ -382,12 +384,12 @@ def test_a_data_set_of_one_class_has_one_row_and_the_sum(tmp_path):
         (
             [Truths(BOXES[:0], np.zeros(0, int))] * 2,
             detected(1),
-            "The validation pairs have no labelled object, so precision and recall say nothing.",
+            "There is nothing to measure: no validation pair has a labelled object. Recall, F1 and mAP",
         ),
         (
             labelled(1),
             [Detections(BOXES[:0], np.zeros(0), np.zeros(0, int))] * 2,
-            "The best model finds none of the 6 objects at any score threshold.",
+            "The best model finds none of the 6 objects at any score threshold, so none can be recommended.",
         ),
     ],
     ids=["nothing to detect", "nothing detected"],
@@ -396,9 +398,23 @@ def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, t
     run = write_run(tmp_path / "run", full_search(5))
     fill_best(run, 4, ["thing"], truths, found)
     page = page_of(run)
-    assert sentence in page.text
-    assert "There is no curve to draw" in page.text
+    assert page.text.count(sentence) == 2, "in the verdict and in the place of the curves"
+    assert "score threshold – none can be recommended" in page.text and "≥ 1.00" not in page.text
+    assert ("F1 0.667 against 0.500" in page.text) == bool(len(truths[0].class_ids))
     assert not {"plot-f1-surface", "plot-precision-recall", "plot-score-curves"} & set(page.scripts)
+
+
+@pytest.mark.usefixtures("no_plotly")
+def test_what_was_noticed_in_the_data_is_a_line_of_the_verdict_and_older_runs_have_none(full_run):
+    assert "What was noticed" not in page_of(full_run).text
+    notices = [
+        Notice("2 of 4 validation pairs have the pictures of a training pair", "losses look better", ("v1", HOSTILE)),
+        Notice("no validation pair has a box", "nothing can be measured", about="--test"),
+    ]
+    write_notices(notices, full_run / "notices.json")
+    text = page_of(full_run).text
+    assert "2 of 4 validation pairs have the pictures of a training pair; losses look better. v1, </script>" in text
+    assert "--test no validation pair has a box; nothing can be measured." in text
 
 
 @pytest.mark.usefixtures("no_plotly")

@@ -1,8 +1,10 @@
 """What a trial gets, and how many fit."""
 
+import socket
+
 import pytest
 
-from search.cluster import ClusterError, Resources, _resources
+from search.cluster import ClusterError, Resources, _resources, connect
 from search.options import Options
 
 LAPTOP = {"CPU": 8.0}
@@ -35,6 +37,19 @@ def options(**more):
 )
 def test_a_trial_gets_its_share_and_a_cluster_may_grow(nodes, more, expected):
     assert _resources(options(**more), nodes) == expected
+
+
+def test_a_head_that_is_not_there_is_refused_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ClusterError, match=rf"Ray at 127.0.0.1:{port} cannot be used: no head answers at .*:{port}; "):
+        connect(options(address=f"127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize("address", ["no port", "host:port"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ClusterError, match=f"Ray at {address} cannot be used"):
+        connect(options(address=address))
 
 
 @pytest.mark.parametrize(("more", "named"), [({"cpus_per_trial": 9}, "9 CPU"), ({"gpus_per_trial": 1.0}, "1 GPU")])

@@ -1,5 +1,6 @@
 """What a user got wrong is said before anything starts: exit code 2, with the flag or file, the rule and the value."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import search.cluster
@@ -14,6 +17,8 @@ import search.preflight
 from results.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
+from trainable.model import load_model, load_processor
+from trainable.sample import CHECKPOINT
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Pat
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
     monkeypatch.setattr(search.preflight, "preflight", stop)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
@@ -56,12 +61,55 @@ def test_good_input_passes_all_checks(searched, run):
 
 
 def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
-    def no_ray(options: Any) -> None:
+    def no_ray(*arguments: Any) -> None:
         raise search.cluster.ClusterError("Ray at auto cannot be used")
 
     monkeypatch.setattr(search.cluster, "connect", no_ray)
     assert_refused(searched("--address", "auto"), "Ray at auto cannot be used")
     assert not run.exists()
+
+
+def test_a_cluster_that_is_gone_when_a_run_is_resumed_pauses_it(searched, run, monkeypatch):
+    def no_ray(*arguments: Any) -> None:
+        raise search.cluster.ClusterError("Ray at auto cannot be used")
+
+    searched()
+    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    result = call("--resume", run, "--address", "auto")
+    assert result.exit_code == 4, result.output
+    assert f"Ray at auto cannot be used; go on with: python search/run.py --resume {run}" in result.output
+
+
+def test_a_cache_folder_that_cannot_be_written_is_refused_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    result = call("--storage", tmp_path)
+    assert_refused(result, f"{tmp_path / 'a file'}/moved-object-search: the sample data set cannot be written here")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: Path("~/.cache/moved-object-search"))
+    result = call("--storage", tmp_path)
+    assert_refused(result, "this user has no home; set HOME or XDG_CACHE_HOME to a folder")
+
+
+def test_a_name_on_the_hub_is_kept_with_the_commit_that_it_stands_for(searched, run, checkpoint, tmp_path, monkeypatch):
+    commit, home = "c" * 40, tmp_path / "models--somebody--detr"
+    shutil.copytree(checkpoint, home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "all checks are passed" in searched(model="somebody/detr").output
+    kept = yaml.safe_load((run / "search.yaml").read_text())
+    assert kept["model"] == kept["identity"]["model"] == f"somebody/detr@{commit}"
+    assert f"--model somebody/detr@{commit}" in kept["command"]
+    # The hub moves on, the run does not.
+    shutil.copytree(checkpoint, home / "snapshots" / ("d" * 40))
+    (home / "refs" / "main").write_text("d" * 40)
+    assert "all checks are passed" in call("--resume", run).output
+    assert yaml.safe_load((run / "search.yaml").read_text())["model"] == f"somebody/detr@{commit}"
 
 
 def test_faulty_data_are_refused_with_every_fault_and_a_report(searched, run, data_folder, tmp_path):
@@ -80,6 +128,38 @@ def test_faulty_pairs_are_left_out_where_asked_and_reported_all_the_same(searche
     (data / "after" / "v1.png").unlink()
     assert "all checks are passed" in searched("--skip-bad", data=data).output
     assert "missing after" in (run / "data_report.csv").read_text()
+
+
+def test_a_picture_that_the_model_cannot_be_given_is_refused_like_any_fault(searched, run, data_folder, tmp_path):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    for side in ("before", "after"):
+        Image.effect_noise((4, 4000), 90).convert("RGB").save(data / side / "t2.png")
+    assert_refused(searched(data=data), "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's")
+    assert "t2.png" in (run / "data_report.csv").read_text()
+    assert "all checks are passed" in searched("--skip-bad", data=data).output
+    assert "too thin" in (run / "data_report.csv").read_text()
+
+
+def test_what_would_surprise_in_data_and_test_set_is_said_and_kept(
+    searched, run, data_folder, other_data_folder, tmp_path
+):
+    data, test = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in (data_folder, other_data_folder))
+    shutil.copy(data / "after" / "t0.png", data / "before" / "t0.png")
+    (data / "labels" / "t3.txt").write_text("".join(f"0 0.5 0.5 0.4 0.{size}\n" for size in range(41, 48)))
+    for label in (test / "labels").iterdir():
+        label.write_text("")
+    result = searched("--test", test, data=data)
+    assert "all checks are passed" in result.output
+    expected = [
+        ("--data", "1 of 10 labelled pairs are (almost) black where before is subtracted from after", ["t0"]),
+        ("--data", "1 of 12 pairs have more boxes than the model has queries, 6", ["t3"]),
+        ("--test", "none of the 12 pairs has a box", []),
+    ]
+    kept = json.loads((run / "notices.json").read_text())
+    assert len(kept) == len(expected)
+    for notice, (about, found, names) in zip(kept, expected, strict=True):
+        assert (notice["about"], notice["names"]) == (about, names) and notice["found"].startswith(found)
+        assert f"{about}: {found}" in result.output
 
 
 @pytest.mark.parametrize("name", ["[red]x", "[/red]x"])
@@ -137,6 +217,37 @@ def test_a_model_of_another_kind_is_refused(searched, tmp_path):
     (tmp_path / "other" / "config.json").write_text('{"model_type": "yolos"}')
     (tmp_path / "other" / "preprocessor_config.json").write_text('{"image_processor_type": "DetrImageProcessor"}')
     assert_refused(searched(model=tmp_path / "other"), "only models of type 'detr'", "'yolos'")
+
+
+def test_a_runs_folder_for_a_model_is_told_its_best_model(searched, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "old" / "best" / "model")
+    assert_refused(searched(model=tmp_path / "old"), f"give its best model, {tmp_path / 'old' / 'best' / 'model'}")
+
+
+def test_a_class_head_that_starts_anew_for_a_capital_is_said_and_kept_for_the_report(
+    searched, run, data_folder, tmp_path
+):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    names = (data / "classes.txt").read_text().split()
+    checkpoint = tmp_path / "checkpoint"
+    load_model(CHECKPOINT, names).save_pretrained(checkpoint)
+    load_processor(CHECKPOINT).save_pretrained(checkpoint)
+    assert "starts anew" not in searched(data=data, model=checkpoint).output
+    (data / "classes.txt").write_text("\n".join([names[0].upper(), *names[1:]]))
+    result = searched("--name", "two", data=data, model=checkpoint)
+    said = f"--model: 1 of {len(names)} class names differ from the checkpoint's in their spelling alone"
+    assert f"{said}: {names[0].upper()} ({names[0]} there)" in result.output
+    assert "all checks are passed" in result.output
+    (notice,) = json.loads((run.parent / "two" / "notices.json").read_text())
+    assert notice["advice"].startswith("its class head starts anew")
+
+
+def test_what_is_left_alone_is_said_and_kept_for_the_report(searched, run, data_folder, tmp_path):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    (data / "obj.data.yaml").write_text("names: [x]")
+    output = searched(data=data).output
+    assert f"--data: 1 YAML file(s) of the folder are not read: {data / 'obj.data.yaml'}; " in output
+    assert "YAML" in (run / "notices.json").read_text()
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path):

@@ -1,15 +1,17 @@
 """The last words of a search: what was saved, where anything was."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from results.best import Best
 from results.journal import TrialRecord
 from search.options import Options
 from search.outcome import print_outcome
+from trainable.console import plain_console
 from trainable.recipe import reference
 
 POINT = {
@@ -40,13 +42,20 @@ def trial(number: int, reused: int = 0) -> TrialRecord:
     return TrialRecord(number, {}, reference(3).to_dict(), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
 
 
-def printed(records: list[TrialRecord], run: Path, left: int = 0) -> str:
-    written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "recommended": POINT}, agrees=True)
+def printed(
+    records: list[TrialRecord],
+    run: Path,
+    left: int = 0,
+    on_test: dict[str, Any] | None = None,
+    width: int = 200,
+    **more: Any,
+) -> str:
+    written = Best({"val_loss": 1.0, "mAP": 0.5, "mAP50": 0.5, "boxes": 4, "recommended": POINT, **more}, agrees=True)
     asked = {"space": "staged", "data": None, "model": "embedded", "trials": 2, "max_epochs": 3, "grace": 2}
     options = Options(storage=str(run.parent), name=run.name, **asked)
-    console = Console(record=True, width=200)
+    console = plain_console(record=True, width=width)
     with console.capture() as capture:
-        print_outcome(options, records, records[0], written, None, left, console)
+        print_outcome(options, records, records[0], written, on_test, left, console)
     return capture.get()
 
 
@@ -60,6 +69,16 @@ def test_a_search_that_shared_nothing_says_nothing_of_it(tmp_path):
     assert "shared" not in text
 
 
+def test_where_nothing_was_measured_no_threshold_is_printed_and_no_precision(tmp_path):
+    why = "there is no labelled box to measure it by"
+    undefined = {"mAP": None, "mAP50": None, "recommended": None, "not_recommended": why, "pairs": 3}
+    text = printed([trial(0)], tmp_path, boxes=0, on_test=undefined, **undefined)
+    assert f"best model mAP –, mAP50 –; no score threshold can be recommended: {why}\n" in text
+    assert f"on the test set mAP –, mAP50 –; {why}, 3 pairs\n" in text
+    assert "run it at" not in text and "0.500" not in text
+    assert "0.500" in printed([trial(0)], tmp_path)
+
+
 @pytest.mark.parametrize("name", ["[red]x", "[/red]x"])
 def test_a_run_folder_with_square_brackets_is_printed_as_it_is(tmp_path, name):
     run = tmp_path / name
@@ -67,3 +86,13 @@ def test_a_run_folder_with_square_brackets_is_printed_as_it_is(tmp_path, name):
     (run / "results.csv").write_text("")
     assert f"table       {run}/results.csv\n" in printed([trial(0)], run, left=1)
     assert f"go on with: python search/run.py --resume '{run}'\n" in printed([trial(0)], run, left=1)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_loses_no_figure(tmp_path, width):
+    records = [trial(number) for number in range(7)]
+    whole = printed(records, tmp_path, left=1)
+    narrow = printed(records, tmp_path, left=1, width=width)
+    assert "…" not in narrow
+    # Headers, `f1` among them, may stand there more often.
+    assert not Counter(re.findall(r"\d[\d.]*", whole)) - Counter(re.findall(r"\d[\d.]*", narrow))

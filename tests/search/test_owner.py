@@ -3,6 +3,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -101,12 +102,18 @@ def test_a_living_search_keeps_its_claim_fresh(folder, s3, monkeypatch):
             first.check()
 
 
-def test_a_search_that_was_given_up_notices_it(folder, monkeypatch):
+def test_a_search_that_was_given_up_notices_it(folder, s3, monkeypatch):
     monkeypatch.setattr(owner, "BEAT_SECONDS", 0.05)
     with Owner(folder) as first:
-        folder.drop(folder.names()[0])
+        # Between two beats, of which none comes through meanwhile: one that had begun would claim the run again.
+        s3.failure = BUSY
+        s3.requests.clear()
+        while len(s3.requests) < 2:
+            time.sleep(0.01)
+        s3.delete("bucket", f"{folder.uri.partition('?')[0].removeprefix('s3://bucket/')}/{first._claim}")
+        s3.failure = None
+        first._heart.join()
         claim_of(folder)
-        first._heart.join(5)
         with pytest.raises(OwnerError, match="another one may have taken the run over"):
             first.check()
     assert len(folder.names()) == 1
@@ -138,3 +145,26 @@ def test_an_outage_at_the_end_is_only_said(folder, s3, caplog):
     with Owner(folder):
         s3.failure = BUSY
     assert "the run stays claimed" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".DS_Store", "claim.json", "desktop/thumbs.db"])
+def test_a_file_that_is_no_claim_is_said_and_left_alone(folder, caplog, name):
+    folder.write(name, b"\x00\xff")
+    with Owner(folder) as mine:
+        mine.check()
+    shown = name.partition("/")[0]
+    assert caplog.messages == [f"{folder}/{shown}: is no claim of a search, and is left alone"]
+    assert folder.read(name) == b"\x00\xff"
+
+
+DAMAGES = [b"", b"{", b"\xff\xfe", b"[]", b'{"host": "far"}', b'{"host": "far", "pid": "1", "processes": null}']
+
+
+@pytest.mark.parametrize("data", DAMAGES, ids=repr)
+def test_a_damaged_claim_holds_until_it_is_stale_as_its_search_may_live(folder, monkeypatch, data):
+    folder.write(f"{uuid.uuid4().hex}.json", data)
+    with pytest.raises(OwnerError, match=r"on an unknown machine \(its claim is damaged\), is writing"):
+        Owner(folder).__enter__()
+    monkeypatch.setattr(owner, "STALE_SECONDS", -1)
+    with Owner(folder):
+        assert len(folder.names()) == 1

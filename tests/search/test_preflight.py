@@ -8,10 +8,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from search import preflight
+from search import inspection, preflight
 from search.cluster import ClusterError, Resources
+from search.inspection import Task, inspect, room_faults
 from search.options import Options
-from search.preflight import Task, inspect, room_faults
 from search.run_folder import code_version
 from trainable.remote import Remote
 
@@ -19,13 +19,15 @@ PLENTY = SimpleNamespace(free=10**12)
 
 
 @pytest.fixture
-def task(pair_data, tmp_path, monkeypatch):
+def task(pair_data, checkpoint, tmp_path, monkeypatch):
     """What a node without fault can do; the run folder is `tmp_path`."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: PLENTY)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
     folder = Remote((tmp_path / "preflight").as_uri(), retry_seconds=0)
     folder.write("driver", b"token")
-    return Task(code_version(), preflight._packages(), pair_data, folder, "token", loaders=True, gpu=False)
+    return Task(
+        code_version(), inspection.packages(), pair_data, folder, "token", loaders=True, gpus=0, model=str(checkpoint)
+    )
 
 
 def moved(pairs, folder):

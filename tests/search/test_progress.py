@@ -1,7 +1,9 @@
 """What a person sees while a search runs."""
 
 import io
+import re
 import time
+from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -75,6 +77,20 @@ def test_the_panel_keeps_its_lines_on_a_narrow_terminal(search, row):
     started.start_trial()
     lines = panel_of(started, Console(record=True, width=80, force_terminal=True, file=io.StringIO())).splitlines()
     assert len(lines) == 7
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 120])
+def test_the_panel_loses_no_figure_on_a_narrow_terminal(search, row, width):
+    started = search(MINE, max_epochs=12, losses=losses).run(5)
+    going_on = started.start_trial()
+    started.searcher.on_trial_result(going_on.trial_id, row(1, 1.25, f1=0.125))
+    wide, narrow = (
+        panel_of(started, Console(record=True, width=columns, force_terminal=True, file=io.StringIO()))
+        for columns in (200, width)
+    )
+    figures = r"\d[\d.:/]*"
+    assert "…" not in narrow
+    assert not Counter(re.findall(figures, wide)) - Counter(re.findall(figures, narrow))
 
 
 def test_the_time_left_follows_the_epochs_still_to_come(search, terminal):

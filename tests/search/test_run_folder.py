@@ -131,6 +131,27 @@ def test_a_run_that_says_nothing_of_what_it_was_started_with_is_refused(options)
         check_identity(options, IDENTITY)
 
 
+def test_a_run_of_the_time_before_names_were_pinned_goes_on_pinned(options):
+    create_run(options, IDENTITY | {"model": "facebook/detr-resnet-50"})
+    now = IDENTITY | {"model": f"facebook/detr-resnet-50@{'a' * 40}"}
+    check_identity(options, now)
+    update_run(dataclasses.replace(options, model=now["model"]), now)
+    assert resume_options(options.run, {}).model == now["model"]
+    with pytest.raises(RunFolderError, match=f"model: was .*{'a' * 40}, is .*{'b' * 40}"):
+        check_identity(options, IDENTITY | {"model": f"facebook/detr-resnet-50@{'b' * 40}"})
+
+
+def test_a_cache_folder_that_cannot_be_written_is_refused_for_a_run_in_a_storage(options, tmp_path, monkeypatch):
+    (tmp_path / "a file").write_text("")
+    elsewhere = dataclasses.replace(options, storage=(tmp_path / "bucket").as_uri())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    with (
+        pytest.raises(RunFolderError, match=r"--storage .*cache folder, which cannot be written.*XDG_CACHE_HOME"),
+        run_folder(elsewhere, resumed=False),
+    ):
+        pass
+
+
 def test_the_identity_follows_data_model_space_and_its_file(tmp_path):
     checkpoint, space = tmp_path / "checkpoint", tmp_path / "mine.py"
     checkpoint.mkdir()

@@ -52,6 +52,21 @@ def test_the_file_opens_as_a_study_named_after_the_run(path, study):
     assert load(path).direction == study.direction
 
 
+@pytest.mark.parametrize(
+    "name", ["50%", "what?", "#1", "{SCHEMA_VERSION}", "{x}", "a?mode=ro&uri=true", "[red]", "a'b;"]
+)
+def test_no_name_of_a_run_folder_is_taken_for_an_option(tmp_path, study, name):
+    path = tmp_path / name / "optuna.db"
+    path.parent.mkdir()
+    assert StudyMirror(path).sync(study) and StudyMirror(path).sync(study)
+    assert [file.name for file in tmp_path.iterdir()] == [name] and [file.name for file in path.parent.iterdir()] == [
+        path.name
+    ]
+    (tmp_path / "plain.db").write_bytes(path.read_bytes())
+    assert load(tmp_path / "plain.db").study_name == name
+    assert len(load(tmp_path / "plain.db").trials) == 3
+
+
 def test_optuna_dashboard_shows_states_intermediate_values_and_readable_parameters(path, study):
     wsgi = pytest.importorskip("optuna_dashboard").wsgi
     StudyMirror(path).sync(study)

@@ -1,11 +1,13 @@
 """`--test`, `--min-precision` and `--min-recall` of the search: refused before anything starts, kept for a resume."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import search.cluster
@@ -46,6 +48,21 @@ def test_a_test_set_that_the_search_sees_is_refused_also_as_a_copy(data_folder: 
         assert "12 of its pairs have pictures of the data, the first is t0" in " ".join(result.output.split())
 
 
+def test_a_test_set_that_the_search_sees_is_refused_with_its_sides_swapped_and_as_another_format(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(data_folder, tmp_path / "copy"))
+    (copy / "before").rename(copy / "between")
+    (copy / "after").rename(copy / "before")
+    (copy / "between").rename(copy / "after")
+    for path in copy.glob("*/*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    result = searched(tmp_path / "runs", "--data", data_folder, "--test", copy)
+    assert result.exit_code == 2
+    assert "12 of its pairs have pictures of the data, the first is t0, which is t0 there" in result.output
+
+
 def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, tmp_path: Path, no_search: None) -> None:
     folder = Path(shutil.copytree(data_folder, tmp_path / "leaking"))
     assert "have the pictures" not in searched(tmp_path / "runs", "--data", folder).output
@@ -54,7 +71,12 @@ def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, t
     shutil.rmtree(tmp_path / "runs")
     result = searched(tmp_path / "runs", "--data", folder)
     assert result.exit_code == 0
-    assert "1 validation pairs have the pictures of a training pair, the first is v1" in result.output
+    (kept,) = json.loads((tmp_path / "runs" / "run" / "notices.json").read_text())
+    assert (kept["about"], kept["names"]) == ("--data", ["v1 = t3"])
+    assert (
+        "--data: 1 of 4 validation pairs have the pictures of a training pair: v1 = t3; losses and scores"
+        in result.output
+    )
 
 
 def test_a_faulty_test_set_is_refused_with_its_faults(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:

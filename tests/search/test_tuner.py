@@ -1,6 +1,5 @@
 """Rounds of the Tuner: what a trial finished while it was stopped is kept, and a search that gets nowhere ends."""
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from search.cluster import Resources
 from search.options import Options
 from search.tuner import IDLE_ROUNDS, SearchPausedError, run_trials
+from trainable.progress import Progress
 
 
 @pytest.fixture
@@ -18,7 +18,10 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
     started = search()
 
     def run(
-        fit: Callable[[Any], None], time_left: Callable[[], float | None] = lambda: None, storage: str | None = None
+        fit: Callable[[Any], None],
+        time_left: Callable[[], float | None] = lambda: None,
+        storage: str | None = None,
+        say: Callable[[str], None] = lambda note: None,
     ) -> Any:
         def tuner(options: Options, resources: Resources, searcher: Any, *_: Any) -> Any:
             started.searcher = searcher
@@ -28,9 +31,7 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
         options = Options(
             "flat", None, "embedded", 2, 8, 2, storage or str(tmp_path.parent), tmp_path.name, cache_size=0
         )
-        run_trials(
-            options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, time_left=time_left
-        )
+        run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, say, time_left)
         return started.study
 
     return run
@@ -48,7 +49,7 @@ def test_an_epoch_finished_while_the_time_ran_out_is_taken_in(rounds, row, tmp_p
         folder = tmp_path / "trials" / "0000"
         folder.mkdir(parents=True)
         # Only the weights of epoch 2 are on disk now: the journal as it is would name those of epoch 1 as the best.
-        (folder / "progress.json").write_text(json.dumps({"history": [row(1, 3.0), row(2, 2.0)], "checkpoint": None}))
+        Progress(history=[row(1, 3.0), row(2, 2.0)]).write(folder)
 
     times = iter([10.0, -1.0])
     study = rounds(fit, lambda: next(times))
@@ -64,11 +65,29 @@ def test_an_epoch_that_a_worker_elsewhere_finished_is_taken_in_from_the_storage(
         started.start_trial()
         folder = tmp_path / "storage" / tmp_path.name / "trials" / "0000"
         folder.mkdir(parents=True)
-        (folder / "progress.json").write_text(json.dumps({"history": [row(1, 3.0)], "checkpoint": None}))
+        Progress(history=[row(1, 3.0)]).write(folder)
 
     times = iter([10.0, -1.0])
     study = rounds(fit, lambda: next(times), storage)
     assert [event["event"] for event in study.journal.events] == ["asked", "reported"]
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"history": "none"}', b"\xff", b'{"history": [{"epoch": 1}]}'])
+def test_damaged_progress_is_said_and_what_the_journal_holds_stands(rounds, row, tmp_path, data):
+    said = []
+
+    def fit(started):
+        trial = started.start_trial()
+        started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+        folder = tmp_path / "trials" / "0000"
+        folder.mkdir(parents=True)
+        (folder / "progress.json").write_bytes(data)
+
+    times = iter([10.0, -1.0])
+    study = rounds(fit, lambda: next(times), say=said.append)
+    assert [event["event"] for event in study.journal.events] == ["asked", "reported"]
+    (line,) = said
+    assert line.startswith(f"trial 0: {tmp_path / 'trials' / '0000' / 'progress.json'} is damaged: ")
 
 
 def test_a_search_that_gets_nowhere_gives_up(rounds):

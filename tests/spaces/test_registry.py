@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import optuna
 import pytest
 
 from spaces.registry import SpaceError, check_space, load_space, spaces
@@ -124,3 +125,28 @@ def test_reference_parameters_that_give_another_recipe_are_refused(write, invers
     text = OWN_SPACE.format(epochs="max_epochs") + f"\ndef reference_parameters(max_epochs):\n    {inverse}\n"
     with pytest.raises(SpaceError, match=message):
         check_space(load_space(write(text)), 24)
+
+
+LISTS = """
+from trainable.recipe import PARTS, Recipe, Stage
+
+def mine(trial, max_epochs):
+    parts = trial.suggest_categorical("parts", [list(PARTS), ["class_head"]])
+    trial.suggest_categorical("fine", ["a", 1, None, True, 0.5])
+    return Recipe((Stage("all", tuple(parts), max_epochs, 1e-4),))
+"""
+
+
+def test_lists_as_choices_are_told_once_with_what_to_write_instead(write, recwarn):
+    space = load_space(write(LISTS))
+    (said,) = check_space(space, 24)
+    assert "the choices of 'parts' hold a list" in said
+    assert """{"a": ..., "b": ...}[trial.suggest_categorical('parts', ["a", "b"])]""" in said
+    study = optuna.create_study()
+    for _ in range(5):
+        space.build(study.ask(), 24)
+    assert not [warning for warning in recwarn if "categorical" in str(warning.message)]
+
+
+def test_nothing_is_said_of_choices_that_can_be_kept(write):
+    assert check_space(load_space(write(OWN_SPACE.format(epochs="max_epochs"))), 24) == []

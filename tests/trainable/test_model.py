@@ -105,6 +105,26 @@ def test_a_class_head_that_is_missing_is_drawn_anew_even_where_the_names_agree(c
     assert torch.equal(first, again)
 
 
+def test_a_runs_folder_is_told_which_model_to_give(tmp_path, make_checkpoint):
+    run = tmp_path / "run"
+    shutil.copytree(make_checkpoint(), run / "best" / "model")
+    for folder in (run, run / "best"):
+        with pytest.raises(ModelError, match=rf"{folder}: it is the folder of a run; give its .*, {run}/best/model$"):
+            load_model(folder, NAMES)
+    shutil.rmtree(run / "best")
+    (run / "search.yaml").write_text("")
+    with pytest.raises(ModelError, match="it is the folder of a run that has no best/model yet"):
+        load_processor(run)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_checkpoint_cloned_without_git_lfs_is_told_so(copy_of, name):
+    folder, _, _ = copy_of
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 166618694\n")
+    with pytest.raises(ModelError, match=rf"spoilt: {name} is a Git LFS pointer; .*git lfs pull"):
+        load_model(folder, NAMES)
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path, copy_of):
     with pytest.raises(ModelError, match=r"empty: neither a folder with a config\.json nor a checkpoint of the Hugg"):
         load_model(tmp_path / "empty", NAMES)

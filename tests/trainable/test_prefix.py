@@ -277,6 +277,36 @@ class TestTheStore:
         assert not activations(cache)
 
 
+class TestCudnn:
+    """Whether the flags do to a GPU what they are set for, a GPU alone can show: `tests/gpu`."""
+
+    @pytest.fixture(autouse=True)
+    def flags(self, monkeypatch):
+        monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+
+    def now(self):
+        return torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+
+    @pytest.mark.parametrize("cache_bytes", [PLENTY, 0], ids=["kept", "computed each time"])
+    def test_repeats_itself_in_the_prefix_and_is_left_as_it_was(self, make_model, data, cache, cache_bytes):
+        model, seen = make_model(), []
+        model.model.backbone.register_forward_hook(lambda *_: seen.append(self.now()))
+        model.model.encoder.register_forward_hook(lambda *_: seen.append(self.now()))
+        behind, inputs = start_behind(model, ("encoder", "class_head"), data, torch.float32, cache_bytes, cache)
+        assert set(seen) == {(True, False)} and self.now() == (False, True)
+        seen.clear()
+        outputs_and_loss(behind, inputs.collator([inputs.train[0]]))
+        assert seen[-1] == (False, True), "what trains is as fast as it may be"
+
+    def test_is_left_as_it_was_also_where_the_prefix_fails(self, make_model, data, cache):
+        model = make_model()
+        model.model.backbone.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            start_behind(model, ("class_head",), data, torch.float32, PLENTY, cache)
+        assert self.now() == (False, True)
+
+
 class TestWithoutAStore:
     def test_no_room_is_said_once_and_the_pictures_are_taken(self, make_model, data, cache, caplog):
         _, inputs = start_behind(make_model(), ("class_head",), data, torch.float32, 1000, cache)

@@ -2,10 +2,12 @@ import dataclasses
 import itertools
 import math
 
+import psutil
 import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
+from trainable.data.dataset import MovedObjectDataset
 from trainable.model import PART_MODULES, load_model, load_processor, part_of
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
 from trainable.stage_trainer import StageTrainer, TrialData, stage_seed, torch_dtype
@@ -21,13 +23,25 @@ def one_stage(trainable=PARTS, epochs=1, learning_rate=1e-3, restart_cycles=1, *
 def make_trainer(pair_data, make_checkpoint, tmp_path):
     """A trainer of the only stage of a recipe, on a fresh model."""
 
-    def make(recipe, callback=None, pairs=pair_data, kind=StageTrainer, **config):
+    made = []
+
+    def make(recipe, callback=None, pairs=pair_data, kind=StageTrainer, workers=0, **config):
         checkpoint = make_checkpoint(**config)
         data = TrialData.of(pairs, load_processor(checkpoint))
         model = load_model(checkpoint, NAMES)
-        return kind(model, recipe, 0, data, tmp_path, 0, [callback] if callback else [])
+        trainer = kind(model, recipe, 0, data, tmp_path, workers, [callback] if callback else [])
+        made.append(trainer)
+        return trainer
 
-    return make
+    yield make
+    for trainer in made:
+        trainer.close()
+
+
+def without_workers_left(timeout=5):
+    """Whether all loader workers of this process end within so many seconds."""
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout)
+    return not alive
 
 
 class KeepsBatches:
@@ -208,6 +222,85 @@ def test_pictures_come_in_another_order_in_each_epoch_and_for_each_seed(make_tra
     assert len({tuple(order) for order in orders}) == 4
 
 
+def test_the_order_is_the_one_that_trainer_itself_would_take(make_trainer):
+    """So that a trial of an earlier version goes on as it began."""
+    ours, own = Order(), Order()
+    ours.trainer = make_trainer(one_stage(epochs=2, accumulation_steps=1), ours, kind=SpiedStageTrainer)
+    ours.trainer.train()
+    given = ours.trainer
+    own.trainer = SpiedTrainer(given.model, given.args, given.data_collator, given.train_dataset, callbacks=[own])
+    own.trainer.train()
+    assert ours.pictures == own.pictures and len(ours.pictures) == 8
+
+
+class TestLoaderWorkers:
+    RECIPE = one_stage(epochs=2, accumulation_steps=2, seed=5)
+
+    class Watch(TrainerCallback):
+        """Trains as a trial does, evaluating each epoch, and keeps all figures and the processes of each epoch."""
+
+        def __init__(self):
+            self.figures, self.processes = [], []
+
+        def on_epoch_end(self, args, state, control, **kwargs):
+            evaluation = self.trainer.evaluate_data_set()
+            self.figures.append([*self.trainer.losses_of_epoch, evaluation.losses])
+            self.processes.append({process.pid for process in psutil.Process().children(recursive=True)})
+
+    def train(self, make_trainer, workers):
+        watch = self.Watch()
+        watch.trainer = make_trainer(self.RECIPE, watch, workers=workers)
+        watch.trainer.train()
+        return watch
+
+    def test_two_epochs_are_the_same_to_the_last_bit_with_them_and_without(self, make_trainer):
+        """The model has dropout: a draw from the global random state that only one of them makes would show."""
+        without, beside = (self.train(make_trainer, workers) for workers in (0, 2))
+        assert beside.figures == without.figures and list(map(len, without.figures)) == [5, 9]
+        for (name, expected), (_, found) in zip(
+            values_of(without.trainer.model), values_of(beside.trainer.model), strict=True
+        ):
+            assert torch.equal(found, expected), name
+
+    def test_they_live_through_all_epochs_and_end_with_the_stage(self, make_trainer):
+        watch = self.train(make_trainer, 2)
+        first, second = watch.processes
+        assert first == second and len(first) == 4, "two for each split"
+        watch.trainer.close()
+        assert without_workers_left(timeout=1)
+
+    def test_they_end_also_while_an_exception_holds_the_stage(self, make_trainer):
+        class Stop(TrainerCallback):
+            def on_epoch_end(self, args, state, control, **kwargs):
+                raise SystemExit  # as Ray ends a trial
+
+        trainer = make_trainer(self.RECIPE, Stop(), workers=2)
+        with pytest.raises(SystemExit) as stopped:
+            trainer.train()
+        trainer.close()
+        assert without_workers_left(timeout=1), stopped
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_each_item_is_asked_for_with_its_epoch(self, make_trainer, monkeypatch, workers):
+        original = MovedObjectDataset.__getitem__
+
+        def with_epoch(dataset, key):
+            item = original(dataset, key)
+            if isinstance(key, tuple):
+                item["labels"] |= {"epoch": torch.tensor(key[0])}
+            return item
+
+        class Epochs(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, **kwargs):
+                epochs.append({label["epoch"].item() for batch in self.trainer.batches for label in batch["labels"]})
+
+        monkeypatch.setattr(MovedObjectDataset, "__getitem__", with_epoch)
+        epochs, callback = [], Epochs()
+        callback.trainer = make_trainer(self.RECIPE, callback, kind=SpiedStageTrainer, workers=workers)
+        callback.trainer.train()
+        assert epochs == [{0}, {0}, {1}, {1}]
+
+
 def test_the_seeds_of_stages_lie_far_apart():
     seeds = [stage_seed(seed, stage) for seed in range(5) for stage in range(3)]
     assert len(set(seeds)) == len(seeds)
@@ -261,6 +354,11 @@ def test_a_dtype_is_what_it_says(dtype):
     assert str(torch_dtype(dtype)) == f"torch.{dtype}"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="auto may be bfloat16 on a GPU")
 def test_auto_is_float32_without_a_gpu():
     assert torch_dtype("auto") is torch.float32
+
+
+def test_auto_is_bfloat16_on_a_gpu_that_has_it(monkeypatch):
+    for has_it, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has_it=has_it: has_it)
+        assert torch_dtype("auto", torch.device("cuda")) is expected

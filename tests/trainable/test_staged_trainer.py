@@ -1,20 +1,24 @@
 import copy
 import dataclasses
 import shutil
+import threading
+from concurrent.futures import wait
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save
 
-import trainable.trial_folder
+import trainable.progress
 from trainable.economy import Economy
 from trainable.evaluation import evaluate
 from trainable.history import ROW_FIELDS, best_row
 from trainable.model import load_model, load_processor
+from trainable.progress import read_progress
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.shared_stages import SharedStages
 from trainable.stage_trainer import StageTrainer, TrialData
-from trainable.staged_trainer import effective_recipe, train_recipe
+from trainable.staged_trainer import _EpochCallback, train_recipe
 from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model
 
@@ -131,7 +135,7 @@ class TestReporting:
         rows = []
 
         def report(row):
-            on_disk = TrialFolder(tmp_path / "trial", effective_recipe(EVENTFUL, 8))
+            on_disk = read_progress(tmp_path / "trial")
             assert on_disk.history == [*rows, row]
             rows.append(copy.deepcopy(row))
 
@@ -269,7 +273,7 @@ class TestResume:
 
     @pytest.mark.parametrize("moment", ["before the commit", "before its last write", "after its last write"])
     def test_killed_in_every_commit(self, train, unbroken, economy, monkeypatch, moment):
-        commit, write = TrialFolder.commit, trainable.trial_folder.write_atomically
+        commit, write = TrialFolder.commit, trainable.progress.write_atomically
         killed_at = set()
 
         def killed_once(key):
@@ -293,7 +297,7 @@ class TestResume:
         if moment == "before the commit":
             monkeypatch.setattr(TrialFolder, "commit", broken_commit)
         else:
-            monkeypatch.setattr(trainable.trial_folder, "write_atomically", broken_write)
+            monkeypatch.setattr(trainable.progress, "write_atomically", broken_write)
         trial, starts = self.until_done(train, economy)
         assert starts == len(unbroken.history) + 1
         self.check(trial, unbroken)
@@ -389,6 +393,95 @@ class TestSavings:
         broken = train(EVENTFUL, "broken", economy=economy)
         assert without_seconds(broken.history) == without_seconds(cached.history)
         assert best_weights(broken) == best_weights(cached)
+
+
+class TestCheckpoints:
+    """What a killed trial trains again at most is what `checkpoint_seconds` promises, beside its running epoch."""
+
+    EPOCH_SECONDS = 40.0
+    LONG = Recipe((Stage("heads", HEADS, epochs=9, learning_rate=1e-3),), accumulation_steps=1)
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        """Stands still but for the epochs, each of which takes `EPOCH_SECONDS`."""
+        clock = SimpleNamespace(now=0.0)
+        evaluate_data_set = StageTrainer.evaluate_data_set
+
+        def evaluated(trainer):
+            clock.now += self.EPOCH_SECONDS
+            return evaluate_data_set(trainer)
+
+        monkeypatch.setattr("trainable.staged_trainer.time.monotonic", lambda: clock.now)
+        monkeypatch.setattr(StageTrainer, "evaluate_data_set", evaluated)
+        return clock
+
+    @pytest.fixture
+    def at_each_step(self, monkeypatch):
+        """Calls back at the end of each step."""
+        on_step_end = _EpochCallback.on_step_end
+
+        def at_each_step(look):
+            def looked_at(callback, args, state, control, **kwargs):
+                on_step_end(callback, args, state, control, **kwargs)
+                look(callback.trial, state.global_step)
+
+            monkeypatch.setattr(_EpochCallback, "on_step_end", looked_at)
+
+        return at_each_step
+
+    @pytest.mark.parametrize("seconds", [0, 60, 100])
+    def test_no_more_than_was_promised_is_trained_again(self, train, clock, at_each_step, monkeypatch, seconds):
+        lost = []
+        written = TrialFolder.checkpoint_written
+
+        def written_at_once(trial, path, stage):
+            written(trial, path, stage)
+            wait([trial._pending])
+
+        monkeypatch.setattr(TrialFolder, "checkpoint_written", written_at_once)
+
+        def look(trial, step):
+            checkpoint = read_progress(trial.path) and read_progress(trial.path).checkpoint
+            saved = int(checkpoint.path.rpartition("-")[2]) if checkpoint else 0
+            lost.append((step - 1) // 4 * self.EPOCH_SECONDS - saved // 4 * self.EPOCH_SECONDS)
+
+        at_each_step(look)
+        train(self.LONG, economy=Economy(checkpoint_seconds=seconds))
+        assert len(lost) == 36
+        assert max(lost) <= seconds
+        assert max(lost) >= seconds - self.EPOCH_SECONDS, "they are no more frequent than was asked for"
+
+    def test_ones_that_take_longer_than_an_epoch_neither_starve_nor_pile_up(self, train, at_each_step, monkeypatch):
+        most, named, ended = [], [], threading.Event()
+        durable, turn = TrialFolder._durable, threading.Semaphore(0)
+
+        def slowly(trial, path, stage):
+            turn.acquire()
+            return durable(trial, path, stage)
+
+        def look(trial, step):
+            most.append(len(list(trial.path.glob("stage-*/checkpoint-*"))))
+            checkpoint = read_progress(trial.path) and read_progress(trial.path).checkpoint
+            named.append(checkpoint and checkpoint.path)
+            if step % 6 == 0 and trial.is_writing:  # one and a half epochs
+                turn.release()
+                wait([trial._pending])
+
+        monkeypatch.setattr(TrialFolder, "_durable", slowly)
+        at_each_step(look)
+        threading.Thread(target=lambda: (ended.wait(), turn.release(9)), daemon=True).start()
+        train(self.LONG, report=lambda row: ended.set() if row["final"] else None)
+        assert max(most) == 2
+        assert len(set(named) - {None}) >= 4
+
+    def test_ray_stops_a_trial_in_its_report_and_the_checkpoint_of_that_epoch_is_there(self, train, tmp_path):
+        def stop(row):
+            if row["epoch"] == 3:
+                raise SystemExit
+
+        with pytest.raises(SystemExit):
+            train(self.LONG, "stopped", stop)
+        assert read_progress(tmp_path / "stopped").checkpoint.path == "stage-0/checkpoint-12"
 
 
 class TestDamage:

@@ -2,9 +2,12 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from trainable.data.source import read_source
@@ -15,6 +18,7 @@ from trainable.recipe import Recipe, Stage
 from trainable.stage_trainer import StageTrainer, TrialData
 from trainable.train import app
 from trainable.trial_folder import TrialFolder
+from trainable.trial_process import only_process
 
 RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
 SCRIPT = Path(__file__).parents[2] / "trainable" / "train.py"
@@ -53,6 +57,22 @@ def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_los
     assert losses["val_loss"] == best["val_loss"]
 
 
+def test_a_picture_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
+    run, data_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("trainable.train._train", lambda *arguments: None)
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    shutil.copy(data / "after" / "t0.png", data / "before" / "t0.png")
+    result = run(data=data)
+    assert result.exit_code == 0
+    assert "1 of 10 labelled pairs are (almost) black" in result.output
+    for side in ("before", "after"):
+        Image.new("RGB", (4000, 4)).save(data / side / "t0.png")
+    result = run(data=data)
+    assert result.exit_code == 2
+    assert "picture too thin for the model (met: 4000x4 pixels become 64x0 at the model's size)" in result.output
+
+
 def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monkeypatch):
     calls = 0
     evaluate_data_set = StageTrainer.evaluate_data_set
@@ -73,6 +93,32 @@ def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monke
     third = run()
     assert (third.exit_code, calls) == (0, 3), third.output
     assert third.output == second.output
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"data": 1}', b"\xff"])
+def test_a_folder_that_no_longer_says_what_it_was_trained_with_is_refused_in_a_line(run, tmp_path, data):
+    assert run().exit_code == 0
+    (tmp_path / "out" / "inputs.json").write_bytes(data)
+    result = run()
+    assert result.exit_code == 2
+    assert "inputs.json is damaged; delete it if it was of this --data and --model" in result.output
+
+
+def test_a_second_command_on_one_folder_waits_for_the_first(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainable.trial_process.FIRST_WORD_SECONDS", 0.0)
+    first, seen = ExitStack(), []
+    first.enter_context(only_process(tmp_path / "out", pytest.fail))
+    sleep = time.sleep
+
+    def waited(seconds):
+        seen.append((tmp_path / "out" / "recipe.yaml").exists())
+        first.close()
+        sleep(seconds)
+
+    monkeypatch.setattr("trainable.trial_process.time.sleep", waited)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert seen[0] is False and "still writes there; waiting for it to end" in result.output
 
 
 @pytest.mark.parametrize(

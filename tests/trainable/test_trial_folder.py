@@ -1,14 +1,19 @@
 import dataclasses
+import json
+import logging
 import shutil
+import threading
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainable.trial_folder
+import trainable.progress
 from tests.s3 import BUSY
 from trainable.mirror import Mirror
+from trainable.progress import ProgressError, read_progress
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
 from trainable.remote import Remote, StorageError
 from trainable.trial_folder import TrialFolder, drop_checkpoints, drop_weights
@@ -19,7 +24,8 @@ PATIENT = dataclasses.replace(RECIPE, patience=2)
 
 def history_of(*stages):
     """Rows of stages that are given as lists of `val_loss`."""
-    rows = [{"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
+    figures = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "seconds": 1.0, "final": False, "within_epoch": []}
+    rows = [figures | {"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
     return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
 
 
@@ -41,17 +47,46 @@ def checkpoint_in(path, row):
 
 
 def committed(path, history, recipe=RECIPE, checkpoints=True, mirror=None):
-    """The folder of a trial with this history, a checkpoint after every epoch; an epoch's weights are its number."""
+    """The folder of a trial that was broken off after each epoch of this history, a checkpoint at the end of each.
+
+    An epoch's weights are its number.
+    """
     trial = TrialFolder(path, recipe, mirror)
     for row in history[len(trial.history) :]:
         trial.commit(row, FakeModel(row["epoch"]))
         if checkpoints:
             trial.checkpoint_written(checkpoint_in(path, row), row["stage"])
-            trial.close()
-            trial.commit(row, FakeModel(row["epoch"]))
-            trial = TrialFolder(path, recipe, mirror)
-    trial.close()
+        trial.close()
+        trial = TrialFolder(path, recipe, mirror)
     return trial
+
+
+class SlowDisk:
+    """Takes a checkpoint when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self._turns = threading.Semaphore(0)
+        durable = TrialFolder._durable
+
+        def durable_when_told(folder, path, stage):
+            self._turns.acquire()
+            return durable(folder, path, stage)
+
+        monkeypatch.setattr(TrialFolder, "_durable", durable_when_told)
+
+    def take(self, trial):
+        """Returns when the checkpoint on its way has been taken."""
+        self._turns.release()
+        wait([trial._pending])
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    return SlowDisk(monkeypatch)
+
+
+def checkpoints_in(path):
+    return {folder.name for folder in path.glob("stage-*/checkpoint-*")}
 
 
 def disk_is_full(path, text):
@@ -121,7 +156,7 @@ def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, mo
     history = history_of([3, 2])
     trial = committed(tmp_path, history[:1])
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(trainable.trial_folder, "write_atomically", disk_is_full)
+        patch.setattr(trainable.progress, "write_atomically", disk_is_full)
         trial.commit(history[1], FakeModel(9))
     (tmp_path / "weights" / "epoch-0002.safetensors.tmp").write_text("half")
     (tmp_path / "stage-0" / "checkpoint-9").mkdir()
@@ -129,9 +164,191 @@ def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, mo
     again = TrialFolder(tmp_path, RECIPE)
     assert again.history == history[:1]
     assert again.checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-1"
+    assert (kept_weights(tmp_path), checkpoints_in(tmp_path)) == ({1}, {"checkpoint-1"})
     committed(tmp_path, history)
     assert kept_weights(tmp_path) == {2}
     assert [folder.name for folder in tmp_path.glob("stage-*/*")] == ["checkpoint-2"]
+
+
+class TestCheckpoints:
+    """One counts from the moment at which it is durable, and no more than two ever lie on the disk."""
+
+    def test_one_that_becomes_durable_within_the_next_epoch_counts_from_the_next_step(self, tmp_path, slow_disk):
+        history = history_of([3, 2])
+        trial = committed(tmp_path, history[:1], checkpoints=False)
+        trial.commit(history[1], FakeModel(2))
+        trial.checkpoint_written(checkpoint_in(tmp_path, history[1]), 0)
+        trial.take_in_checkpoint()
+        assert trial.is_writing and read_progress(tmp_path).checkpoint is None
+        slow_disk.take(trial)
+        trial.take_in_checkpoint()
+        assert not trial.is_writing and read_progress(tmp_path).checkpoint.path == "stage-0/checkpoint-2"
+        assert TrialFolder(tmp_path, RECIPE).checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-2"
+
+    def test_the_one_before_goes_when_the_next_is_durable_and_not_earlier(self, tmp_path, slow_disk):
+        history = history_of([4, 3, 2])
+        trial = TrialFolder(tmp_path, RECIPE)
+        for row in history:
+            trial.commit(row, FakeModel(row["epoch"]))
+            trial.checkpoint_written(checkpoint_in(tmp_path, row), 0)
+            before = {f"checkpoint-{row['epoch'] - 1}"} if row["epoch"] > 1 else set()
+            assert checkpoints_in(tmp_path) == before | {f"checkpoint-{row['epoch']}"}
+            slow_disk.take(trial)
+            trial.take_in_checkpoint()
+            assert checkpoints_in(tmp_path) == {f"checkpoint-{row['epoch']}"}
+
+    def test_one_that_was_on_its_way_when_the_trial_ended_counts(self, tmp_path, slow_disk):
+        (row,) = history_of([3])
+        trial = TrialFolder(tmp_path, RECIPE)
+        trial.commit(row, FakeModel(1))
+        trial.checkpoint_written(checkpoint_in(tmp_path, row), 0)
+        threading.Timer(0.05, slow_disk._turns.release).start()
+        trial.close()
+        assert TrialFolder(tmp_path, RECIPE).checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-1"
+
+    def test_one_that_the_disk_does_not_take_ends_the_trial_at_the_next_step(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(TrialFolder, "_durable", lambda trial, path, stage: disk_is_full(path, ""))
+        (row,) = history_of([3])
+        trial = TrialFolder(tmp_path, RECIPE)
+        trial.commit(row, FakeModel(1))
+        trial.checkpoint_written(checkpoint_in(tmp_path, row), 0)
+        wait([trial._pending])
+        with pytest.raises(OSError, match="No space left"):
+            trial.take_in_checkpoint()
+
+    def test_one_that_the_disk_does_not_take_is_said_and_no_harm_where_the_trial_has_ended(
+        self, tmp_path, monkeypatch, caplog
+    ):
+        monkeypatch.setattr(TrialFolder, "_durable", lambda trial, path, stage: disk_is_full(path, ""))
+        (row,) = history_of([3])
+        trial = TrialFolder(tmp_path, RECIPE)
+        trial.commit(row, FakeModel(1))
+        trial.checkpoint_written(checkpoint_in(tmp_path, row), 0)
+        trial.close()
+        assert "the last checkpoint is lost: [Errno 28] No space left on device" in caplog.text
+        assert TrialFolder(tmp_path, RECIPE).history == [row]
+
+    def test_one_that_a_killed_process_left_does_not_pile_up(self, tmp_path):
+        history = history_of([3, 2])
+        committed(tmp_path, history[:1])
+        checkpoint_in(tmp_path, history[1])
+        TrialFolder(tmp_path, RECIPE)
+        assert checkpoints_in(tmp_path) == {"checkpoint-1"}
+
+
+def bit_flipped(path):
+    """Another digit somewhere, and still JSON."""
+    text = path.read_text()
+    assert '"val_loss": 2' in text
+    path.write_text(text.replace('"val_loss": 2', '"val_loss": 6', 1))
+
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:50]),
+    "not text": lambda path: path.write_bytes(b"\xff\x00" * 100),
+    "another file": lambda path: path.write_text("[1, 2]"),
+    "an object of something else": lambda path: path.write_text('{"epochs": 3}'),
+    "a flipped bit": bit_flipped,
+}
+
+
+class TestDamagedProgress:
+    """It is said, and the trial starts from what is sound: what the search knows, and its recipe."""
+
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+    def test_the_trial_is_trained_again_and_what_was_reported_stands(self, tmp_path, caplog, damage):
+        history = history_of([3, 2], [4])
+        committed(tmp_path, history)
+        damage(tmp_path / "progress.json")
+        trial = TrialFolder(tmp_path, RECIPE, reported=history)
+        assert f"{tmp_path / 'progress.json'} is damaged: " in caplog.text and "is trained again" in caplog.text
+        assert (trial.history, trial.next_stage(), trial.checkpoint_of(0)) == (history, 0, None)
+        for epoch in (1, 2):
+            trial.commit(trial.known(epoch), FakeModel(epoch))
+        again = TrialFolder(tmp_path, RECIPE)
+        assert (again.history, number_in(again.best_weights)) == (history, 2)
+
+    def test_without_a_search_that_knows_it_starts_anew(self, tmp_path, caplog):
+        committed(tmp_path, history_of([3, 2]))
+        (tmp_path / "progress.json").write_text("{")
+        trial = TrialFolder(tmp_path, RECIPE)
+        assert (trial.history, trial.next_stage()) == ([], 0)
+        assert not checkpoints_in(tmp_path), "nothing says any more whether they are whole"
+
+    def test_a_folder_that_is_gone_is_made_up_for_too(self, tmp_path):
+        history = history_of([3, 2])
+        trial = TrialFolder(tmp_path / "new", RECIPE, reported=history)
+        assert (trial.history, trial.next_stage()) == (history, 0)
+
+    def test_a_folder_that_knows_more_than_the_search_is_believed(self, tmp_path):
+        history = history_of([3, 2])
+        committed(tmp_path, history)
+        trial = TrialFolder(tmp_path, RECIPE, reported=history[:1])
+        assert trial.history == history and trial.checkpoint_of(0)
+
+    @pytest.mark.parametrize(
+        ("change", "fault"),
+        [
+            ({"history": [3]}, "history: row 1 is a number"),
+            ({"history": history_of([3, 2])[1:]}, "row 1 is not that of epoch 1"),
+            ({"history": [history_of([3])[0] | {"val_loss": None}]}, "row 1 has no number as val_loss"),
+            ({"history": [history_of([3])[0] | {"val_loss": float("nan")}]}, "row 1 has no number as val_loss"),
+            ({"weights": ["epoch-0001.safetensors"]}, "weights: an object is needed, it is a list"),
+            ({"weights": {"../../../precious": 1}}, "weights: a file's name"),
+            ({"checkpoint": {"path": "../0008/stage-0", "stage": 0, "checksums": {}}}, "path in the trial's folder"),
+            ({"checkpoint": "checkpoint-1"}, "checkpoint: null, or an object"),
+            ({"recipe": {"stages": []}}, "recipe.stages: at least one"),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_progress_is_named(self, tmp_path, change, fault):
+        committed(tmp_path, history_of([3, 2]))
+        path = tmp_path / "progress.json"
+        content = json.loads(path.read_text()) | change
+        del content["checksum"]  # as in files of earlier versions
+        path.write_text(json.dumps(content))
+        with pytest.raises(ProgressError, match=f"progress.json is damaged: .*{fault}"):
+            read_progress(tmp_path)
+
+    def test_a_file_of_an_earlier_version_is_gone_on_with(self, tmp_path):
+        history = history_of([3, 2])
+        trial = committed(tmp_path, history)
+        content = json.loads((tmp_path / "progress.json").read_text())
+        before = {name: content[name] for name in ("history", "checkpoint", "weights")}
+        (tmp_path / "progress.json").write_text(json.dumps(before))
+        again = TrialFolder(tmp_path, RECIPE)
+        assert (again.history, again.checkpoint_of(0)) == (history, trial.checkpoint_of(0))
+        assert number_in(again.best_weights) == 2
+
+    @pytest.mark.parametrize(
+        "damage",
+        [DAMAGES["emptied"], DAMAGES["not text"], lambda path: path.write_text(PATIENT.to_yaml()), Path.unlink],
+        ids=["emptied", "not text", "another recipe", "gone"],
+    )
+    def test_a_damaged_recipe_is_said_and_written_anew(self, tmp_path, caplog, damage):
+        history = history_of([3, 2])
+        committed(tmp_path, history)
+        damage(tmp_path / "recipe.yaml")
+        trial = TrialFolder(tmp_path, RECIPE)
+        assert f"{tmp_path / 'recipe.yaml'} is damaged and written anew" in caplog.text
+        assert trial.history == history and trial.checkpoint_of(0)
+        assert Recipe.from_yaml(tmp_path / "recipe.yaml") == RECIPE
+
+    def test_a_damaged_recipe_beside_progress_of_an_earlier_version_starts_the_trial_anew(self, tmp_path, caplog):
+        committed(tmp_path, history_of([3, 2]))
+        content = json.loads((tmp_path / "progress.json").read_text())
+        (tmp_path / "progress.json").write_text(
+            json.dumps({name: content[name] for name in ("history", "checkpoint", "weights")})
+        )
+        (tmp_path / "recipe.yaml").write_text("stages: {")
+        assert TrialFolder(tmp_path, RECIPE).history == []
+        assert f"{tmp_path / 'recipe.yaml'} is damaged: " in caplog.text and "is trained again" in caplog.text
+
+    def test_nothing_is_said_where_nothing_is_damaged(self, tmp_path, caplog):
+        caplog.set_level(logging.WARNING)
+        committed(tmp_path, history_of([3, 1, 2], [4, 5]))
+        assert not caplog.records
 
 
 def test_a_damaged_checkpoint_is_noticed_and_its_stage_begins_again(tmp_path, caplog):
@@ -153,6 +370,19 @@ def test_damaged_weights_send_a_trial_back_to_the_stage_that_they_come_from(tmp_
     trial.commit(trial.known(2), FakeModel(2))
     assert trial.next_stage() == 1
     assert kept_weights(tmp_path) == {2, 4}
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_damaged_best_weights_of_a_finished_trial_are_trained_again(tmp_path, best):
+    history = history_of([3, 1, 2], [4, 5]) if best == 0 else history_of([3, 2, 2], [1, 5])
+    trial = committed(tmp_path, history)
+    assert trial.next_stage() is None
+    trial.best_weights.write_bytes(b"damaged")
+    again = TrialFolder(tmp_path, RECIPE)
+    assert again.next_stage() == best
+    for row in again.rows_of(best):
+        again.commit(row, FakeModel(row["epoch"]))
+    assert again.next_stage() is None and number_in(again.best_weights) == (2 if best == 0 else 4)
 
 
 def test_a_trial_that_goes_back_by_two_stages_gets_through_both_again(tmp_path):

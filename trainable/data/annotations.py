@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.data.absence import LFS_POINTER, cause_of, is_lfs_pointer
 from trainable.data.faults import Fault
 from trainable.text_file import read_text
 
@@ -46,7 +47,9 @@ def read_labels(path: Path, number_of_classes: int | None) -> tuple[Labels, list
         byte = f"byte 0x{error.object[error.start]:02x}"
         return Labels((), ()), [Fault("not UTF-8", str(path), line, byte, "save the label file as plain UTF-8 text")]
     except OSError as error:
-        return Labels((), ()), [Fault("unreadable label file", str(path), None, str(error), "make it readable")]
+        return Labels((), ()), [cause_of(error, path).fault("label file", str(path))]
+    if is_lfs_pointer(text.encode()):
+        return Labels((), ()), [LFS_POINTER.fault("label file", str(path))]
     return _parse(text, str(path), number_of_classes)
 
 

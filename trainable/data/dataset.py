@@ -1,13 +1,13 @@
 """Pairs as the model takes them: differences, resized and normalised by the image processor, padded to one size."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import DetrImageProcessorPil
 
 from trainable.data.pairs import Pair
@@ -15,6 +15,47 @@ from trainable.data.resizing import resized_difference, resized_size
 from trainable.data.store import DifferenceStore
 
 _log = logging.getLogger(__name__)
+
+
+Key = int | tuple[int, int]
+"""By which a data set is asked for an item: its index, or the epoch that it is for and its index."""
+
+
+def index_of(key: Key) -> int:
+    """The index of the item that `key` asks for."""
+    return key[1] if isinstance(key, tuple) else key
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Every item of a data set once an epoch, in an order of the epoch's own; gives (epoch, index).
+
+    Loader workers that outlive an epoch hold the data set as it was when they began. What is to differ from epoch to
+    epoch beside the order can reach them only with what they are asked for.
+
+    Args:
+        items: of the data set.
+        seed: of the orders.
+    """
+
+    def __init__(self, items: int, seed: int):
+        self._items = items
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Has the next order be that of `epoch`; Trainer calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._items
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        # The seed that a loader draws at each epoch unless it has a generator of its own: the draws after it, such as
+        # those of dropout, stay the ones that earlier versions made.
+        torch.empty((), dtype=torch.int64).random_()
+        order = torch.randperm(self._items, generator=torch.Generator().manual_seed(self._seed + self._epoch))
+        for index in order.tolist():
+            yield self._epoch, index
 
 
 class MovedObjectDataset(Dataset):
@@ -43,11 +84,12 @@ class MovedObjectDataset(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Item `index`, or the one that stands in for it.
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """The item of `key`, or the one that stands in for it.
 
         Returns, raises: as `item`; with stand-ins, only where no picture can be read at all.
         """
+        index = index_of(key)
         if not self.stand_ins:
             return self.item(index)
         for candidate in (*range(index, len(self)), *range(index)):
@@ -64,8 +106,7 @@ class MovedObjectDataset(Dataset):
             `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.
 
         Raises:
-            PictureError: a picture can no longer be read; the message names the file.
-            ValueError: the pictures of the pair now differ in size; the message names both files.
+            PictureError: a picture can no longer be read, or has another size now; the message names the file.
         """
         pair = self.pairs[index]
         picture = self.store[pair] if self.store else resized_difference(pair, self.processor)

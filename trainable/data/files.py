@@ -1,14 +1,22 @@
 """Which files of a data set belong together: by their path below their folder, without suffix, which is their id."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
+from trainable.data.absence import Neighbours, closed_folder
+from trainable.data.class_names import NAMES_FILE
 from trainable.data.faults import Fault
 from trainable.data.layout import Layout
+from trainable.data.listing import LABEL_SUFFIXES, PICTURE_SUFFIXES, Listing, is_file
+from trainable.data.lists import possible_ids
 
-PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_ADVICE_ON_LABELS = "export the labels as YOLO text (.txt)"
+_MOST_SUFFIXES = 5
+ADVICE_ON_IMAGES = f"save it with one of the suffixes {', '.join(PICTURE_SUFFIXES)}"
+"""What to do with an image of another one."""
 
 
 @dataclass(frozen=True)
@@ -18,50 +26,97 @@ class PairFiles:
     labels: Mapping[str, list[Path]]
     before: Mapping[str, list[Path]]
     after: Mapping[str, list[Path]]
+    listings: Mapping[str, Listing]
+    """All that lies below `labels`, `before` and `after`."""
 
     @classmethod
     def found(cls, layout: Layout) -> "PairFiles":
-        """Looks through the three folders; a `classes.txt` at the top of the labels is no label file."""
-        labels = files_by_id(layout.labels, (".txt",))
-        labels.pop("classes", None)
-        before, after = (files_by_id(folder, PICTURE_SUFFIXES) for folder in (layout.before, layout.after))
-        return cls(labels, before, after)
+        """Looks through the three folders.
+
+        A `classes.txt` among the labels is no label file: LabelImg writes one into every folder. Only below the top of
+        the labels, and where a picture is called so, it is.
+        """
+        listings = {side: Listing.of(getattr(layout, side)) for side in ("labels", "before", "after")}
+        labels = listings["labels"].files_by_id(LABEL_SUFFIXES)
+        before, after = (listings[side].files_by_id(PICTURE_SUFFIXES) for side in ("before", "after"))
+        names = PurePosixPath(NAMES_FILE).stem
+        for id_ in [id_ for id_ in labels if PurePosixPath(id_).name.casefold() == names]:
+            if id_ == names or not (id_ in before or id_ in after):
+                del labels[id_]
+        return cls(labels, before, after, listings)
+
+    def missing_picture(self, side: str, id_: str) -> Fault:
+        """The fault of a pair that has a label file and, on one side, no picture that counts.
+
+        Args:
+            side: `before` or `after`.
+            id_: the pair.
+        """
+        label = str(self.labels[id_][0])
+        if cause := self._neighbours[side].cause(id_):
+            return cause.fault(f"{side} image", label)
+        advice = f"add the {side} picture, or remove the label file"
+        return Fault(f"missing {side}", label, None, f"no {side} picture for {id_}", advice)
+
+    def missing_label(self, entry: str, file: str, line: int | None) -> Fault:
+        """The fault of an entry of the user's lists that means no id with a label file that counts.
+
+        Args:
+            entry: as the list has it, see `id_of_entry`.
+            file: the list.
+            line: of it; None where there is none to name.
+        """
+        if cause := self._neighbours["labels"].cause(*possible_ids(entry)):
+            return replace(cause, met=f"{entry}: {cause.met}").fault("label file", file, line)
+        advice = "an id is the path of a file in labels, relative to it and without .txt; or give the path of its image"
+        return Fault("id without a label file", file, line, entry, advice)
+
+    def no_pairs(self) -> Fault:
+        """The fault of a data set without any label file that counts."""
+        labels = self.listings["labels"]
+        suffixes = Counter(path.suffix.lower() for path in labels.entries if is_file(path))
+        met = ", ".join(
+            f"{count} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common(_MOST_SUFFIXES)
+        )
+        if behind := [*labels.linked, *(folder for folder, _ in labels.closed)]:
+            met += f"{', ' if met else ''}{behind[0].name}, which is not looked into"
+        advice = "put a label file there for every pair, an empty one if nothing moved"
+        if suffixes:
+            advice += f"; {_ADVICE_ON_LABELS}"
+        return Fault("no pairs at all", str(labels.folder), None, f"no .txt file{', but ' if met else ''}{met}", advice)
 
     def pictures_without_label(self) -> list[Fault]:
         """A fault for every id that has a picture and no label file."""
-        advice = "add its label file; an empty one if nothing moved"
         return [
-            Fault("picture without a label file", str((self.before.get(id_) or self.after[id_])[0]), None, id_, advice)
+            self._picture_without_label(id_)
             for id_ in sorted((self.before.keys() | self.after.keys()) - self.labels.keys())
         ]
 
+    def folders_left_out(self) -> list[Fault]:
+        """A fault for every folder below the three that nobody looks into: links to folders, and those that may not be
+        read."""
+        linked = "put the folder itself there, or links to its files; before, after and labels themselves may be links"
+        return [
+            fault
+            for listing in self.listings.values()
+            for fault in (
+                *(Fault("link to a folder", str(path), None, "", linked) for path in listing.linked),
+                *(closed_folder(path, reason) for path, reason in listing.closed),
+            )
+        ]
 
-def linked_folders(layout: Layout) -> list[Fault]:
-    """A fault for every link to a folder below the three folders: nobody looks for pairs behind it."""
-    advice = "put the folder itself there, or links to its files; before, after and labels themselves may be links"
-    return [
-        Fault("link to a folder", str(path), None, "", advice)
-        for folder in (layout.before, layout.after, layout.labels)
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() and path.is_dir() and not _is_hidden(path, folder)
-    ]
+    def _picture_without_label(self, id_: str) -> Fault:
+        picture = str((self.before.get(id_) or self.after[id_])[0])
+        if cause := self._neighbours["labels"].cause(id_):
+            return cause.fault("label file", picture)
+        advice = "add its label file; an empty one if nothing moved"
+        return Fault("picture without a label file", picture, None, id_, advice)
 
-
-def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Files below the folder, by their path in it without suffix.
-
-    Hidden ones are left out: some systems put a `._name.png` beside every `name.png`.
-
-    Args:
-        folder: looked through with all its folders.
-        suffixes: in small letters, with the dot; those of the files may be in capitals.
-    """
-    found = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not _is_hidden(path, folder) and path.is_file():
-            found[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-    return dict(found)
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    @cached_property
+    def _neighbours(self) -> Mapping[str, Neighbours]:
+        whole = self.before.keys() & self.after.keys()
+        return {
+            "labels": Neighbours(self.listings["labels"], LABEL_SUFFIXES, _ADVICE_ON_LABELS, whole),
+            "before": Neighbours(self.listings["before"], PICTURE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
+            "after": Neighbours(self.listings["after"], PICTURE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
+        }

@@ -1,4 +1,4 @@
-"""Whether the files of one pair can be used: the pictures are decoded, the labels parsed."""
+"""Whether the files of one pair can be used: the labels are parsed, the pictures decoded and seen as a model would."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,19 +6,25 @@ from pathlib import Path
 
 from PIL import Image
 
+from trainable.data.absence import cause_at
 from trainable.data.annotations import Labels, read_labels
 from trainable.data.difference import PictureError, open_picture, stored_size
 from trainable.data.faults import Fault
 from trainable.data.files import PairFiles
+from trainable.data.model_input import ModelInput
+from trainable.data.sight import Sight, see
 from trainable.shown import is_plain, shown
 
 PIXEL_LIMIT = 50_000_000
 """Most pixels of a picture, unless something else is asked for: more would be decoded to 150 MB and over."""
 
 
+NO_BOXES = Labels((), ())
+
+
 def check_files(
-    id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int
-) -> tuple[tuple[int, int], Labels, list[Fault]]:
+    id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int, model: ModelInput | None = None
+) -> tuple[Sight | None, Labels, list[Fault]]:
     """Checks the label file and both pictures of one pair.
 
     Args:
@@ -26,10 +32,11 @@ def check_files(
         files: where the files of the data set are.
         number_of_classes: as `read_labels` takes it.
         pixel_limit: most pixels of a picture; larger ones are not decoded. To be called under `own_pixel_limit`.
+        model: what is to learn from it, if that is known.
 
     Returns:
-        Width and height of the pictures in pixels after EXIF orientation (0, 0 where there is none), the labels, and
-        all faults of the three files. The first two are of use only where there are no faults.
+        What is seen of the pair (None where its pictures have faults), the labels, and all faults of the three files.
+        The first two are of use only where there are no faults.
     """
     label = files.labels[id_][0]
     labels, faults = read_labels(label, number_of_classes)
@@ -41,31 +48,46 @@ def check_files(
     for side, pictures in (("before", files.before.get(id_, [])), ("after", files.after.get(id_, []))):
         faults += _more_than_one("pictures", pictures)
         if not pictures:
-            advice = f"add the {side} picture, or remove the label file"
-            faults.append(Fault(f"missing {side}", str(label), None, f"no {side} picture for {id_}", advice))
+            faults.append(files.missing_picture(side, id_))
         else:
             chosen.append(pictures[0])
-    size, picture_faults = check_pictures(chosen, pixel_limit)
-    return size, labels, faults + picture_faults
+    sight, picture_faults = check_pictures(chosen, labels, pixel_limit, model)
+    return sight, labels, faults + picture_faults
 
 
-def check_pictures(pictures: Sequence[Path], pixel_limit: int = PIXEL_LIMIT) -> tuple[tuple[int, int], list[Fault]]:
-    """Checks that the pictures of one pair, those of them that there are, can be read and are of one size.
+def check_pictures(
+    pictures: Sequence[Path],
+    labels: Labels = NO_BOXES,
+    pixel_limit: int = PIXEL_LIMIT,
+    model: ModelInput | None = None,
+) -> tuple[Sight | None, list[Fault]]:
+    """Checks that the pictures of one pair, those that there are, can be read, are of one size, and can be resized.
 
     Args:
         pictures: before and after.
+        labels: of the pair.
         pixel_limit: as `check_files` takes it, and to be called as that.
+        model: as `check_files` takes it.
 
     Returns:
-        Width and height in pixels after EXIF orientation (0, 0 where there is none), and the faults.
+        What is seen of the pair, None where a picture is missing or has a fault; and the faults.
     """
-    found = [_picture_size(picture, pixel_limit) for picture in pictures]
-    faults = [size for size in found if isinstance(size, Fault)]
-    sizes = [size for size in found if not isinstance(size, Fault)]
-    if len(set(sizes)) == 2:
-        met = " and ".join(f"{width}x{height}" for width, height in sizes)
-        faults.append(Fault("sizes differ", str(pictures[1]), None, met, "take before and after at one size"))
-    return sizes[0] if sizes else (0, 0), faults
+    found = [_decoded(picture, pixel_limit) for picture in pictures]
+    faults = [picture for picture in found if isinstance(picture, Fault)]
+    decoded = [picture for picture in found if not isinstance(picture, Fault)]
+    if len(decoded) < 2:
+        return None, faults
+    before, after = decoded
+    if before.size != after.size:
+        met = " and ".join(f"{width}x{height}" for width, height in (before.size, after.size))
+        return None, [Fault("sizes differ", str(pictures[1]), None, met, "take before and after at one size")]
+    sight = see(before, after, labels, model)
+    if not all(sight.resized):
+        (width, height), (new_width, new_height) = sight.size, sight.resized
+        met = f"{width}x{height} pixels become {new_width}x{new_height} at the model's size"
+        advice = "cut the pair into pieces that are less long, or remove it"
+        return None, [Fault("picture too thin for the model", str(pictures[1]), None, met, advice)]
+    return sight, []
 
 
 @contextlib.contextmanager
@@ -84,14 +106,16 @@ def _more_than_one(what: str, paths: list[Path]) -> list[Fault]:
     return [Fault(f"two {what} for one id", str(paths[1]), None, met, "keep one of them")] if len(paths) > 1 else []
 
 
-def _picture_size(path: Path, pixel_limit: int) -> tuple[int, int] | Fault:
-    """Width and height after EXIF orientation of a picture that decodes as a whole; else its fault."""
+def _decoded(path: Path, pixel_limit: int) -> Image.Image | Fault:
+    """The picture, upright, in RGB, where it decodes as a whole; else its fault."""
     try:
         width, height = stored_size(path)
         if width * height > pixel_limit:
             advice = f"at most {pixel_limit} pixels are read; make it smaller"
             return Fault("picture over the pixel limit", str(path), None, f"{width}x{height} pixels", advice)
-        return open_picture(path).size
+        return open_picture(path)
     except PictureError as error:
+        if cause := cause_at(path):
+            return cause.fault("image", str(path))
         advice = "save it again as 8-bit PNG or JPEG, or remove the pair"
         return Fault("unreadable or truncated picture", str(path), None, str(error.__cause__), advice)

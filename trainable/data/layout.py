@@ -1,27 +1,17 @@
 """Where a data set keeps its parts: a folder of the usual names, or what a `data.yaml` says."""
 
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
+from trainable.data.absence import NOT_THERE, cause_at, cause_of, closed_folder
+from trainable.data.class_names import names_file_of, read_names
+from trainable.data.data_yaml import DataYaml
 from trainable.data.faults import DataError, Fault
-from trainable.shown import is_plain, shown
-from trainable.text_file import read_text
-from trainable.yaml_file import YamlError, read_yaml
+from trainable.data.listing import seen_in
+from trainable.data.lists import IdList, read_list
 
 _FOLDERS = ("before", "after", "labels")
-_KEYS = ("path", *_FOLDERS, "names", "train", "val", "val_ratio", "seed")
-
-
-@dataclass(frozen=True)
-class IdList:
-    """The ids that the user chose for one side of the split."""
-
-    file: str
-    """Where they are written."""
-    ids: tuple[tuple[int | None, str], ...]
-    """Line of the file (None in a `data.yaml`) and id."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +29,19 @@ class Layout:
     """Share of the pairs that a drawn split gives to val, above 0 and below 1."""
     seed: int = 0
     """Of a drawn split."""
+    root: Path = Path()
+    """The folder that holds all of it."""
+    yaml: Path | None = None
+    """The `data.yaml`, where there is one."""
+    names_from: Path | None = None
+    """The file that gives the names; None where none does, though their number may be given."""
+    keys_left_alone: tuple[str, ...] = ()
+    """Keys of the `data.yaml` that mean something to other tools alone."""
+
+    @property
+    def yaml_name(self) -> str:
+        """The name of the `data.yaml`; empty where there is none."""
+        return self.yaml.name if self.yaml else ""
 
 
 def read_layout(location: Path) -> Layout:
@@ -46,8 +49,9 @@ def read_layout(location: Path) -> Layout:
 
     Args:
         location: a folder that holds `before`, `after` and `labels`, or a YAML file with any of the keys `path` (that
-            folder, relative to the file), `before`, `after`, `labels` (within `path`), `names` (a list, or a mapping
-            from class id), `train` and `val` (lists of ids, or files of them within `path`), `val_ratio` and `seed`.
+            folder, relative to the file), `before`, `after`, `labels` (within `path`), `names` (a list, a mapping
+            from class id, or a file of them within `path`), `nc` (how many), `train` and `val` (lists of ids or of
+            paths of images, or files or folders of them within `path`), `val_ratio` and `seed`.
             A plain folder's names are in `classes.txt` (also found among the labels, where some tools leave it), its
             split in `train.txt` and `val.txt`, each one a line.
 
@@ -57,9 +61,9 @@ def read_layout(location: Path) -> Layout:
     try:
         return _layout(location)
     except OSError as error:
-        advice = "give a folder or a data.yaml that you may read"
-        where = str(error.filename or location)
-        raise DataError([Fault("unusable path", where, None, error.strerror or str(error), advice)]) from None
+        where = Path(error.filename or location)
+        cause = cause_of(error, where)
+        raise DataError([Fault("unusable path", str(where), None, cause.met, cause.advice)]) from None
 
 
 def _layout(location: Path) -> Layout:
@@ -67,162 +71,86 @@ def _layout(location: Path) -> Layout:
     if location.is_dir():
         layout = _from_folder(location, faults)
     elif not location.exists():
-        raise DataError([Fault("no such file or folder", str(location), None, "", "give a folder or a data.yaml")])
+        raise DataError([_missing_location(location)])
     else:
         layout = _from_yaml(location, faults)
     if not faults:
-        faults = [
-            Fault("missing folder", str(folder), None, "", "make it, or pass a data.yaml that says where it is")
-            for folder in (layout.before, layout.after, layout.labels)
-            if not folder.is_dir()
-        ]
+        faults = [fault for key in _FOLDERS if (fault := _folder_fault(key, getattr(layout, key)))]
     if faults:
         raise DataError(faults)
     return layout
 
 
-def _from_folder(root: Path, faults: list[Fault]) -> Layout:
-    names = None
-    names_file = next(
-        (file for file in (root / "classes.txt", root / "labels" / "classes.txt") if file.is_file()), None
+def _missing_location(location: Path) -> Fault:
+    cause = cause_at(location)
+    if cause and cause.kind != NOT_THERE:
+        return cause.fault("data", str(location))
+    like = [place for place in seen_in(location.parent) if place.name.casefold() == location.name.casefold()]
+    met = f"there is {like[0].name}" if like else ""
+    return Fault("no such file or folder", str(location), None, met, "give a folder or a data.yaml")
+
+
+def _folder_fault(key: str, folder: Path) -> Fault | None:
+    """What is wrong with one of the three folders."""
+    if folder.is_dir():
+        try:
+            with os.scandir(folder):
+                return None
+        except PermissionError as error:
+            return closed_folder(folder, str(error.strerror))
+    cause = cause_at(folder)
+    if cause is None:
+        return Fault("file in the place of a folder", str(folder), None, "", "put the folder there; unpack it first")
+    if cause.kind != NOT_THERE:
+        return cause.fault("folder", str(folder))
+    beside = [place.name for place in seen_in(folder.parent) if place.is_dir()]
+    like = next((name for name in beside if name.casefold() == folder.name.casefold()), None)
+    if like:
+        return Fault("missing folder", str(folder), None, f"there is {like}", f"rename it {folder.name}")
+    met = f"there are {', '.join(beside[:6])}" if beside else "no folder is there"
+    return Fault(
+        "missing folder", str(folder), None, met, f"make it, or pass a data.yaml that says which one is `{key}`"
     )
-    if names_file:
-        names = _checked_names([text for _, text in _lines(names_file, faults)], str(names_file), faults)
+
+
+def _from_folder(root: Path, faults: list[Fault]) -> Layout:
+    names_file = names_file_of(root, root / "labels")
+    names = read_names(names_file, faults) if names_file else None
     files = root / "train.txt", root / "val.txt"
     lists = None
-    if any(file.exists() for file in files):
-        lists = _id_list(files[0], faults), _id_list(files[1], faults)
-    return Layout(root / "before", root / "after", root / "labels", names=names, lists=lists)
+    if any(os.path.lexists(file) for file in files):
+        train, val = (read_list(file, _other_list_advice(file), faults) for file in files)
+        lists = train, val
+    before, after, labels = (root / key for key in _FOLDERS)
+    return Layout(before, after, labels, names=names, lists=lists, root=root, names_from=names_file)
+
+
+def _other_list_advice(file: Path) -> str:
+    """What to do where only the other list is there."""
+    others = ("valid", "validation", "test") if file.stem == "val" else ("training",)
+    meant = [
+        place.name
+        for place in seen_in(file.parent)
+        if place.suffix.lower() == ".txt" and place.stem.casefold() in (file.stem, *others)
+    ]
+    meant_here = f"rename {meant[0]}, if it is the one that is meant" if meant else "write it, or remove the other one"
+    return f"train.txt and val.txt go together: {meant_here}"
 
 
 def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
-    fields = _yaml_mapping(file)
-    allowed = f"the keys are {', '.join(_KEYS)}"
-    faults += [Fault("unknown key", str(file), None, str(key)[:80], allowed) for key in fields if key not in _KEYS]
-    root = _yaml_root(file, fields.get("path", "."), faults)
-    before, after, labels = (_yaml_path(file, key, fields.get(key, key), root, faults) or root for key in _FOLDERS)
+    yaml = DataYaml.read(file, faults)
+    before, after, labels = (yaml.folder(key) for key in _FOLDERS)
+    names, names_from = yaml.names()
     return Layout(
         before=before,
         after=after,
         labels=labels,
-        names=_yaml_names(file, fields["names"], faults) if "names" in fields else None,
-        lists=_yaml_lists(file, fields, root, faults),
-        val_ratio=_yaml_ratio(file, fields.get("val_ratio", Layout.val_ratio), faults),
-        seed=_yaml_seed(file, fields.get("seed", Layout.seed), faults),
+        names=names,
+        lists=yaml.lists(labels),
+        val_ratio=yaml.val_ratio(Layout.val_ratio),
+        seed=yaml.seed(Layout.seed),
+        root=yaml.root,
+        yaml=file,
+        names_from=names_from,
+        keys_left_alone=yaml.keys_left_alone(),
     )
-
-
-def _yaml_mapping(file: Path) -> Mapping[Any, Any]:
-    try:
-        fields = read_yaml(file)
-    except YamlError as error:
-        advice = "give a folder or a data.yaml"
-        raise DataError([Fault("not readable as YAML", str(file), None, str(error), advice)]) from None
-    if not isinstance(fields, Mapping):
-        raise DataError([_bad_value(file, "the file", fields, f"a mapping of {', '.join(_KEYS)}")])
-    return fields
-
-
-def _yaml_root(file: Path, value: Any, faults: list[Fault]) -> Path:
-    try:
-        return file.parent / Path(value).expanduser()
-    except (TypeError, RuntimeError):  # No text; the home of somebody who is not known here.
-        faults.append(_bad_value(file, "path", value, "a path, as text"))
-        return file.parent
-
-
-def _yaml_path(file: Path, key: str, value: Any, root: Path, faults: list[Fault]) -> Path | None:
-    """A path below `root`: a data.yaml may come from anyone, and reads no files but those of its data set."""
-    if not isinstance(value, str):
-        faults.append(_bad_value(file, key, value, "a path, as text"))
-        return None
-    if PurePath(value).is_absolute() or ".." in PurePath(value).parts:
-        advice = "a path within `path`, which may be any folder that holds them all"
-        faults.append(Fault("path outside the data folder", str(file), None, f"{key}: {shown(value)}", advice))
-        return None
-    return root / value
-
-
-def _yaml_names(file: Path, value: Any, faults: list[Fault]) -> tuple[str, ...]:
-    if isinstance(value, Mapping):
-        if set(value) != set(range(len(value))) or bool in map(type, value):
-            rule = "class ids from 0 up, none left out, each with its name"
-            faults.append(_bad_value(file, "names", list(value), rule))
-            return ()
-        value = [value[class_id] for class_id in range(len(value))]
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        faults.append(_bad_value(file, "names", value, "a list of texts (quote yes, no and numbers)"))
-        return ()
-    return _checked_names([name.strip() for name in value], str(file), faults)
-
-
-def _yaml_lists(file: Path, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> tuple[IdList, IdList] | None:
-    if "train" not in fields and "val" not in fields:
-        return None
-    if "val_ratio" in fields or "seed" in fields:
-        faults.append(
-            _bad_value(file, "val_ratio, seed", "beside train, val", "left out where train and val are given")
-        )
-    return _yaml_list(file, "train", fields, root, faults), _yaml_list(file, "val", fields, root, faults)
-
-
-def _yaml_list(file: Path, key: str, fields: Mapping[Any, Any], root: Path, faults: list[Fault]) -> IdList:
-    value = fields.get(key)
-    if isinstance(value, str):
-        path = _yaml_path(file, key, value, root, faults)
-        return _id_list(path, faults) if path else IdList(str(file), ())
-    if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):
-        faults.append(_bad_value(file, key, value, "a list of ids (quote numbers) or the file that lists them"))
-        return IdList(str(file), ())
-    return IdList(str(file), tuple((None, id_) for id_ in value))
-
-
-def _yaml_ratio(file: Path, value: Any, faults: list[Fault]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        faults.append(_bad_value(file, "val_ratio", value, "a number above 0 and below 1"))
-    return value
-
-
-def _yaml_seed(file: Path, value: Any, faults: list[Fault]) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        faults.append(_bad_value(file, "seed", value, "a whole number, 0 or more"))
-    return value
-
-
-def _bad_value(file: Path, key: str, value: Any, rule: str) -> Fault:
-    return Fault("wrong value", str(file), None, f"{key}: {shown(value)}", f"{key} must be {rule}")
-
-
-def _id_list(file: Path, faults: list[Fault]) -> IdList:
-    return IdList(str(file), tuple((number, text) for number, text in _lines(file, faults) if text))
-
-
-def _lines(file: Path, faults: list[Fault]) -> list[tuple[int, str]]:
-    """Number and stripped text of every line, without the blank ones at the end; none where the file is unreadable."""
-    try:
-        text = read_text(file).rstrip()
-    except (OSError, ValueError) as error:  # The latter also for a path that no file can have.
-        advice = (
-            "train.txt and val.txt go together" if isinstance(error, FileNotFoundError) else "save it as UTF-8 text"
-        )
-        reason = getattr(error, "strerror", None) or str(error)
-        faults.append(Fault("unreadable list", str(file), None, reason, advice))
-        return []
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)] if text else []
-
-
-def _checked_names(names: list[str], file: str, faults: list[Fault]) -> tuple[str, ...]:
-    if not names:
-        faults.append(Fault("no names", file, None, "", "list the names of the classes in the order of their ids"))
-    first_ids: dict[str, int] = {}
-    for class_id, name in enumerate(names):
-        if not name:
-            advice = "give every class id a name; a gap would shift the ones after it"
-            faults.append(Fault("empty name", file, None, f"class id {class_id}", advice))
-        elif (first := first_ids.setdefault(name, class_id)) != class_id:
-            advice = f"class id {first} has that name already; tell them apart"
-            faults.append(Fault("repeated name", file, None, name[:80], advice))
-        elif not is_plain(name):
-            advice = "names are shown in tables and on terminals; take the control characters out"
-            faults.append(Fault("name that cannot be shown", file, None, shown(name), advice))
-    return tuple(names)

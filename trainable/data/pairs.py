@@ -9,11 +9,16 @@ from pathlib import Path
 
 from trainable.data.annotations import Labels
 from trainable.data.faults import DataError, Fault
-from trainable.data.files import PairFiles, linked_folders
+from trainable.data.files import PairFiles
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
 from trainable.data.layout import Layout, read_layout
+from trainable.data.left_alone import left_alone
+from trainable.data.model_input import ModelInput
+from trainable.data.notices import Notice
+from trainable.data.sight import Sight
 from trainable.data.snapshot import Snapshot
 from trainable.data.split import split_ids
+from trainable.data.surprises import one_side_notices, sight_notices, split_notices
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Pair:
     labels: Labels
     pictures_digest: str
     """`pictures_digest` of both pictures when they were checked."""
+    content_digest: str = ""
+    """`Sight.digest` when they were checked: the same for pairs of which a model sees the same."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class PairData:
     """Whether bad pairs were to be skipped, also those that go bad later."""
     snapshot: Snapshot | None = None
     """What was pulled where it lies in a bucket; the pairs' paths are then those of `snapshot.local`."""
+    notices: tuple[Notice, ...] = ()
+    """What is allowed, but would surprise."""
 
 
 def read_pairs(
@@ -59,6 +68,8 @@ def read_pairs(
     subset: int | None = None,
     group_by: str | None = None,
     pixel_limit: int = PIXEL_LIMIT,
+    model: ModelInput | None = None,
+    one_side: bool = False,
 ) -> PairData:
     """Reads a data set: finds its pairs, splits them, and checks every picture and label of them.
 
@@ -72,6 +83,9 @@ def read_pairs(
         subset: use, and check, only the first so many pairs of each side.
         group_by: keeps scenes on one side, see `split_ids`.
         pixel_limit: most pixels of a picture; larger ones are not decoded.
+        model: what is to learn from the pairs; what is seen of them is then judged at its size. A pair that it cannot
+            be given is faulty.
+        one_side: whether all pairs are used for one thing, as a test set's are, so that their split says nothing.
 
     Raises:
         DataError: with all faults together. With `skip_bad` only where no usable data set is left.
@@ -82,15 +96,14 @@ def read_pairs(
     layout = read_layout(Path(location))
     files = PairFiles.found(layout)
     if not files.labels:
-        advice = "put a label file there for every pair, an empty one if nothing moved"
-        raise DataError([Fault("no pairs at all", str(layout.labels), None, "no .txt file", advice)])
-    split = split_ids(files.labels, layout, group_by)
+        raise DataError([files.no_pairs()])
+    split = split_ids(files.labels, layout, group_by, files.missing_label)
     train_ids, val_ids = split.train[:subset], split.val[:subset]
-    checks = _check_all([*train_ids, *val_ids], files, layout.names, pixel_limit)
+    checks = _check_all([*train_ids, *val_ids], files, layout.names, pixel_limit, model)
 
     pair_faults = [*split.id_faults, *(fault for check in checks for fault in check.faults)]
     if layout.lists is None:
-        pair_faults += [*files.pictures_without_label(), *linked_folders(layout)]
+        pair_faults += [*files.pictures_without_label(), *files.folders_left_out()]
     sides = {"train": checks[: len(train_ids)], "val": checks[len(train_ids) :]}
     if skip_bad:
         sides = {name: [check for check in side if check.pair] for name, side in sides.items()}
@@ -98,9 +111,23 @@ def read_pairs(
     faults = list(split.faults) or _faults_as_a_whole(layout, sides, names)
     if faults or (pair_faults and not skip_bad):
         raise DataError([*faults, *pair_faults])
-    train, val = (tuple(check.pair for check in side if check.pair) for side in sides.values())
+    seen = {
+        side: [(check.pair, check.sight) for check in of if check.pair and check.sight] for side, of in sides.items()
+    }
+    train, val = (tuple(pair for pair, _ in side) for side in seen.values())
     return PairData(
-        str(Path(location).absolute()), names, train, val, _fingerprint(names, sides), tuple(pair_faults), skip_bad
+        str(Path(location).absolute()),
+        names,
+        train,
+        val,
+        _fingerprint(names, sides),
+        tuple(pair_faults),
+        skip_bad,
+        notices=(
+            *left_alone(layout, files),
+            *sight_notices([*seen["train"], *seen["val"]], model),
+            *(one_side_notices([*train, *val]) if one_side else split_notices(train, val, names)),
+        ),
     )
 
 
@@ -115,28 +142,34 @@ def pictures_digest(before: Path, after: Path) -> str:
 
 @dataclass(frozen=True)
 class _Check:
-    """What came of checking one pair: the pair and a digest of its three files, or else its faults."""
+    """What came of checking one pair: the pair, what is seen of it and a digest of its files, or else its faults."""
 
     id: str
     faults: list[Fault]
     pair: Pair | None = None
+    sight: Sight | None = None
     digest: str = ""
 
 
-def _check_all(ids: Sequence[str], files: PairFiles, names: Sequence[str] | None, pixel_limit: int) -> list[_Check]:
+def _check_all(
+    ids: Sequence[str], files: PairFiles, names: Sequence[str] | None, pixel_limit: int, model: ModelInput | None
+) -> list[_Check]:
     number_of_classes = None if names is None else len(names)
     # Threads, since decoding runs outside Python's lock, and is most of the work where pictures are large.
     with own_pixel_limit(), ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda id_: _check_pair(id_, files, number_of_classes, pixel_limit), ids))
+        return list(pool.map(lambda id_: _check_pair(id_, files, number_of_classes, pixel_limit, model), ids))
 
 
-def _check_pair(id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int) -> _Check:
-    size, labels, faults = check_files(id_, files, number_of_classes, pixel_limit)
-    if faults:
+def _check_pair(
+    id_: str, files: PairFiles, number_of_classes: int | None, pixel_limit: int, model: ModelInput | None
+) -> _Check:
+    sight, labels, faults = check_files(id_, files, number_of_classes, pixel_limit, model)
+    if faults or sight is None:
         return _Check(id_, faults)
     before, after = files.before[id_][0].absolute(), files.after[id_][0].absolute()
     digests = _digests(before, after, files.labels[id_][0])
-    return _Check(id_, [], Pair(id_, before, after, size, labels, _joined(digests[:2])), _joined(digests))
+    pair = Pair(id_, before, after, sight.size, labels, _joined(digests[:2]), sight.digest)
+    return _Check(id_, [], pair, sight, _joined(digests))
 
 
 def _digests(*paths: Path) -> list[bytes]:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
-import platformdirs
+from trainable.cache_folder import cache_folder
 
 _CHECKSUM_BYTES = 4
 _log = logging.getLogger(__name__)
@@ -54,9 +54,8 @@ def open_records(
     """
     if not cache_bytes:
         return None
-    root = cache or platformdirs.user_cache_path("moved-object-search", appauthor=False)
-    store = RecordStore(root / kind / f"{key}.records", sizes, make)
     try:
+        store = RecordStore((cache or cache_folder()) / kind / f"{key}.records", sizes, make)
         if store.bytes > cache_bytes:
             raise OSError(f"they take {_gigabytes(store.bytes)}, --cache-size allows {_gigabytes(cache_bytes)}")
         while not store.opened():

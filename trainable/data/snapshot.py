@@ -18,8 +18,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import platformdirs
-
+from trainable.cache_folder import NoHomeError, cache_folder
 from trainable.data.faults import Fault
 from trainable.durable_file import wait_for_disk
 from trainable.remote import Remote, StorageError, StoredFile, without_secrets
@@ -94,7 +93,14 @@ class Snapshot:
 
     def named(self, faults: Iterable[Fault]) -> tuple[Fault, ...]:
         """Faults of `local` with their files named as they are in the storage."""
-        return tuple(replace(fault, file=fault.file.replace(str(self.local), str(self.remote))) for fault in faults)
+        return tuple(replace(fault, file=self._name(fault.file)) for fault in faults)
+
+    def names(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Paths in `local` as they are in the storage; all other texts as they are."""
+        return tuple(map(self._name, paths))
+
+    def _name(self, path: str) -> str:
+        return path.replace(str(self.local), str(self.remote))
 
     def _fill(self, copy: Path, say: Say) -> None:
         """Makes the copy whole. It has its name when it first is; what goes missing later is fetched into it."""
@@ -178,8 +184,10 @@ def _copy_of(remote: Remote, files: Sequence[StoredFile]) -> Path:
     """Where this machine keeps a copy, in a folder that also holds its locks; copies of one URI lie side by side."""
     address = hashlib.sha256(without_secrets(remote.uri).encode()).hexdigest()[:16]
     version = hashlib.sha256(json.dumps([astuple(file) for file in files]).encode()).hexdigest()[:16]
-    cache = platformdirs.user_cache_path("moved-object-search", appauthor=False)
-    return cache.absolute() / "data" / address / version / "files"
+    try:
+        return cache_folder() / "data" / address / version / "files"
+    except NoHomeError as error:
+        raise StorageError(f"{remote}: {error}") from None
 
 
 def _hold(home: Path) -> None:

@@ -41,7 +41,8 @@ def read_source(location: str | Path, say: Callable[[str], None] = lambda line: 
     except DataError as error:
         raise DataError(snapshot.named(error.faults)) from None
     where = str(folder.at(yaml) if yaml else folder)
-    return replace(pairs, location=where, left_out=snapshot.named(pairs.left_out), snapshot=snapshot)
+    notices = tuple(replace(notice, names=snapshot.names(notice.names)) for notice in pairs.notices)
+    return replace(pairs, location=where, left_out=snapshot.named(pairs.left_out), snapshot=snapshot, notices=notices)
 
 
 def on_this_machine(pairs: PairData) -> PairData:
@@ -89,5 +90,7 @@ def _yaml_parts(folder: Remote, yaml: str) -> tuple[str, ...]:
         return (yaml,)
     if root.startswith(("/", "~")) or ".." in PurePosixPath(root).parts:
         raise StorageError(f"{folder.at(yaml)}: path must lie below the file's own folder, got {shown(root)}")
-    named = [fields.get(key, key) for key in ("before", "after", "labels")] + [fields.get("train"), fields.get("val")]
-    return (yaml, *(posixpath.normpath(posixpath.join(root, name)) for name in named if isinstance(name, str)))
+    named = [fields.get(key, key) for key in ("before", "after", "labels")]
+    named += [fields.get(key) for key in ("names", "train", "val")]
+    paths = [name.replace("\\", "/") for name in named if isinstance(name, str)]
+    return (yaml, *(posixpath.normpath(posixpath.join(root, path)) for path in paths))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from trainable.data.faults import DataError, Fault
-from trainable.data.layout import IdList, Layout
+from trainable.data.layout import Layout
+from trainable.data.lists import IdList, id_of_entry
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,13 @@ class Split:
     """Of the split as a whole."""
 
 
-def split_ids(ids: Collection[str], layout: Layout, group_by: str | None) -> Split:
+MissingLabel = Callable[[str, str, int | None], Fault]
+"""Gives the fault of an id without a label file, from the id, the list that names it, and the line of it."""
+
+
+def split_ids(
+    ids: Collection[str], layout: Layout, group_by: str | None, missing_label: MissingLabel | None = None
+) -> Split:
     """Splits the ids of a data set; the same ids, layout and rule always give the same split.
 
     Args:
@@ -32,6 +39,7 @@ def split_ids(ids: Collection[str], layout: Layout, group_by: str | None) -> Spl
         group_by: names the scene of an id, and no scene is on both sides: "parent" is the id's parent folder, all else
             a regular expression, searched for in the id, whose first group (without groups: whole match) is the scene.
             A drawn split keeps scenes whole, the user's lists are checked. None makes every pair a scene of its own.
+        missing_label: knows why an id of the user's lists is none of `ids`.
 
     Raises:
         DataError: `group_by` is not a regular expression.
@@ -39,7 +47,7 @@ def split_ids(ids: Collection[str], layout: Layout, group_by: str | None) -> Spl
     scene_of = _scene_rule(group_by)
     if layout.lists is None:
         return _drawn(ids, layout, group_by, scene_of)
-    return _listed(ids, layout.lists, group_by, scene_of)
+    return _listed(ids, layout.lists, group_by, scene_of, missing_label or _missing_label)
 
 
 def _scene_rule(group_by: str | None) -> Callable[[str], str | None]:
@@ -87,37 +95,53 @@ def _drawn_val(scenes: list[list[str]], val_ratio: float, seed: int) -> set[str]
 
 
 def _listed(
-    ids: Collection[str], lists: tuple[IdList, IdList], group_by: str | None, scene_of: Callable[[str], str | None]
+    ids: Collection[str],
+    lists: tuple[IdList, IdList],
+    group_by: str | None,
+    scene_of: Callable[[str], str | None],
+    missing_label: MissingLabel,
 ) -> Split:
     known = frozenset(ids)
     seen: dict[str, IdList] = {}
     faulty: set[str] = set()
     id_faults = []
+    chosen: list[list[str]] = []
     for side in lists:
-        for line, id_ in side.ids:
-            if fault := _list_fault(id_, line, side, known, seen, scene_of):
+        chosen.append([])
+        for line, entry in side.entries:
+            id_ = id_of_entry(entry, known)
+            if id_ is None:
+                id_faults.append(missing_label(entry, side.file, line))
+                continue
+            if side.of_folder and seen.get(id_) is side:
+                continue
+            chosen[-1].append(id_)
+            if fault := _list_fault(id_, entry, line, side, seen, scene_of):
                 faulty.add(id_)
                 id_faults.append(fault)
             seen.setdefault(id_, side)
-    train, val = (tuple(id_ for _, id_ in side.ids if id_ not in faulty) for side in lists)
+    train, val = (tuple(id_ for id_ in side if id_ not in faulty) for side in chosen)
     faults = _scenes_on_both_sides(train, val, lists[1], scene_of) if group_by is not None else ()
     return Split(train, val, tuple(id_faults), faults)
 
 
+def _missing_label(entry: str, file: str, line: int | None) -> Fault:
+    advice = "an id is the path of a file in labels, relative to it and without .txt; or give the path of its image"
+    return Fault("id without a label file", file, line, entry, advice)
+
+
 def _list_fault(
     id_: str,
+    entry: str,
     line: int | None,
     side: IdList,
-    known: frozenset[str],
     seen: dict[str, IdList],
     scene_of: Callable[[str], str | None],
 ) -> Fault | None:
     if id_ in seen:
         kind = "repeated id" if seen[id_] is side else "id in both train and val"
-        return Fault(kind, side.file, line, id_, f"remove it here or in {seen[id_].file}")
-    if id_ not in known:
-        advice = "an id is the path of a file in labels, relative to it and without .txt"
-        return Fault("id without a label file", side.file, line, id_, advice)
+        met = id_ if entry == id_ else f"{id_}, as {entry}"
+        return Fault(kind, side.file, line, met, f"remove it here or in {seen[id_].file}")
     if scene_of(id_) is None:
         return _without_scene(id_, side.file, line)
     return None

@@ -39,7 +39,6 @@ def open_store(
 
     Raises:
         PictureError: a picture cannot be read, or is not the one that was checked; the message names the file.
-        ValueError: the pictures of a pair now differ in size; the message names both files.
     """
     by_digest = {pair.pictures_digest: pair for pair in pairs}
     shapes = {digest: (3, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
@@ -73,7 +72,7 @@ class DifferenceStore:
 
         Raises:
             KeyError: the pair is not among those that the store was opened for.
-            PictureError, ValueError: it is damaged, and the pictures cannot be read any more.
+            PictureError: it is damaged, and the pictures cannot be read any more.
         """
         pixels = self._records[pair.pictures_digest]
         return np.frombuffer(pixels, np.uint8).reshape(self._shapes[pair.pictures_digest])

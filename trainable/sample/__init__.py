@@ -14,3 +14,11 @@ def checkpoint_of(model: str) -> str:
     if model == EMBEDDED:
         return str(CHECKPOINT)
     return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def run_folder_fault(folder: str | Path) -> str:
+    """What to give for a folder that is a run's, or its `best`, and no checkpoint; empty where it is neither."""
+    for model in (Path(folder) / "best" / "model", Path(folder) / "model"):
+        if (model / "config.json").is_file():
+            return f"it is the folder of a run; give its best model, {model}"
+    return "it is the folder of a run that has no best/model yet" if (Path(folder) / "search.yaml").is_file() else ""

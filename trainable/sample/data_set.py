@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from PIL import Image
 
+from trainable.cache_folder import cache_folder
 from trainable.sample.places import CAMERAS, PICTURE_SIZE, empty_place
 from trainable.sample.scene import Box, Scene, photograph
 from trainable.sample.things import CLASS_NAMES, random_thing
@@ -40,7 +40,7 @@ def sample_data_set(cache: Path | None = None) -> Path:
     Raises:
         OSError: the cache folder cannot be written.
     """
-    cache = cache or platformdirs.user_cache_path("moved-object-search", appauthor=False)
+    cache = cache or cache_folder()
     folder = cache / f"sample-data-set-{VERSION}"
     if _is_whole(folder):
         return folder

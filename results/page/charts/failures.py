@@ -5,15 +5,17 @@ from typing import Any
 import plotly.graph_objects as go
 
 from results.measures.errors import ERRORS
+from results.measures.operating_point import USEFUL
 from results.page.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
 from results.page.formatting import count, percent, ratio
 
 
-def error_split(errors: dict[str, int]) -> Chart | None:
+def error_split(errors: dict[str, int], where: str = "the operating point") -> Chart | None:
     """A bar for each cause of error, the most frequent on top; None where there is no error.
 
     Args:
         errors: counts by kind, as in `metrics.json`.
+        where: the thresholds at which they were counted, in words.
     """
     total = sum(errors.values())
     if not total:
@@ -32,7 +34,7 @@ def error_split(errors: dict[str, int]) -> Chart | None:
         hovertemplate="%{y}: %{x} (%{customdata})<extra></extra>",
     )
     title = (
-        f"{percent(errors[worst] / total)} of the {count(total, 'error')} at the operating point are of the kind "
+        f"{percent(errors[worst] / total)} of the {count(total, 'error')} at {where} are of the kind "
         f"“{worst}”: {ERRORS.get(worst, '')}"
     )
     return chart("error-split", title, [bars], xaxis={"title": "errors", "rangemode": "tozero"}, height=280)
@@ -63,8 +65,8 @@ def calibration_plot(calibration: dict[str, Any]) -> Chart | None:
     )
     above = sum(entry["count"] * (entry["mean_score"] - entry["precision"]) for entry in bins) > 0
     title = (
-        f"Scores are {ratio(error)} off (expected calibration error), mostly too {'high' if above else 'low'}: "
-        "below the dotted line they promise too much"
+        f"{_counted(calibration.get('lowest_score'))} are {ratio(error)} off (expected calibration error), mostly too "
+        f"{'high' if above else 'low'}: below the dotted line they promise too much"
     )
     axis = {"range": [-0.02, 1.04], "dtick": 0.2}
     return chart(
@@ -73,3 +75,10 @@ def calibration_plot(calibration: dict[str, Any]) -> Chart | None:
         xaxis={"title": "mean score", **axis},
         yaxis={"title": "share that is right", **axis},
     )
+
+
+def _counted(lowest_score: float | None) -> str:
+    """Which scores are counted; metrics of earlier versions have those of every query and do not say so."""
+    if lowest_score is None:
+        return "All scores, with those of queries that found nothing,"
+    return f"Scores from {lowest_score:.2f} on (below it, F1 is under {percent(USEFUL)} of its best)"

@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from results.measures.operating_point import USEFUL, useful_range
 from results.measures.sweep import ALL
 from results.page.charts.chart import ACCENT, FAINT, GROUND, INK, SERIES, Chart, chart, plain, short
-from results.page.formatting import ratio
+from results.page.formatting import percent, ratio
 
 MOST_CLASSES = 20
 """Classes that have a curve of their own."""
@@ -82,7 +83,8 @@ def score_curves(sweep: pd.DataFrame, point: dict[str, Any]) -> Chart | None:
     """Precision, recall and F1 of all classes against the score threshold."""
     rows = _at_iou(sweep, point)
     rows = rows[rows["class"] == ALL]
-    if not rows["f1"].any():
+    useful = useful_range(sweep, point["iou_threshold"])
+    if useful is None:
         return None
     traces = [
         go.Scatter(
@@ -99,10 +101,9 @@ def score_curves(sweep: pd.DataFrame, point: dict[str, Any]) -> Chart | None:
             strict=True,
         )
     ]
-    good = rows[rows["f1"] >= 0.95 * rows["f1"].max()]["score_threshold"]
-    least, most = f"{good.min():.2f}", f"{good.max():.2f}"
+    least, most = (f"{score:.2f}" for score in useful)
     which = f"Any score threshold from {least} to {most}" if least != most else f"Only a score threshold of {least}"
-    title = f"{which} keeps 95 % of the best F1"
+    title = f"{which} keeps {percent(USEFUL)} of the best F1"
     x = point["score_threshold"]
     line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
     return chart(

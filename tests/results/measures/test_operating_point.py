@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.measures.operating_point import OperatingPoint, PointRule, point_by_rule, point_of_best_f1
+from results.measures.operating_point import (
+    OperatingPoint,
+    PointRule,
+    point_by_rule,
+    point_of_best_f1,
+    useful_range,
+    why_none,
+)
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.detection import Detections, Truths, match
 
@@ -93,11 +100,34 @@ def test_an_operating_point_that_cannot_be_is_refused_with_what_can() -> None:
         point_of_best_f1(swept(FOUND, LABELLED), min_recall=0.9)
 
 
-def test_nothing_right_recommends_to_show_nothing() -> None:
-    point = point_of_best_f1(swept([(BOX, 0.4, 0)], [(FAR, 0)]))
-    assert (point.score_threshold, point.f1) == (1.0, 0.0)
+def test_where_nothing_was_measured_no_threshold_can_be_recommended_and_the_reason_is_said() -> None:
+    nothing_right = swept([(BOX, 0.4, 0)], [(FAR, 0)])
+    assert why_none(nothing_right, PointRule()) == "no detection is right at any of them (IoU 0.5)"
+    assert why_none(nothing_right, PointRule(score_threshold=0.5)) is None, "one that is given is only measured"
+    found = Detections(BOXES[:1], np.array([0.9]), np.zeros(1, np.int64))
+    no_labels = sweep(match([found], [Truths(np.zeros((0, 4)), np.zeros(0, np.int64))], IOU_THRESHOLDS), ["thing"])
+    for rule in (PointRule(), PointRule(score_threshold=0.5)):
+        assert why_none(no_labels, rule) == "there is no labelled box to measure it by"
+    assert why_none(swept(FOUND, LABELLED), PointRule()) is None
 
 
 def test_an_operating_point_at_an_iou_that_was_not_swept_is_refused() -> None:
     with pytest.raises(ValueError, match=r"iou: one of \[0.5, .*got 0.3"):
         point_of_best_f1(swept(FOUND, LABELLED), iou=0.3)
+
+
+def table_of(f1_at: dict[float, float]) -> pd.DataFrame:
+    rows = [(0.5, score, "all", f1) for score, f1 in f1_at.items()] + [
+        (0.75, 0.0, "all", 1.0),
+        (0.5, 0.0, "thing", 1.0),
+    ]
+    return pd.DataFrame(rows, columns=["iou_threshold", "score_threshold", "class", "f1"])
+
+
+def test_the_useful_range_is_where_f1_stays_near_its_best() -> None:
+    assert useful_range(table_of({0.0: 0.1, 0.2: 0.77, 0.4: 0.8, 0.6: 0.76, 0.8: 0.75, 1.0: 0.0})) == (0.2, 0.6)
+    assert useful_range(table_of({0.0: 0.1, 0.2: 0.4, 0.4: 0.1})) == (0.2, 0.2)
+
+
+def test_where_f1_is_0_no_score_threshold_is_of_use() -> None:
+    assert useful_range(table_of({0.0: 0.0, 0.5: 0.0})) is None

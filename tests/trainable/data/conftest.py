@@ -1,6 +1,9 @@
 """Small data sets on disk."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,32 @@ def make_pairs(make_pair: MakePair) -> Callable[[Iterable[str]], None]:
             make_pair(id_)
 
     return make
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that everybody may enter; pytest's own are their owner's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def as_ordinary_user() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Gives up, for a block, root's right to read whatever it likes, where the tests run as root."""
+
+    @contextlib.contextmanager
+    def without_rights() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return without_rights

@@ -51,14 +51,17 @@ def test_paths_are_relative_to_the_file_and_to_path(data_yaml, tmp_path):
 def test_lists_of_a_data_yaml_are_ids_or_files_of_ids(data_yaml, tmp_path):
     (tmp_path / "mine.txt").write_text("a\n\nb\n")
     train, val = read_layout(data_yaml("train: mine.txt\nval: [c, d/e]\n")).lists
-    assert train.ids == ((1, "a"), (3, "b"))
-    assert val.ids == ((None, "c"), (None, "d/e"))
+    assert train.entries == ((1, "a"), (3, "b"))
+    assert val.entries == ((None, "c"), (None, "d/e"))
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
-        ("nc: 3", "unknown key", "nc"),
+        ("classes: 3", "unknown key", "classes"),
+        ("nc: 3\nnames: [a, b]", "wrong value", "nc: 3"),
+        ("nc: 1000000000000", "wrong value", "nc: 1000000000000"),
+        ("nc: yes", "wrong value", "nc: True"),
         ("names: person", "wrong value", "names: 'person'"),
         ("names: {0: a, 2: b}", "wrong value", "names: [0, 2]"),
         ("names: [yes, no]", "wrong value", "names: [True, False]"),
@@ -116,7 +119,7 @@ def test_a_value_of_billions_is_told_in_a_line(data_yaml):
 
 
 def test_all_faults_of_a_data_yaml_are_told_together(data_yaml):
-    kinds = faults_of(data_yaml("nc: 3\nseed: x\nval_ratio: 2\nlabels: [1]\n"))
+    kinds = faults_of(data_yaml("classes: 3\nseed: x\nval_ratio: 2\nlabels: [1]\n"))
     assert len(kinds) == 4
 
 
@@ -131,4 +134,4 @@ def test_missing_folders_are_named_all_at_once(tmp_path):
 
 def test_one_list_without_the_other_is_a_fault(data_yaml, tmp_path):
     (tmp_path / "train.txt").write_text("a\n")
-    assert [kind for kind, _ in faults_of(tmp_path)] == ["unreadable list"]
+    assert [kind for kind, _ in faults_of(tmp_path)] == ["missing list"]

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from trainable.data.faults import DataError
+from trainable.data.model_input import read_model_input
 from trainable.data.pairs import read_pairs
+from trainable.sample import CHECKPOINT
 
 REAL_PAIRS = Path(__file__).parents[4] / "shared" / "real_pairs"
 
@@ -309,7 +311,7 @@ def test_a_thousand_pairs_are_checked_in_five_seconds(tmp_path, make_pair):
         for number in range(1, 1000):
             (tmp_path / side / f"{number:04}{suffix}").write_bytes(content)
     start = time.process_time()
-    data = read_pairs(tmp_path)
+    data = read_pairs(tmp_path, model=read_model_input(CHECKPOINT))
     assert time.process_time() - start < 5
     assert (len(data.train), len(data.val)) == (800, 200)
 

@@ -145,3 +145,12 @@ def test_another_machine_has_paths_of_its_own(pushed, data_folder, pair_data, tm
 
 def test_a_local_data_set_is_the_same_on_every_machine(pair_data):
     assert on_this_machine(pair_data) is pair_data
+
+
+def test_a_data_yaml_as_yolos_tools_write_it_is_read_from_a_bucket_too(pushed, make_pairs, tmp_path):
+    make_pairs(["train/a", "train/b", "val/c"])
+    (tmp_path / "obj.names").write_text("person\n")
+    (tmp_path / "data.yaml").write_text('train: images/train\nval: "before\\\\val"\nnames: obj.names\nnc: 1\n')
+    pairs = read_source(pushed(tmp_path, "data.yaml"))
+    assert without_place(pairs) == without_place(read_pairs(tmp_path / "data.yaml"))
+    assert (pairs.names, [pair.id for pair in pairs.val]) == (("person",), ["val/c"])

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainable.data.faults import DataError
-from trainable.data.layout import IdList, Layout
+from trainable.data.layout import Layout
+from trainable.data.lists import IdList
 from trainable.data.split import split_ids
 
 FOLDERS = Path("before"), Path("after"), Path("labels")
