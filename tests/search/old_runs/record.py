@@ -4,6 +4,7 @@
 
 It writes `VERSION.tar.xz`: `pairs/` and `model/`, the data set and the checkpoint; `broken/`, a run folder whose search
 was killed while a trial stood between two checkpoints; `unbroken/`, the tables of the same search undisturbed.
+Where the results version has been raised, recordings of before are refused: one of the new version takes their place.
 """
 
 import json

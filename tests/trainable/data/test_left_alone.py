@@ -17,13 +17,14 @@ def folder(tmp_path, make_pairs):
     return tmp_path
 
 
+def told(location):
+    layout = read_layout(location)
+    return left_alone(layout, PairFiles.found(layout))
+
+
 def notices(location):
     """What is told, with the names of files without their folders, and the advice."""
-    layout = read_layout(Path(location))
-    return [
-        (notice.found, [Path(name).name for name in notice.names], notice.advice)
-        for notice in left_alone(layout, PairFiles.found(layout))
-    ]
+    return [(notice.found, [Path(name).name for name in notice.names], notice.advice) for notice in told(location)]
 
 
 def the_notice(location):
@@ -106,7 +107,8 @@ def test_lists_beside_a_data_yaml_that_names_none_are_told(folder):
 def test_pairs_in_no_list_are_counted_and_named(folder):
     (folder / "train.txt").write_text("a\n")
     (folder / "val.txt").write_text("images/b.jpg\n")
-    notice = read_pairs(folder).notices[0]
+    (notice,) = told(folder)
+    assert notice in read_pairs(folder).notices
     assert (notice.found, notice.names) == ("2 of 4 labelled pairs are in neither list", ("c", "night/d"))
 
 
