@@ -49,7 +49,7 @@ def session_folder() -> tuple[Path, str | None]:
     Raises:
         GroundError: none can be used.
     """
-    usual = Path(get_default_ray_temp_dir())
+    usual = Path(get_default_ray_temp_dir()).absolute()
     why_not = _unusable(usual)
     if why_not is None:
         return usual, None

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+import torch
 from ray.cluster_utils import Cluster
 
 from search import inspection, preflight
@@ -71,6 +72,36 @@ def test_a_run_folder_that_is_not_shared_is_a_fault(task):
     task.folder.write("driver", b"another run's")
     (fault,) = inspect(task)
     assert fault.startswith("reads something else from")
+
+
+def test_a_model_that_cannot_be_loaded_there_is_a_fault(task, tmp_path):
+    (fault,) = inspect(dataclasses.replace(task, model=str(tmp_path / "nowhere")))
+    assert fault.startswith(f"cannot load the model: model {tmp_path / 'nowhere'}: neither a folder")
+    (fault,) = inspect(dataclasses.replace(task, model=f"somebody/detr@{'a' * 40}"))
+    assert "neither a folder with a config.json nor a checkpoint of the Hugging Face hub that is cached or can" in fault
+
+
+def test_each_gpu_that_runs_no_kernel_is_named(task, monkeypatch):
+    def ones(size, device):
+        if device == "cuda:1":
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with ...")
+        return SimpleNamespace(sum=lambda: SimpleNamespace(item=lambda: size))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H100")
+    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [4, 5])
+    assert inspection._device_faults(dataclasses.replace(task, gpus=2)) == [
+        "its GPU 5 (H100) runs no kernel: CUDA error: uncorrectable ECC error encountered; "
+        "start Ray there with CUDA_VISIBLE_DEVICES without it"
+    ]
+
+
+def test_what_a_node_does_next_is_told(task):
+    told = []
+    inspect(task, told.append)
+    assert told[0] == "compares its code and libraries" and "loads the model" in told
 
 
 def test_too_little_room_is_a_fault(monkeypatch):
