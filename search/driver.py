@@ -173,11 +173,15 @@ def _search(
             say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
             left_out = preflight(options, resources, inputs.pairs, say)
     except ClusterError as error:
-        raise InputError(str(error)) from None
+        raise (PausedError if replayed else InputError)(str(error)) from None
     except RayError as error:
         _crash_if_alone(options, error)
         raise PausedError(f"Ray was lost: {error}") from None
-    interrupts = Interrupts(resume_command(options), end=lambda code: line.tell(outcome=code))
+
+    def end(code: int) -> None:
+        line.tell(outcome=code)
+
+    interrupts = Interrupts(resume_command(options), end)
     interrupts.listen()
 
     def time_left() -> float | None:
@@ -194,7 +198,7 @@ def _search(
                 monitor.tick()
                 interrupts.check()
 
-            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left, left_out)
+            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left, left_out, end)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)

@@ -1,5 +1,6 @@
 """Whether a cluster's head still answers: without it nothing is started or placed, and Ray itself waits in silence."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -87,17 +88,20 @@ class Head:
                 return
 
 
-def leave_paused(head: str, command: str) -> None:
+def leave_paused(head: str, command: str, end: Callable[[int], object] = lambda code: None) -> None:
     """Ends this process, which waits for Ray and can do nothing else any more; the journal holds all the same.
 
     Args:
         head: address of the one that is lost.
         command: the one that goes on with the search.
+        end: called with the exit code before.
     """
     # Past Python's buffers, which may be in use at this moment.
-    os.write(
-        1,
-        f"\npaused, and nothing that was reported is lost: the cluster's head at {head} has not answered for "
-        f"{PATIENCE_SECONDS:g} s. When that is mended, go on with:\n{command}\n".encode(),
-    )
+    with contextlib.suppress(OSError):
+        os.write(
+            1,
+            f"\npaused, and nothing that was reported is lost: the cluster's head at {head} has not answered for "
+            f"{PATIENCE_SECONDS:g} s. When that is mended, go on with:\n{command}\n".encode(),
+        )
+    end(PAUSED)
     os._exit(PAUSED)

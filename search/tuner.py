@@ -50,6 +50,7 @@ def run_trials(
     say: Callable[[str], None] = lambda note: None,
     time_left: Callable[[], float | None] = lambda: None,
     left_out: Collection[str] = (),
+    end: Callable[[int], object] = lambda code: None,
 ) -> None:
     """Runs trials until `options.trials` have ended or the time is over.
 
@@ -65,6 +66,7 @@ def run_trials(
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
         time_left: seconds that the search still has, None for no limit.
         left_out: ids of the nodes that are kept out already.
+        end: called with the exit code where the process has to end without coming back.
 
     Raises:
         SearchPausedError: the disk, the storage or the cluster's head has given out, or no node can train.
@@ -78,7 +80,7 @@ def run_trials(
     economy = _economy(options, resources)
     idle = 0
     address = gcs_address(options)
-    leave = partial(leave_paused, str(address), resume_command(options))
+    leave = partial(leave_paused, str(address), resume_command(options), end)
     with _differences_ready(options, pairs, economy), Head(address, leave) as head:
         watchdog = Watchdog(say, None if options.address else logs_of_this_machine)
 

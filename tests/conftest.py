@@ -36,12 +36,10 @@ CLUSTERS = {"start", "cluster", "lone_node", "terminal"}
 """Fixtures that start processes of Ray's, which take all cores and heed clocks."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Has one of the two test processes run all tests with clusters, one after the other, and share whole searches."""
-    for item in items:
-        if CLUSTERS.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("clusters"))
+    if CLUSTERS.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.xdist_group("clusters"))
 
 
 @pytest.fixture(scope="session")
