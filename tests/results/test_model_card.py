@@ -84,6 +84,7 @@ def test_the_text_tells_data_recipe_operating_point_and_use(write, pair_data):
     assert "| 2 | everything | everything | 20 | 5e-05 | 5 |" in text
     assert "trial 7 of the search `my search`; weights of epoch 12" in text
     assert "threshold=0.37" in text
+    assert "What its training reported differs by rounding: within 1e-6 of the loss" in text
 
 
 def test_without_a_threshold_to_recommend_the_card_says_why_and_indexes_none(write):

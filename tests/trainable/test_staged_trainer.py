@@ -201,6 +201,15 @@ class TestStages:
         losses = evaluate(model, data.val, data.collator).losses
         assert losses["val_loss"] == best_row(trial.history)["val_loss"]
 
+    @pytest.mark.parametrize("trainable", [PARTS[1:], PARTS[2:], HEADS], ids="+".join)
+    def test_behind_frozen_layers_the_best_weights_give_it_to_rounding(self, train, pair_data, checkpoint, trainable):
+        """Which the README says: training runs them picture by picture, an evaluation afterwards in batches."""
+        trial = train(with_stages(RECIPE, trainable=trainable))
+        data = TrialData.of(pair_data, load_processor(checkpoint))
+        model = trial_model(checkpoint, pair_data.names, RECIPE.seed, trial.best_weights)
+        losses = evaluate(model, data.val, data.collator).losses
+        assert losses["val_loss"] == pytest.approx(best_row(trial.history)["val_loss"], rel=1e-6)
+
     def test_weights_that_are_not_finite_end_the_trial_by_name(self, train, checkpoint, tmp_path):
         model = load_model(checkpoint, ("person", "car"))
         with torch.no_grad():
