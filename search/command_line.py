@@ -1,19 +1,21 @@
 """The command line of a search: from flags to options."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, replace
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.command import DURATIONS, SWITCHED_OFF_BY, flag_of, parameters_of
-from search.options import CHANGED_BY_RESUME, Options, OptionsError, grace_of, parse_duration
+from search.command import duration_text
+from search.option import Option, described, flag_of
+from search.options import OUTPUT, SEARCH, Options, OptionsError, grace_of, parse_duration
 from search.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
@@ -24,197 +26,124 @@ from trainable.sample import EMBEDDED
 
 SAMPLE_EPOCHS, DEFAULT_EPOCHS = 24, 120
 
-app = Command(rich_markup_mode="rich")
-
-# A panel of the help each.
-of_data = partial(typer.Option, rich_help_panel="What to learn from")
-of_search = partial(typer.Option, rich_help_panel="How to search")
-of_machine = partial(typer.Option, rich_help_panel="What it may use")
-of_saving = partial(
-    typer.Option, rich_help_panel="What is done once (each can be switched off; the results stay the same)"
-)
-of_run = partial(typer.Option, rich_help_panel="What is written")
-
-BESIDE_RESUME = [parameter for option in CHANGED_BY_RESUME for parameter in parameters_of(option)]
+of_search = partial(typer.Option, rich_help_panel=SEARCH.title)
+of_output = partial(typer.Option, rich_help_panel=OUTPUT.title)
+ABOUT_RESUME = "Go on with this run folder, here or as s3://BUCKET/FOLDER/NAME; more --trials extend a finished search."
+ABOUT_FORCE = "Resume although data, model, space or results version have changed"
 
 
-HELP = """Finds the best staged recipe for fine-tuning DETR on moved objects.
+class Flag(NamedTuple):
+    """A flag of the command line and the option that it sets: to `sets`, or to the value that follows the flag."""
 
-python search/run.py --space staged --data my_pairs/
-"""
-
-
-@app.command(help=HELP)
-def main(
-    context: typer.Context,
-    space: Annotated[str, of_search(help="What may vary: a name of --list-spaces, or file.py:function")] = "staged",
-    data: Annotated[
-        str | None,
-        of_data(
-            help="Folder with before/, after/, labels/, or a data.yaml; here, or as s3://BUCKET/FOLDER, gs://...",
-            show_default="the sample",
-        ),
-    ] = None,
-    test: Annotated[
-        str | None,
-        of_data(
-            help="Folder, data.yaml or URI that the search never sees; the best model is evaluated on all of its pairs"
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        of_data(
-            help="Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION",
-            show_default="the embedded one",
-        ),
-    ] = None,
-    trials: Annotated[int, of_search(help="Recipes to try")] = 16,
-    max_epochs: Annotated[
-        int | None,
-        of_search(help="Most epochs of a trial, at least 3", show_default="24 with the embedded checkpoint, else 120"),
-    ] = None,
-    grace: Annotated[
-        int | None, of_search(help="Epochs before a trial may be pruned", show_default="a sixth of max-epochs")
-    ] = None,
-    reduction: Annotated[float, of_search(help="One trial in so many goes on past a rung of ASHA")] = 3,
-    sampler: Annotated[str, of_search(help="tpe or random")] = "tpe",
-    seed: Annotated[int, of_search(help="Of the sampler and of every trial")] = 0,
-    skip_bad: Annotated[bool, of_data("--skip-bad", help="Leave faulty pairs out instead of stopping")] = False,
-    subset: Annotated[int | None, of_data(help="Only the first N pairs of each split, for a quick try")] = None,
-    group_by: Annotated[
-        str | None,
-        of_data(help="Keep scenes on one side of the split: 'parent' folder, or a regular expression on the pair's id"),
-    ] = None,
-    min_precision: Annotated[
-        float | None, of_run(help="Recommend the best score threshold that keeps this precision")
-    ] = None,
-    min_recall: Annotated[
-        float | None, of_run(help="Recommend the best score threshold that keeps this recall")
-    ] = None,
-    overlays: Annotated[
-        int, of_run(help="Validation pairs to draw with what the best model sees in them: worst, best and some between")
-    ] = 12,
-    max_concurrent: Annotated[
-        int | None,
-        of_machine(
-            help="Trials at a time; 1 makes a search exactly repeatable", show_default="what the resources allow"
-        ),
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None,
-        of_machine(help="GPUs of a trial; fractions share one", show_default="1 where there is a GPU, else 0"),
-    ] = None,
-    cpus_per_trial: Annotated[
-        int | None,
-        of_machine(
-            help="Cores of a trial; beside a GPU, all but one load images",
-            show_default="1; its share of the cores, up to 4, beside a GPU",
-        ),
-    ] = None,
-    cache_size: Annotated[
-        float, of_saving(help="GB of each machine's cache folder for pictures and layer outputs made once")
-    ] = 10,
-    no_cache: Annotated[
-        bool, of_saving("--no-cache", help="Keep neither pictures nor layer outputs, as --cache-size 0")
-    ] = False,
-    no_cache_pictures: Annotated[
-        bool, of_saving("--no-cache-pictures", help="Decode, subtract and resize the pictures anew in every epoch")
-    ] = False,
-    no_cache_layers: Annotated[
-        bool, of_saving("--no-cache-layers", help="Run the layers that a stage leaves frozen anew in every epoch")
-    ] = False,
-    no_share: Annotated[
-        bool, of_saving("--no-share", help="Train every stage, also one that another trial has trained already")
-    ] = False,
-    no_reuse: Annotated[bool, of_saving("--no-reuse", help="Start a process for every trial")] = False,
-    checkpoint_every: Annotated[
-        str, of_saving(help="What a killed trial trains again at most, beside its running epoch: 0s, 60s, 5m")
-    ] = "60s",
-    keep: Annotated[int, of_run(help="Trials whose weights are kept, the best ones")] = 10,
-    address: Annotated[
-        str | None, of_machine(help="A running Ray cluster: auto or HOST:PORT", show_default="start Ray here")
-    ] = None,
-    placement: Annotated[
-        str,
-        of_machine(
-            help="Of a cluster's nodes, start trials on the emptiest one (spread) or the fullest with room (pack)"
-        ),
-    ] = "spread",
-    time_budget: Annotated[str | None, of_machine(help="Stop after this long: 90s, 30m, 1.5h")] = None,
-    storage: Annotated[
-        str, of_run(help="Folder of run folders, here or as s3://BUCKET/FOLDER, gs://..., abfs://...")
-    ] = "runs",
-    name: Annotated[str | None, of_run(help="The run folder's name", show_default="the time")] = None,
-    resume: Annotated[
-        str | None,
-        of_run(
-            help="Go on with this run folder, here or as s3://BUCKET/FOLDER/NAME; more --trials extend a finished "
-            f"search. Beside it only {', '.join(map(flag_of, BESIDE_RESUME))} and --force"
-        ),
-    ] = None,
-    force: Annotated[
-        bool, of_run("--force", help="Resume although data, model, space or results version have changed")
-    ] = False,
-    list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
-) -> None:
-    guard_output()
-    console, line = plain_console(), context.obj or Line()
-    if list_spaces:
-        _print_spaces(console)
-        return
-    try:  # The flags are taken by their names, from the context.
-        options = _changed_options(resume, context) if resume else _new_options(context.params)
-        # One that a crashed search has begun, by these same flags; it may have been named by the time.
-        options = replace(options, name=line.before.name or options.name)
-    except (OptionsError, RunFolderError, StorageError) as error:
-        stop(error)
-    from search.driver import conduct
-
-    resumed = resume is not None or line.before.name is not None
-    raise typer.Exit(conduct(options, resumed=resumed, force=force, console=console, line=line))
+    parameter: Parameter
+    option: str
+    about: Option
+    sets: Any
 
 
-def _new_options(flags: Mapping[str, Any]) -> Options:
-    values = _option_values(flags)
-    epochs = values["max_epochs"]
-    if epochs is None:
-        epochs = DEFAULT_EPOCHS if values["model"] else SAMPLE_EPOCHS
+def command_line_of(kind: type[Options]) -> Command:
+    """The command line that takes the options of a class, and beside them --resume, --force and --list-spaces."""
+    app, flags = Command(rich_markup_mode="rich"), list(_flags(kind))
+    beside_resume = ", ".join(flag_of(flag.parameter.name) for flag in flags if flag.about.beside_resume)
+    about_resume = f"{ABOUT_RESUME} Beside it only {beside_resume} and --force"
+
+    def main(
+        context: typer.Context,
+        *,
+        resume: Annotated[str | None, of_output(help=about_resume)] = None,
+        force: Annotated[bool, of_output("--force", help=ABOUT_FORCE)] = False,
+        list_spaces: Annotated[bool, of_search("--list-spaces", help="Print the spaces and stop")] = False,
+        **given: Any,
+    ) -> None:
+        """Finds the best staged recipe for fine-tuning DETR on moved objects.
+
+        python search/run.py --space staged --data my_pairs/
+        """
+        guard_output()
+        console, line = plain_console(), context.obj or Line()
+        if list_spaces:
+            _print_spaces(console)
+            return
+        try:
+            options = _changed_options(resume, flags, context) if resume else _new_options(kind, flags, given)
+            # One that a crashed search has begun, by these same flags; it may have been named by the time.
+            options = replace(options, name=line.before.name or options.name)
+        except (OptionsError, RunFolderError, StorageError) as error:
+            stop(error)
+        from search.driver import conduct
+
+        resumed = resume is not None or line.before.name is not None
+        raise typer.Exit(conduct(options, resumed=resumed, force=force, console=console, line=line))
+
+    # typer reads the flags from the signature: those of the options take the place of `given`.
+    context, *own, _ = signature(main).parameters.values()
+    cast(Any, main).__signature__ = Signature([context, *(flag.parameter for flag in flags), *own])
+    app.command()(main)
+    return app
+
+
+def _flags(kind: type[Options]) -> Iterator[Flag]:
+    for field, option in described(kind):
+        flag = partial(_flag, field.name, option)
+        if option.switch:
+            yield flag(option.switch, bool, False, option.help, not field.default)
+            continue
+        default = option.flag_default if field.default is MISSING else field.default
+        if option.duration and default is not None:
+            default = duration_text(default)
+        of_type: Any = str if option.duration else field.type
+        yield flag(field.name, of_type | None if default is None else of_type, default, option.help)
+        if option.zero:
+            yield flag(option.zero[0], bool, False, option.zero[1], 0.0)
+
+
+def _flag(name: str, about: Option, written: str, of_type: Any, default: Any, help: str, sets: Any = None) -> Flag:
+    how = typer.Option(flag_of(written), help=help, rich_help_panel=about.panel.title, show_default=about.shown or True)
+    parameter = Parameter(written, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[of_type, how])
+    return Flag(parameter, name, about, sets)
+
+
+def _new_options(kind: type[Options], flags: Sequence[Flag], given: Mapping[str, Any]) -> Options:
+    values = _values(flags, given)
+    for field, option in described(kind):
+        if option.location:
+            location = values[field.name] or option.flag_default
+            values[field.name] = _absolute(location) if location else None
+    if values["max_epochs"] is None:
+        values["max_epochs"] = DEFAULT_EPOCHS if values["model"] else SAMPLE_EPOCHS
     values |= {
         "space": _with_absolute_path(values["space"]),
-        "data": _absolute(values["data"]) if values["data"] else None,
-        "test": _absolute(values["test"]) if values["test"] else None,
         "model": _absolute_if_there(values["model"]) if values["model"] else EMBEDDED,
-        "max_epochs": epochs,
-        "grace": grace_of(epochs, values["grace"]),
-        "storage": _absolute(values["storage"]),
+        "grace": grace_of(values["max_epochs"], values["grace"]),
         "name": values["name"] or time.strftime("%Y-%m-%d_%H-%M-%S"),
     }
-    return Options(**{field.name: values[field.name] for field in fields(Options) if field.name in values})
+    return kind(**values)
 
 
-def _changed_options(run: str, context: typer.Context) -> Options:
+def _changed_options(run: str, flags: Sequence[Flag], context: typer.Context) -> Options:
     """Those of the run, with what is given on the command line in the place of what it was begun with."""
     sources = {parameter: context.get_parameter_source(parameter) for parameter in context.params}
     given = {parameter for parameter, source in sources.items() if source and source.name == "COMMANDLINE"}
-    if refused := sorted(given - {*BESIDE_RESUME, "resume", "force"}):
-        flags = ", ".join(map(flag_of, refused))
-        stop(f"{flags}: cannot be given beside --resume; everything else comes from the run's search.yaml")
-    values = _option_values(context.params)
-    changed = [option for option in CHANGED_BY_RESUME if given.intersection(parameters_of(option))]
-    return resume_options(run, {option: values[option] for option in changed})
+    changing = [flag for flag in flags if flag.parameter.name in given and flag.about.beside_resume]
+    if refused := sorted(given - {flag.parameter.name for flag in changing} - {"resume", "force"}):
+        names = ", ".join(map(flag_of, refused))
+        stop(f"{names}: cannot be given beside --resume; everything else comes from the run's search.yaml")
+    return resume_options(run, _values(changing, context.params))
 
 
-def _option_values(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What the flags say of each option, by its name in `Options`."""
-    values = {**flags, **{option: not flags[flag] for option, flag in SWITCHED_OFF_BY.items()}}
-    given = [option for option in DURATIONS if flags[option] is not None]
-    values |= {option: _duration(flags[option], flag_of(option)) for option in given}
-    if flags["no_cache"]:
-        values["cache_size"] = 0.0
+def _values(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line says of each option, by its name; a switch that is not given says nothing."""
+    values = {}
+    for flag in flags:
+        value = given[flag.parameter.name]
+        if flag.about.duration and value is not None:
+            value = _seconds(value, flag_of(flag.parameter.name))
+        if flag.sets is None or value:
+            values[flag.option] = value if flag.sets is None else flag.sets
     return values
 
 
-def _duration(text: str, flag: str) -> float:
+def _seconds(text: str, flag: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -243,5 +172,4 @@ def _print_spaces(console: Console) -> None:
     console.print(table)
 
 
-if __name__ == "__main__":
-    app()
+app = command_line_of(Options)

@@ -1,13 +1,14 @@
-"""What a user asks of a search: the flags, their rules, and `search.yaml`, which keeps them."""
+"""What a user asks of a search: the options, their rules, and `search.yaml`, which keeps them."""
 
 import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.option import Panel, Rule, at_least, broken_rules, one_of
 from search.study import SAMPLERS
 from spaces.budget import default_grace
 from trainable.mirror import Mirror
@@ -15,18 +16,18 @@ from trainable.remote import Remote, is_uri, without_secrets
 from trainable.shown import shown
 from trainable.working_folder import working_mirror
 
+# The panels of the help, shown in the order of their first options.
+SEARCH = Panel("How to search")
+DATA = Panel("What to learn from")
+OUTPUT = Panel("What is written")
+MACHINE = Panel("What it may use")
+SAVING = Panel("What is done once (each can be switched off; the results stay the same)")
+
 MIN_EPOCHS = 3
 """The reference has three stages of at least one epoch."""
 
 PLACEMENTS = ("spread", "pack")
 """On which nodes trials run: evenly on all, or on as few as will do."""
-
-CHANGED_BY_RESUME = (
-    *("trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "placement", "address", "time_budget"),
-    *("cache_size", "share", "reuse_workers", "checkpoint_every", "keep", "min_precision", "min_recall", "overlays"),
-)  # fmt: skip
-"""Options that may be given beside --resume; they change where and how much is run or what is recommended, not what a
-trial gives."""
 
 
 class OptionsError(ValueError):
@@ -37,72 +38,122 @@ class OptionsError(ValueError):
         super().__init__("\n".join(faults))
 
 
+A_SHARE = Rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
+A_SEED = Rule(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
+A_FOLDERS_NAME = Rule(
+    lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
+    "a folder's name, printable, without / and not . or ..",
+)
+
+
 @dataclass(frozen=True)
 class Options:
-    """The flags of `search/run.py`, with every default filled in but those that depend on the machine."""
+    """What is asked of a search, with every default filled in but those that depend on the machine.
 
-    space: str
-    """Name of a space, or `path/to/file.py:function`."""
-    data: str | None
-    """Folder or data.yaml, or the URI of one; None is the sample data set."""
-    model: str
-    """Checkpoint folder or hub name; once the run has begun, `NAME@COMMIT`."""
-    trials: int
-    max_epochs: int
-    """Most epochs that a trial may train."""
-    grace: int
-    """Epochs before a trial may be pruned."""
-    storage: str
-    """Folder of run folders, or the URI of one in a remote storage."""
-    name: str
-    """The run folder is storage/name."""
-    reduction: float = 3.0
-    """One trial in so many goes on past a rung."""
-    sampler: str = "tpe"
-    max_concurrent: int | None = None
-    """Trials at a time; None is what the resources allow."""
-    gpus_per_trial: float | None = None
-    """None is 1 where there is a GPU, else 0."""
-    cpus_per_trial: int | None = None
-    """None is 1, and beside a GPU up to 4: the others load pictures."""
-    seed: int = 0
-    forced: bool = False
+    What a panel makes is a flag of the command line; the help shows them in the order of the fields.
+    """
+
+    space: str = SEARCH.option("What may vary: a name of --list-spaces, or file.py:function", flag_default="staged")
+    data: str | None = DATA.option(
+        "Folder with before/, after/, labels/, or a data.yaml; here, or as s3://BUCKET/FOLDER, gs://...",
+        shown="the sample",
+        location=True,
+    )
+    test: str | None = DATA.option(
+        "Folder, data.yaml or URI that the search never sees; the best model is evaluated on all of its pairs",
+        None,
+        location=True,
+    )
+    model: str = DATA.option(
+        "Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION", shown="the embedded one"
+    )
+    """Once the run has begun, a hub name is `NAME@COMMIT`."""
+    trials: int = SEARCH.changeable("Recipes to try", flag_default=16, rule=at_least(1))
+    max_epochs: int = SEARCH.option(
+        "Most epochs of a trial, at least 3",
+        shown="24 with the embedded checkpoint, else 120",
+        rule=at_least(MIN_EPOCHS),
+    )
+    grace: int = SEARCH.option("Epochs before a trial may be pruned", shown="a sixth of max-epochs")
+    reduction: float = SEARCH.option(
+        "One trial in so many goes on past a rung of ASHA", 3, Rule(lambda value: value > 1, "a number above 1")
+    )
+    sampler: str = SEARCH.option("tpe or random", "tpe", one_of(SAMPLERS))
+    seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
+    skip_bad: bool = DATA.option("Leave faulty pairs out instead of stopping", False, switch="skip_bad")
+    subset: int | None = DATA.option("Only the first N pairs of each split, for a quick try", None, at_least(1))
+    group_by: str | None = DATA.option(
+        "Keep scenes on one side of the split: 'parent' folder, or a regular expression on the pair's id", None
+    )
+    min_precision: float | None = OUTPUT.changeable(
+        "Recommend the best score threshold that keeps this precision", None, A_SHARE
+    )
+    min_recall: float | None = OUTPUT.changeable(
+        "Recommend the best score threshold that keeps this recall", None, A_SHARE
+    )
+    overlays: int = OUTPUT.changeable(
+        "Validation pairs to draw with what the best model sees in them: worst, best and some between", 12, at_least(0)
+    )
+    keep: int = OUTPUT.changeable("Trials whose weights are kept, the best ones", 10, at_least(1))
+    storage: str = OUTPUT.option(
+        "Folder of run folders, here or as s3://BUCKET/FOLDER, gs://..., abfs://...", flag_default="runs", location=True
+    )
+    name: str = OUTPUT.option("The run folder's name", shown="the time", rule=A_FOLDERS_NAME)
+    max_concurrent: int | None = MACHINE.changeable(
+        "Trials at a time; 1 makes a search exactly repeatable", None, at_least(1), shown="what the resources allow"
+    )
+    gpus_per_trial: float | None = MACHINE.changeable(
+        "GPUs of a trial; fractions share one", None, A_SHARE, shown="1 where there is a GPU, else 0"
+    )
+    cpus_per_trial: int | None = MACHINE.changeable(
+        "Cores of a trial; beside a GPU, all but one load images",
+        None,
+        at_least(1),
+        shown="1; its share of the cores, up to 4, beside a GPU",
+    )
+    address: str | None = MACHINE.changeable("A running Ray cluster: auto or HOST:PORT", None, shown="start Ray here")
+    placement: str = MACHINE.changeable(
+        "Start trials on a cluster's emptiest node (spread) or fullest with room (pack)", "spread", one_of(PLACEMENTS)
+    )
+    time_budget: float | None = MACHINE.changeable(
+        "Stop after this long: 90s, 30m, 1.5h", None, Rule(lambda value: value > 0, "above 0"), duration=True
+    )
+    cache_size: float = SAVING.changeable(
+        "GB of each machine's cache folder for pictures and layer outputs made once",
+        10,
+        at_least(0, "GB, "),
+        zero=("no_cache", "Keep neither pictures nor layer outputs, as --cache-size 0"),
+    )
+    cache_pictures: bool = SAVING.option(
+        "Decode, subtract and resize the pictures anew in every epoch", True, switch="no_cache_pictures"
+    )
+    cache_layers: bool = SAVING.option(
+        "Run the layers that a stage leaves frozen anew in every epoch", True, switch="no_cache_layers"
+    )
+    share: bool = SAVING.changeable(
+        "Train every stage, also one that another trial has trained already", True, switch="no_share"
+    )
+    reuse_workers: bool = SAVING.changeable("Start a process for every trial", True, switch="no_reuse")
+    checkpoint_every: float = SAVING.changeable(
+        "What a killed trial trains again at most, beside its running epoch: 0s, 60s, 5m",
+        60.0,
+        at_least(0, "seconds, "),
+        duration=True,
+    )
+    forced: bool = field(default=False, kw_only=True)
     """Resumed with --force at some time: what the journal holds need not be what the space would draw."""
-    skip_bad: bool = False
-    subset: int | None = None
-    """Pairs of each split; None is all."""
-    group_by: str | None = None
-    address: str | None = None
-    """Of a running Ray cluster; None starts Ray here."""
-    placement: str = "spread"
-    """One of `PLACEMENTS`."""
-    cache_size: float = 10.0
-    """GB (10^9 bytes) that each machine may keep of pictures and layer outputs made once; 0 keeps none."""
-    cache_pictures: bool = True
-    """Keep pictures made ready once."""
-    cache_layers: bool = True
-    """Keep the outputs of frozen layers."""
-    share: bool = True
-    """Let trials take over finished stages that begin as their own do."""
-    reuse_workers: bool = True
-    """Run trial after trial in one process."""
-    checkpoint_every: float = 60.0
-    """Least seconds between two checkpoints of a trial."""
-    keep: int = 10
-    """Trials whose weights are kept, the best ones."""
-    time_budget: float | None = None
-    """Seconds after which the search stops."""
-    test: str | None = None
-    """Folder or data.yaml, or the URI of one, that only the best model is evaluated on."""
-    min_precision: float | None = None
-    """Least precision of the recommended score threshold."""
-    min_recall: float | None = None
-    """Least recall of it."""
-    overlays: int = 12
-    """Validation pairs drawn with what the best model sees in them; 0 is none."""
 
     def __post_init__(self) -> None:
-        if faults := [fault for fault in self._faults() if fault]:
+        faults = broken_rules(self)
+        if not 1 <= self.grace <= max(self.max_epochs, MIN_EPOCHS):
+            rule = f"a whole number of epochs from 1 to --max-epochs ({self.max_epochs})"
+            faults.append(f"--grace: {rule}, got {self.grace}")
+        if (self.address or "").startswith("ray://"):
+            faults.append(
+                "--address: ray:// would run the search on the cluster's head, away from its files; log in to a node "
+                "of the cluster and use --address auto, or submit a job with `ray job submit`"
+            )
+        if faults:
             raise OptionsError(faults)
 
     @property
@@ -155,42 +206,6 @@ class Options:
             raise OptionsError(faults)
         return cls(**given)
 
-    def _faults(self) -> list[str | None]:
-        grace_rule = f"--grace: a whole number of epochs from 1 to --max-epochs ({self.max_epochs}), got {self.grace}"
-        return [
-            _at_least("--trials", self.trials, 1),
-            _at_least("--max-epochs", self.max_epochs, MIN_EPOCHS),
-            None if 1 <= self.grace <= max(self.max_epochs, MIN_EPOCHS) else grace_rule,
-            None if self.reduction > 1 else f"--reduction: a number above 1, got {self.reduction:g}",
-            _at_least("--max-concurrent", self.max_concurrent, 1),
-            _at_least("--cpus-per-trial", self.cpus_per_trial, 1),
-            _share("--gpus-per-trial", self.gpus_per_trial),
-            None if 0 <= self.cache_size < math.inf else f"--cache-size: GB, at least 0, got {self.cache_size:g}",
-            None
-            if 0 <= self.checkpoint_every < math.inf
-            else f"--checkpoint-every: seconds, at least 0, got {self.checkpoint_every:g}",
-            None
-            if self.time_budget is None or self.time_budget > 0
-            else f"--time-budget: above 0, got {self.time_budget:g}s",
-            _at_least("--keep", self.keep, 1),
-            _at_least("--subset", self.subset, 1),
-            _share("--min-precision", self.min_precision),
-            _share("--min-recall", self.min_recall),
-            _at_least("--overlays", self.overlays, 0),
-            None if 0 <= self.seed < 2**32 else f"--seed: a whole number from 0 to 2**32 - 1, got {self.seed}",
-            None if self.sampler in SAMPLERS else f"--sampler: one of {', '.join(SAMPLERS)}, got {self.sampler!r}",
-            None
-            if self.placement in PLACEMENTS
-            else f"--placement: one of {', '.join(PLACEMENTS)}, got {self.placement!r}",
-            None
-            if self.name not in ("", ".", "..") and "/" not in self.name and self.name.isprintable()
-            else f"--name: a folder's name, printable, without / and not . or .., got {self.name!r}",
-            "--address: ray:// would run the search on the cluster's head, away from its files; log in to a node of "
-            "the cluster and use --address auto, or submit a job with `ray job submit`"
-            if (self.address or "").startswith("ray://")
-            else None,
-        ]
-
 
 def parse_duration(text: str) -> float:
     """Seconds of a text such as `90s`, `30m` or `1.5h`.
@@ -215,11 +230,3 @@ def _is_of_type(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))
-
-
-def _at_least(flag: str, value: float | None, least: int) -> str | None:
-    return None if value is None or value >= least else f"{flag}: at least {least}, got {value:g}"
-
-
-def _share(flag: str, value: float | None) -> str | None:
-    return None if value is None or 0 <= value <= 1 else f"{flag}: a number from 0 to 1, got {value:g}"

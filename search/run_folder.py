@@ -21,6 +21,7 @@ import trainable
 from results.journal import Journal
 from results.journal_objects import JournalObjects
 from search.command import search_command
+from search.option import described
 from search.options import Options
 from search.owner import Owner
 from trainable.command_line import command_line, quoted
@@ -240,7 +241,7 @@ def resume_command(options: Options) -> str:
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     asked = asdict(options)
-    for name in ("data", "test", "storage"):
+    for name in (field.name for field, option in described(options) if option.location):
         asked[name] = asked[name] and without_secrets(asked[name])
     asked["command"] = search_command(options)
     fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from search.command import OF_ONE_RUN, search_command
 from search.command_line import app
-from search.options import CHANGED_BY_RESUME, Options
+from search.option import described
+from search.options import Options
 from search.run_folder import create_run
 
 DEFAULTS = Options(
@@ -96,7 +97,8 @@ def test_keys_are_not_shown():
 def test_what_a_resume_may_change_is_changed_and_nothing_else(asked_for, tmp_path):
     begun = dataclasses.replace(DEFAULTS, storage=str(tmp_path))
     create_run(begun, {})
-    changed = dataclasses.replace(begun, **{option: getattr(OTHERS, option) for option in CHANGED_BY_RESUME})
+    others = {field.name: getattr(OTHERS, field.name) for field, option in described(Options) if option.beside_resume}
+    changed = dataclasses.replace(begun, **others)
     words = shlex.split(search_command(changed))
     flags = words[words.index("--storage") + 2 :]
     assert asked_for(shlex.join(["python", "run.py", "--resume", str(begun.run), "--trials", "5", *flags])) == changed
