@@ -183,8 +183,9 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
     if "code" in before:  # Runs from before there was a results version.
         before = {"results": _results_version(1)} | before
     # Runs of a time when names on the hub were not pinned go on with the commit that the name stands for now.
-    if before.get("model") == name_and_revision(identity["model"])[0]:
-        before = {**before, "model": identity["model"]}
+    now_model = identity.get("model", "")
+    if before.get("model") == name_and_revision(now_model)[0]:
+        before = {**before, "model": now_model}
     differences = [
         f"  {name}: was {before.get(name)}, is {now}"
         for name, now in identity.items()
