@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from search.ground import GroundError, check_python, provide_token, session_folder
 from search.head import answers
 from search.options import Options
+from search.raylet import ended_with_raylet
 from search.run_folder import PROJECT
 
 Result = TypeVar("Result")
@@ -53,7 +54,9 @@ def connected(options: Options, say: Callable[[str], None] = lambda note: None) 
         ClusterError: there is no such cluster, Ray cannot be started here, or not one trial fits this machine.
     """
     try:
-        yield connect(options, say)
+        resources = connect(options, say)
+        with ended_with_raylet():
+            yield resources
     finally:
         ray.shutdown()
 

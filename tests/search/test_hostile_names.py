@@ -113,7 +113,9 @@ def test_the_best_recipes_header_stays_a_comment_whatever_the_paths_are(tmp_path
 
     command = train_command("/runs/a\nb: [x]/recipe.yaml", {"data": "/da\nta\n- #"})
     point = {"score_threshold": 0.5, "interval": {}}
-    header = _header("The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, {"recommended": point})
+    header = _header(
+        "The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, {"recommended": point}
+    )
     (tmp_path / "best").mkdir()
     path = tmp_path / "best" / "recipe.yaml"
     path.write_text(header + REFERENCE.to_yaml())
