@@ -33,7 +33,7 @@ def search_command(options: Options) -> str:
         value = getattr(options, field.name)
         if field.name not in OF_ONE_RUN and value is not None and value != field.default:
             words += map(without_secrets, _flag(field.name, value))
-    return command_line("search/run.py", *words)
+    return command_line("search", *words)
 
 
 def flag_of(parameter: str) -> str:

@@ -236,7 +236,7 @@ def identity_text(run: Path) -> str:
 
 def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
-    return command_line("search/run.py", "--resume", options.address_of_run)
+    return command_line("resume", options.address_of_run)
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:

@@ -37,7 +37,7 @@ def imports_of(file):
 
 
 LIGHT = sorted(
-    {"search.run", "search.command_line", "search.options"}
+    {"search.run", "search.entry_point", "search.command_line", "search.options"}
     | {name_of(file) for file in modules_of("spaces")}
     | {name_of(file) for file in modules_of("trainable/data")}
     - {f"trainable.data.{name}" for name in ("dataset", "resizing", "store")}
