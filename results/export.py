@@ -42,7 +42,7 @@ def main(
         for path in export(run, format.split(","), sort, out or run):
             typer.echo(path)
     except (ExportError, JournalError, OSError) as error:
-        stop(f"error: {error}")
+        stop(error)
 
 
 def export(run: Path, formats: list[str], sort: str | None, out: Path) -> list[Path]:

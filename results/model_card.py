@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
+from trainable.command_line import documented
 from trainable.data.pairs import PairData
 from trainable.durable_file import write_atomically
 from trainable.hub import name_and_revision
@@ -123,7 +124,7 @@ print(detector(ImageChops.difference(before, after), threshold={score_threshold:
 The program that trained it also writes label files and pictures of what was found, for whole folders:
 
 ```
-python results/predict.py --model path/to/this/folder before/ after/ --out predictions/
+{documented("predict")} --model path/to/this/folder before/ after/ --out predictions/
 ```
 """
 

@@ -61,7 +61,7 @@ def main(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     try:
         typer.echo(write_report(run))
     except (RunError, JournalError, OSError) as error:
-        stop(f"error: {error}")
+        stop(error)
 
 
 def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: bool = False) -> Path:
@@ -245,7 +245,7 @@ def _repetition(contents: RunContents) -> dict[str, Any]:
     flags = {name: value for name, value in asked.items() if name not in ("identity", "command")}
     return {
         "command": asked.get("command"),
-        "resume": command_line("search/run.py", "--resume", _address(contents)),
+        "resume": command_line("resume", _address(contents)),
         "train": contents.train_command,
         "asked": flags,
         "identity": asked.get("identity") or {},

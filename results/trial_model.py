@@ -114,7 +114,7 @@ def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
     for name, flag in _TRAINED_WITH.items():
         if asked.get(name) is not None:
             words += [flag, without_secrets(str(asked[name]))]
-    return command_line("trainable/train.py", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
+    return command_line("train", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
 
 
 _TRAINED_WITH = {

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from search.ground import GroundError, check_python, provide_token, session_folder
 from search.head import answers
 from search.options import Options
+from search.raylet import ended_with_raylet
 from search.run_folder import PROJECT
 
 Result = TypeVar("Result")
@@ -53,7 +54,9 @@ def connected(options: Options, say: Callable[[str], None] = lambda note: None) 
         ClusterError: there is no such cluster, Ray cannot be started here, or not one trial fits this machine.
     """
     try:
-        yield connect(options, say)
+        resources = connect(options, say)
+        with ended_with_raylet():
+            yield resources
     finally:
         ray.shutdown()
 
@@ -73,14 +76,17 @@ def connect(options: Options, say: Callable[[str], None] = lambda note: None) ->
         folder = None if options.address else _ground(say)
         if options.address:
             _refuse_silent_head(options.address)
-        ray.init(
-            address=options.address or "local",
-            include_dashboard=None if options.address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=_what_travels() if options.address else None,
-            _temp_dir=folder,
-        )
+        # Ray puts the working directory first on its workers' path, before the project's packages. A user's file there
+        # may have the name of one. The root has none; where packages do not travel, their own folder holds them.
+        with contextlib.chdir("/" if options.address else PROJECT):
+            ray.init(
+                address=options.address or "local",
+                include_dashboard=None if options.address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=_what_travels() if options.address else None,
+                _temp_dir=folder,
+            )
     except GroundError as error:
         raise ClusterError(str(error)) from None
     except (OSError, RuntimeError, ValueError, RayError) as error:

@@ -23,7 +23,7 @@ def search_command(options: Options) -> str:
         if field.name not in OF_ONE_RUN and value is not None and value != field.default:
             text = duration_text(value) if option.duration else str(value)
             words += [flag_of(option.switch)] if option.switch else [flag_of(field.name), without_secrets(text)]
-    return command_line("search/run.py", *words)
+    return command_line("search", *words)
 
 
 def duration_text(seconds: float) -> str:

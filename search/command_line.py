@@ -44,8 +44,7 @@ class Flag(NamedTuple):
 def command_line_of(kind: type[Options]) -> Command:
     """The command line that takes the options of a class, and beside them --resume, --force and --list-spaces."""
     app, flags = Command(rich_markup_mode="rich"), list(_flags(kind))
-    beside_resume = ", ".join(flag_of(flag.parameter.name) for flag in flags if flag.about.beside_resume)
-    about_resume = f"{ABOUT_RESUME} Beside it only {beside_resume} and --force"
+    about_resume = f"{ABOUT_RESUME} Beside it only {', '.join(map(flag_of, beside_resume(kind)))} and --force"
 
     def main(
         context: typer.Context,
@@ -80,6 +79,11 @@ def command_line_of(kind: type[Options]) -> Command:
     cast(Any, main).__signature__ = Signature([context, *(flag.parameter for flag in flags), *own])
     app.command()(main)
     return app
+
+
+def beside_resume(kind: type[Options]) -> list[str]:
+    """The parameters that set options which may be given beside --resume."""
+    return [flag.parameter.name for flag in _flags(kind) if flag.about.beside_resume]
 
 
 def _flags(kind: type[Options]) -> Iterator[Flag]:
@@ -137,17 +141,13 @@ def _values(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
     for flag in flags:
         value = given[flag.parameter.name]
         if flag.about.duration and value is not None:
-            value = _seconds(value, flag_of(flag.parameter.name))
+            try:
+                value = parse_duration(value)
+            except ValueError as error:
+                raise typer.BadParameter(str(error), param_hint=flag_of(flag.parameter.name)) from None
         if flag.sets is None or value:
             values[flag.option] = value if flag.sets is None else flag.sets
     return values
-
-
-def _seconds(text: str, flag: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=flag) from None
 
 
 def _absolute(location: str) -> str:

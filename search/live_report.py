@@ -47,5 +47,5 @@ class LiveReport:
             message = f"report.html cannot be made: {type(error).__name__}: {error}".splitlines()[0]
             if message not in self._said:
                 self._said.add(message)
-                again = command_line("results/report.py", str(self.run))
+                again = command_line("report", str(self.run))
                 self.say(f"{message}; try again later: {again}")

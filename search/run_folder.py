@@ -184,8 +184,9 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
     if "code" in before:  # Runs from before there was a results version.
         before = {"results": _results_version(1)} | before
     # Runs of a time when names on the hub were not pinned go on with the commit that the name stands for now.
-    if before.get("model") == name_and_revision(identity["model"])[0]:
-        before = {**before, "model": identity["model"]}
+    now_model = identity.get("model", "")
+    if before.get("model") == name_and_revision(now_model)[0]:
+        before = {**before, "model": now_model}
     differences = [
         f"  {name}: was {before.get(name)}, is {now}"
         for name, now in identity.items()
@@ -236,7 +237,7 @@ def identity_text(run: Path) -> str:
 
 def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
-    return command_line("search/run.py", "--resume", options.address_of_run)
+    return command_line("resume", options.address_of_run)
 
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:

@@ -117,10 +117,11 @@ def supervise(search: Callable[[Line], None]) -> int:
         status = signals.wait_for(child)
         told = _read(pipe, dataclasses.replace(told, epoch=False))
         _end_descendants()
+        if told.outcome == BAD_INPUT and restarts:
+            # Not the user's: what the run was begun with has served it before.
+            return _farewell(told, "so the search cannot go on by itself; when that is mended", PAUSED)
         if told.outcome is not None:
-            # A run that exists has not been given wrong input: what it was resumed with served it before.
-            paused = told.outcome == BAD_INPUT and restarts > 0
-            return _farewell(told, "it could not be gone on with", PAUSED) if paused else told.outcome
+            return told.outcome
         if signals.stopped:
             return _farewell(told, "interrupted", INTERRUPTED)
         how = _how_it_ended(status)

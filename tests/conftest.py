@@ -32,7 +32,7 @@ TRAIN, VAL = 8, 4
 
 MakeCheckpoint = Callable[..., Path]
 
-CLUSTERS = {"start", "cluster", "lone_node", "terminal"}
+CLUSTERS = {"start", "cluster", "lone_node", "installed"}
 """Fixtures that start processes of Ray's, which take all cores and heed clocks."""
 
 

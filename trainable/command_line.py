@@ -23,8 +23,20 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads; as many as the searc
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-ENTRY_POINTS = {"search/run.py": "moved-object-search"}
-"""By which names an installed project's scripts are called."""
+ENTRY_POINT = "moved-object-search"
+"""The command of an installed project; see `search.entry_point`."""
+
+SCRIPTS = {
+    "search": ("search/run.py",),
+    "resume": ("search/run.py", "--resume"),
+    "train": ("trainable/train.py",),
+    "predict": ("results/predict.py",),
+    "evaluate": ("results/evaluate.py",),
+    "report": ("results/report.py",),
+    "export": ("results/export.py",),
+    "export-model": ("results/export_model.py",),
+}
+"""What each sub-command of the entry point is without it: a script, and what comes before the user's own words."""
 
 
 class Command(typer.Typer):
@@ -58,20 +70,29 @@ def print_notices(notices: Iterable[Notice], console: Console) -> None:
         console.print(str(notice), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def command_line(script: str, *words: str) -> str:
+def command_line(name: str, *words: str) -> str:
     """A command of this project as a shell takes it, wherever on this machine it is pasted.
 
     Args:
-        script: relative to the project, such as `search/run.py`. It is shown so where that is the working directory,
-            else by its whole path.
+        name: a key of `SCRIPTS`. It is a sub-command of the entry point where that started this process, else a
+            script: relative where the project is the working directory, else by its whole path.
         words: its arguments.
     """
-    return quoted([*_called_by(script), *words])
+    if entry_point := _entry_point():
+        return quoted([entry_point, name, *words])
+    script, *first = SCRIPTS[name]
+    return quoted([_python(), script if _is_working_directory(PROJECT) else str(PROJECT / script), *first, *words])
+
+
+def documented(name: str) -> str:
+    """How texts that are read elsewhere call a command of this project, without a path of this machine."""
+    return f"{ENTRY_POINT} {name}" if _entry_point() else " ".join(["python", *SCRIPTS[name]])
 
 
 def this_command() -> str:
     """The command that this process was started by, to be given again."""
-    return quoted([_python(), *sys.argv])
+    entry_point = _entry_point()
+    return quoted([entry_point, *sys.argv[1:]] if entry_point else [_python(), *sys.argv])
 
 
 def quoted(words: Sequence[str]) -> str:
@@ -79,13 +100,12 @@ def quoted(words: Sequence[str]) -> str:
     return " ".join(map(_quoted_word, words))
 
 
-def _called_by(script: str) -> list[str]:
-    """The entry point, if this process was started by that of the script; else the interpreter and the script."""
-    entry_point = ENTRY_POINTS.get(script)
-    if entry_point and Path(sys.argv[0]).name == entry_point:
-        here, found = Path(sys.argv[0]).absolute(), shutil.which(entry_point)
-        return [entry_point if found and Path(found).absolute() == here else str(here)]
-    return [_python(), script if _is_working_directory(PROJECT) else str(PROJECT / script)]
+def _entry_point() -> str | None:
+    """The installed command, if it started this process; by its whole path where a shell would find another one."""
+    if Path(sys.argv[0]).name != ENTRY_POINT:
+        return None
+    here, found = Path(sys.argv[0]).absolute(), shutil.which(ENTRY_POINT)
+    return ENTRY_POINT if found and Path(found).absolute() == here else str(here)
 
 
 def _is_working_directory(folder: Path) -> bool:

@@ -103,7 +103,7 @@ def tune_trainable(
     folder, mirror, held = Path(config["folder"]), None, contextlib.ExitStack()
     reported = [{name: row.get(name) for name in ROW_FIELDS} for row in config.get("reported", ())]
     try:
-        if gpus and not torch.cuda.is_available():
+        if gpus and compute.device.type == "cpu":
             raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
         if run:
             mirror = working_mirror(run)

@@ -19,7 +19,7 @@ from trainable.yaml_file import read_yaml
 
 Content = TypeVar("Content")
 
-_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^#   (\S.*train\.py.*)$")
+_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^#   (\S.* --recipe .*)$")
 """The trial and the command in the header that `results.best` writes into `best/recipe.yaml`."""
 
 

@@ -24,6 +24,8 @@ from tests.whole_search import (
     table_of,
 )
 
+pytestmark = pytest.mark.xdist_group("clusters")
+
 GUIDE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 

@@ -79,7 +79,7 @@ def test_all_that_follows_a_search_is_written_beside_it_and_nowhere_else(run, tm
         pass
     rebuild(options.run / "tensorboard", list(ended.study.records.values())).close()
     monkeypatch.setattr(finish, "_evaluate_best", lambda *arguments: (_ for _ in ()).throw(OSError(options.name)))
-    inputs = Inputs(pair_data, None, ended.study.space, "embedded")
+    inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
     assert finish.write_results(options, ended.study, inputs, Resources(1, 0.0, 1), console) == finish.NOT_EVALUATED
     assert resume_command(options) in output.getvalue() and f": {options.name}\n" in output.getvalue()
     assert [path.name for path in Path(options.storage).iterdir()] == [options.name]
@@ -113,7 +113,9 @@ def test_the_best_recipes_header_stays_a_comment_whatever_the_paths_are(tmp_path
 
     command = train_command("/runs/a\nb: [x]/recipe.yaml", {"data": "/da\nta\n- #"})
     point = {"score_threshold": 0.5, "interval": {}}
-    header = _header("The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, point)
+    header = _header(
+        "The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, {"recommended": point}
+    )
     (tmp_path / "best").mkdir()
     path = tmp_path / "best" / "recipe.yaml"
     path.write_text(header + REFERENCE.to_yaml())

@@ -11,7 +11,7 @@ import typer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trainable.command_line import PROJECT, command_line, quoted, stop
+from trainable.command_line import ENTRY_POINT, PROJECT, SCRIPTS, command_line, documented, quoted, stop, this_command
 
 
 @pytest.mark.parametrize("code", [2, 3])
@@ -50,12 +50,12 @@ def test_a_shell_takes_each_word_as_it_is_and_the_command_is_one_line(words):
 def test_in_the_projects_folder_a_command_is_short(monkeypatch):
     monkeypatch.chdir(PROJECT)
     monkeypatch.setattr("shutil.which", lambda name: str(Path(sys.executable).parent / name))
-    assert command_line("search/run.py", "--resume", "/a b") == "python search/run.py --resume '/a b'"
+    assert command_line("resume", "/a b") == "python search/run.py --resume '/a b'"
 
 
 def test_from_another_folder_the_pasted_command_finds_its_script_and_its_python(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(command_line("results/export.py", "--help"))
+    words = shlex.split(command_line("export", "--help"))
     assert Path(words[1]).is_absolute()
     result = subprocess.run(
         words, cwd="/", capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)}
@@ -66,7 +66,7 @@ def test_from_another_folder_the_pasted_command_finds_its_script_and_its_python(
 def test_where_python_is_another_one_the_interpreter_is_named(monkeypatch):
     for elsewhere in (None, "/somewhere/else/python"):
         monkeypatch.setattr("shutil.which", lambda name, elsewhere=elsewhere: elsewhere)
-        assert shlex.split(command_line("search/run.py"))[0] == sys.executable
+        assert shlex.split(command_line("search"))[0] == sys.executable
 
 
 def test_a_deleted_working_directory_is_no_reason_to_end(monkeypatch, tmp_path):
@@ -74,14 +74,39 @@ def test_a_deleted_working_directory_is_no_reason_to_end(monkeypatch, tmp_path):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert shlex.split(command_line("search/run.py"))[1] == str(PROJECT / "search/run.py")
+    assert shlex.split(command_line("search"))[1] == str(PROJECT / "search/run.py")
 
 
-def test_the_entry_point_that_was_used_is_named(monkeypatch, tmp_path):
-    entry_point = tmp_path / "moved-object-search"
-    monkeypatch.setattr("sys.argv", [str(entry_point), "--trials", "2"])
+@pytest.fixture
+def entry_point(monkeypatch, tmp_path):
+    """The installed command, as the one that runs this process and that a shell finds."""
+    path = tmp_path / ENTRY_POINT
+    monkeypatch.setattr("sys.argv", [str(path), "search", "--trials", "2"])
     monkeypatch.setattr("shutil.which", lambda name: str(tmp_path / name))
-    assert command_line("search/run.py", "--resume", "x") == "moved-object-search --resume x"
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert command_line("search/run.py", "--resume", "x") == f"{entry_point} --resume x"
-    assert command_line("results/report.py", "x").endswith("results/report.py x")
+    return path
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_sub_command_is_named_where_the_installed_command_was_used(entry_point, name):
+    assert command_line(name, "a b") == f"moved-object-search {name} 'a b'"
+    assert documented(name) == f"moved-object-search {name}"
+
+
+@pytest.mark.parametrize("other", [None, "/somewhere/else/moved-object-search"])
+def test_an_installed_command_that_a_shell_does_not_find_is_named_by_its_path(entry_point, monkeypatch, other):
+    monkeypatch.setattr("shutil.which", lambda name: other)
+    assert command_line("resume", "x") == f"{entry_point} resume x"
+    assert this_command() == f"{entry_point} search --trials 2"
+
+
+def test_the_command_to_be_given_again_is_the_one_that_was_given(entry_point, monkeypatch):
+    assert this_command() == "moved-object-search search --trials 2"
+    monkeypatch.setattr("sys.argv", ["search/run.py", "--trials", "2"])
+    assert this_command().endswith("python search/run.py --trials 2")
+
+
+def test_a_script_is_called_by_its_interpreter_and_documented_without_a_path_of_this_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, (script, *first) in SCRIPTS.items():
+        assert shlex.split(command_line(name, "x"))[1:] == [str(PROJECT / script), *first, "x"]
+        assert documented(name) == " ".join(["python", script, *first])
