@@ -90,20 +90,25 @@ class Program:
         self.assert_all_gone()
 
     def kill_one(self, kind: str) -> None:
-        """SIGKILL to one of the search's processes, once there is one.
+        """SIGKILL to one of the search's processes, once there is one; returns when the search has begun anew.
 
         Args:
             kind: a key of `COMMANDS`, or "search": the search itself, which the driver supervises.
         """
 
+        def supervised() -> set[int]:
+            return {process for process in self.others() if _parent_of(process) == self.process.pid}
+
         def found() -> list[int]:
             if kind == "search":
-                return [process for process in self.others() if _parent_of(process) == self.process.pid]
+                return list(supervised())
             return [process for process in self.others() if COMMANDS[kind].match(_command_of(process))]
 
+        before = self.wait_for(supervised, "a search")
         (process, *_) = self.wait_for(found, f"a {kind}")
         os.kill(process, signal.SIGKILL)
-        self.wait_for(lambda: process not in self.others(), f"end of the {kind}")
+        self.wait_for(lambda: not before & supervised(), f"end of the search without its {kind}")
+        self.wait_for(supervised, "another search")
 
     def kill_trial(self) -> int:
         """SIGKILL to the process that runs a trial, once there is one; returns its id when it has ended."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.whole_search import assert_same_search, reports_of
+from tests.whole_search import assert_same_search, reports_of, table_of
 
 SEED = 17
 
@@ -15,12 +15,13 @@ IN_SOAK = ("raylet",) * 10
 
 @pytest.mark.parametrize("victims", [IN_CI, pytest.param(IN_SOAK, marks=pytest.mark.soak)], ids=len)
 def test_killed_at_random_moments_the_search_goes_on_by_itself(unbroken, start, flags, storage, victims):
-    whole: Path = unbroken()
+    whole: Path = unbroken(trials=5 if len(victims) < 10 else 16)
     run = storage / f"engine-killed-{len(victims)}"
     moments = random.Random(SEED)
     # Each after a new epoch: three in a row without one are taken for a fault that stays.
-    counts = sorted(moments.sample(range(1, len(reports_of(whole)) - 1), len(victims)))
-    search = start(*flags, "--name", run.name)
+    # In its first half: a search does some more until it notices.
+    counts = sorted(moments.sample(range(1, len(reports_of(whole)) // 2), len(victims)))
+    search = start(*flags, "--trials", len(table_of(whole)), "--name", run.name)
     for victim, count in zip(victims, counts, strict=True):
         before = len(reports_of(run))
         search.wait_for(lambda: len(reports_of(run)) >= max(count, before + 1), f"report {count}")  # noqa: B023

@@ -15,6 +15,8 @@ from tests.whole_search import Program, reports_of
 WITHIN = 60
 """Seconds in which the search has paused, from the moment on that the head is gone."""
 
+pytestmark = pytest.mark.xdist_group("clusters")
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
