@@ -31,9 +31,9 @@ import transformers
 
 from results.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
-from trainable.evaluation import autocast
 from trainable.loss import forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, load_processor, set_modes
+from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set

@@ -1,7 +1,6 @@
 """The validation set through a model: its loss as one batch, and what was detected."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
 from trainable.loss import LossSums, forward, picture_losses
+from trainable.precision import autocast
 
 Item = TypeVar("Item")
 
@@ -124,11 +124,6 @@ def evaluate_batches(
             if per_picture:
                 losses += picture_losses(model, result, inputs["labels"])
     return Evaluation(sums.losses(), detections, truths, losses)
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Runs the forward pass in `dtype`; float32 is no autocast at all."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.pairs import Pair
 from trainable.data.records import RecordStore, open_records
 from trainable.data.store import pixels_key, refuse_changed
-from trainable.evaluation import autocast
 from trainable.model import PART_MODULES, part_of
 from trainable.model_view import fed_by, kept_values, model_behind
+from trainable.precision import autocast
 from trainable.recipe import PARTS
 
 if TYPE_CHECKING:

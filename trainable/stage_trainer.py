@@ -21,13 +21,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainable.compute import CPU
 from trainable.data.dataset import EpochSampler, MovedObjectDataset, PairCollator, padded_size
 from trainable.data.pairs import PairData
 from trainable.data.store import DifferenceStore
-from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, autocast, evaluate_batches, evaluation_batches
+from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, evaluate_batches, evaluation_batches
 from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, part_of, set_modes
+from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
 from trainable.weights import save_weights
 
@@ -252,14 +252,6 @@ def stage_seed(seed: int, stage: int) -> int:
     Hashed: Trainer's sampler adds the epoch to the seed, so that neighbouring seeds would repeat each other's orders.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}".encode()).digest()[:4])
-
-
-def torch_dtype(dtype: str, device: torch.device = CPU) -> torch.dtype:
-    """A recipe's `dtype` on `device`; `auto` is bfloat16 on a GPU that has it, else float32."""
-    if dtype == "auto":
-        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bfloat16 else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
 
 
 def _training_arguments(

@@ -9,8 +9,9 @@ from transformers import Trainer, TrainerCallback
 
 from trainable.data.dataset import MovedObjectDataset
 from trainable.model import PART_MODULES, load_model, load_processor, part_of
+from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
-from trainable.stage_trainer import StageTrainer, TrialData, stage_seed, torch_dtype
+from trainable.stage_trainer import StageTrainer, TrialData, stage_seed
 
 NAMES = ("person", "car")
 
