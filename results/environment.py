@@ -8,9 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trainable.command_line import quoted
 from trainable.durable_file import write_atomically
 from trainable.remote import without_secrets
+from trainable.text.command_line import quoted
 
 PACKAGES = (
     *("moved-object-search", "ray", "torch", "transformers", "accelerate", "optuna", "pillow", "numpy", "scipy"),

@@ -12,7 +12,7 @@ import typer
 
 from results.journal import JournalError, read_journal, trial_records
 from results.table import FORMATS, ranked, trial_table, write_table
-from trainable.command_line import Command, stop
+from trainable.text.command_line import Command, stop
 
 app = Command()
 

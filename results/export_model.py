@@ -20,8 +20,6 @@ from rich.console import Console
 from results.evaluate import print_metrics
 from results.journal import JournalError
 from results.kept_trial import KeptTrial, NotKeptError, kept_trial
-from trainable.command_line import Command, Threads, stop
-from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -30,6 +28,8 @@ from trainable.data.source import read_source
 from trainable.recipe import RecipeError
 from trainable.sample import checkpoint_of
 from trainable.sample.data_set import sample_data_set
+from trainable.text.command_line import Command, Threads, stop
+from trainable.text.console import plain_console
 
 app = Command()
 

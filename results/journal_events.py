@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trainable.recipe import LARGEST, Recipe, RecipeError
-from trainable.shown import printable, shown
+from trainable.text.shown import printable, shown
 
 MOST_SECONDS = 253_402_300_800.0
 """From 1970 to the year 10000, after which no date can be written."""

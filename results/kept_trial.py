@@ -12,7 +12,7 @@ from results.journal_objects import read_objects
 from results.page.shapes import Shape, misfit
 from trainable.mirror import Mirror
 from trainable.remote import Remote, is_uri, without_secrets
-from trainable.yaml_file import YamlError, read_yaml
+from trainable.text.yaml_file import YamlError, read_yaml
 
 _ASKED: Shape = {
     "model": lambda value: isinstance(value, str),

@@ -23,13 +23,14 @@ from rich.progress import track
 
 from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
 from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
-from trainable.command_line import Command, SkipBad, print_notices, stop
-from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
 from trainable.data.model_input import ModelInput, read_model_input
+from trainable.data.notices import print_notices
 from trainable.data.surprises import picture_notices
 from trainable.sample import checkpoint_of
+from trainable.text.command_line import Command, SkipBad, stop
+from trainable.text.console import plain_console
 
 DEFAULT_SCORE = 0.5
 """Where neither the user nor the model's config says a score threshold."""

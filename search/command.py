@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from search.option import described, flag_of
 from search.options import Options
-from trainable.command_line import command_line
 from trainable.remote import without_secrets
+from trainable.text.command_line import command_line
 
 OF_ONE_RUN = ("name", "forced")
 """Options that another run of the same search does not share: its name is taken, and there is nothing to force."""

@@ -33,11 +33,11 @@ from search.run_folder import (
 from search.study import Budget, SearchStudy
 from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
-from trainable.console import plain_console
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
 from trainable.remote import is_uri
 from trainable.sample import EMBEDDED
+from trainable.text.console import plain_console
 
 if TYPE_CHECKING:
     from search.cluster import Resources

@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from search.supervisor import Line, supervise
-from trainable.command_line import ENTRY_POINT, SCRIPTS, Command
-from trainable.console import guard_output
+from trainable.text.command_line import ENTRY_POINT, SCRIPTS, Command
+from trainable.text.console import guard_output
 
 SUMMARIES = {
     "search": "Find the best staged recipe for fine-tuning DETR on moved objects.",

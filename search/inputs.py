@@ -12,10 +12,9 @@ from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
 from trainable.class_head import is_kept, new_head_notice
-from trainable.command_line import print_notices
 from trainable.data.faults import write_report
 from trainable.data.model_input import ModelInput, read_model_input
-from trainable.data.notices import Notice
+from trainable.data.notices import Notice, print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.data.surprises import same_differences

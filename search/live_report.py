@@ -6,7 +6,7 @@ from pathlib import Path
 
 from results.journal import TrialRecord
 from results.report import write_report
-from trainable.command_line import command_line
+from trainable.text.command_line import command_line
 
 SECONDS_BETWEEN = 30.0
 SHARE = 0.05

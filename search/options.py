@@ -13,7 +13,7 @@ from search.study import SAMPLERS
 from spaces.budget import default_grace
 from trainable.mirror import Mirror
 from trainable.remote import Remote, is_uri, without_secrets
-from trainable.shown import shown
+from trainable.text.shown import shown
 from trainable.working_folder import working_mirror
 
 # The panels of the help, shown in the order of their first options.

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from trainable.remote import Remote, StorageError
-from trainable.shown import printable
+from trainable.text.shown import printable
 
 BEAT_SECONDS = 20.0
 """Between two writings of a claim."""

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from search.supervisor import Line, supervise
-from trainable.console import guard_output
+from trainable.text.console import guard_output
 
 
 def search(line: Line) -> None:

@@ -21,7 +21,7 @@ from results.journal import Event, Journal, JournalError, TrialRecord, trial_rec
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.recipe import Recipe, cap_restart_cycles, reference
-from trainable.shown import printable_lines
+from trainable.text.shown import printable_lines
 
 SAMPLERS = ("tpe", "random")
 RANDOM_TRIALS = 6

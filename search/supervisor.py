@@ -313,7 +313,7 @@ def _farewell(told: Told, why: str, code: int) -> int:
     if told.command:
         _say(f"{why}; go on with:\n{told.command}")
     else:
-        from trainable.command_line import this_command  # Only now: most supervisors have nothing to say.
+        from trainable.text.command_line import this_command  # Only now: most supervisors have nothing to say.
 
         _say(f"{why}; nothing was started:\n{this_command()}")
     return code

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainable.shown import printable, shown
-from trainable.yaml_file import YamlError, read_yaml, yaml_text
+from trainable.text.shown import printable, shown
+from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
 """Named groups of a DETR's parameters, from the picture to the output; `trainable.model` maps names to them."""

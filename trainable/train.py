@@ -17,16 +17,17 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 from rich.console import Console
 
-from trainable.command_line import Command, Data, SkipBad, Subset, Threads, print_notices, stop
-from trainable.console import plain_console
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
+from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
+from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
+from trainable.text.console import plain_console
 
 app = Command()
 

@@ -14,8 +14,8 @@ import pandas as pd
 from results.journal import TrialRecord, best_trial, read_journal, trial_records
 from results.page.shapes import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
 from trainable.data.notices import NOTICES as NOTICES_FILE
-from trainable.shown import printable
-from trainable.yaml_file import read_yaml
+from trainable.text.shown import printable
+from trainable.text.yaml_file import read_yaml
 
 Content = TypeVar("Content")
 

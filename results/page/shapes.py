@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from trainable.shown import shown
+from trainable.text.shown import shown
 
 LARGE = 1e300
 Shape = Callable[[Any], bool] | list[Any] | dict[str, Any]

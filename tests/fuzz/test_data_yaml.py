@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trainable.data.faults import DataError
 from trainable.data.layout import Layout, read_layout
 from trainable.data.split import split_ids
-from trainable.yaml_file import read_yaml
+from trainable.text.yaml_file import read_yaml
 
 IDS = ("a", "b", "night/c", "d")
 GOOD = (

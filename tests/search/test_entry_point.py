@@ -14,7 +14,7 @@ from search import entry_point
 from search.options import Options
 from search.run_folder import create_run
 from search.supervisor import Line
-from trainable.command_line import SCRIPTS
+from trainable.text.command_line import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 

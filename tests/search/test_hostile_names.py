@@ -19,7 +19,7 @@ from search.inputs import Inputs
 from search.monitor import Monitor
 from search.options import Options
 from search.run_folder import create_run, resume_command, resume_options
-from trainable.console import plain_console
+from trainable.text.console import plain_console
 
 NAMES = [
     "a?b=c&mode=ro",

@@ -11,8 +11,8 @@ from results.best import Best
 from results.journal import TrialRecord
 from search.options import Options
 from search.outcome import print_outcome
-from trainable.console import plain_console
 from trainable.recipe import reference
+from trainable.text.console import plain_console
 
 POINT = {
     "score_threshold": 0.5,

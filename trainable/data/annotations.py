@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainable.data.absence import LFS_POINTER, cause_of, is_lfs_pointer
 from trainable.data.faults import Fault
-from trainable.text_file import read_text
+from trainable.text.text_file import read_text
 
 FIELDS = ("class_id", "x_center", "y_center", "width", "height")
 EDGE_TOLERANCE = 1e-3

@@ -6,7 +6,7 @@ from pathlib import Path
 from trainable.data.faults import Fault
 from trainable.data.listing import is_file
 from trainable.data.lists import lines_of
-from trainable.shown import is_plain, shown
+from trainable.text.shown import is_plain, shown
 
 NAMES_FILE = "classes.txt"
 """One name a line, in the order of the class ids; lies beside the folders or, as some tools have it, in `labels`."""

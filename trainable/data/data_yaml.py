@@ -10,8 +10,8 @@ from trainable.data.annotations import MOST_CLASSES
 from trainable.data.class_names import checked_names, read_names
 from trainable.data.faults import DataError, Fault
 from trainable.data.lists import IdList, list_of_folder, read_list
-from trainable.shown import shown
-from trainable.yaml_file import YamlError, read_yaml
+from trainable.text.shown import shown
+from trainable.text.yaml_file import YamlError, read_yaml
 
 _KEYS = ("path", "before", "after", "labels", "names", "nc", "train", "val", "val_ratio", "seed")
 _OTHER_TOOLS_KEYS = ("test", "download", "roboflow", "license")

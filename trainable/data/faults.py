@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainable.shown import printable
+from trainable.text.shown import printable
 
 MOST_PRINTED = 50
 

@@ -13,7 +13,7 @@ from trainable.data.faults import Fault
 from trainable.data.files import PairFiles
 from trainable.data.model_input import ModelInput
 from trainable.data.sight import Sight, see
-from trainable.shown import is_plain, shown
+from trainable.text.shown import is_plain, shown
 
 PIXEL_LIMIT = 50_000_000
 """Most pixels of a picture, unless something else is asked for: more would be decoded to 150 MB and over."""

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from trainable.durable_file import write_atomically
-from trainable.shown import printable
+from trainable.text.shown import printable
 
 NOTICES = "notices.json"
 """Their file in a run folder; older runs have none."""
@@ -51,3 +53,9 @@ def write_notices(notices: Iterable[Notice], path: Path) -> None:
         for notice in notices
     ]
     write_atomically(path, json.dumps(kept, indent=2) + "\n")
+
+
+def print_notices(notices: Iterable[Notice], console: Console) -> None:
+    """Prints a line for each notice, as it is: names of files may look like rich's markup."""
+    for notice in notices:
+        console.print(str(notice), style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -11,8 +11,8 @@ from trainable.data.faults import DataError
 from trainable.data.pairs import Pair, PairData, read_pairs
 from trainable.data.snapshot import take_snapshot
 from trainable.remote import Remote, StorageError, is_uri
-from trainable.shown import shown
-from trainable.yaml_file import YamlError, yaml_of
+from trainable.text.shown import shown
+from trainable.text.yaml_file import YamlError, yaml_of
 
 FOLDER_PARTS = ("before", "after", "labels", "classes.txt", "train.txt", "val.txt")
 """What a data set without a `data.yaml` is made of; whatever else lies beside it in a bucket is not pulled."""

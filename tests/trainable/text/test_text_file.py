@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from trainable.text_file import read_text
+from trainable.text.text_file import read_text
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])

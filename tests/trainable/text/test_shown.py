@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainable.shown import MOST, is_plain, printable, printable_lines, shown
+from trainable.text.shown import MOST, is_plain, printable, printable_lines, shown
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainable.yaml_file import YamlError, read_yaml, yaml_text
+from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 # PyYAML writes the line breaks beyond ASCII so that they are read back as blanks; no text of ours may have them.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x85\u2028\u2029"))

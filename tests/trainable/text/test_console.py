@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from trainable.command_line import Command
-from trainable.console import plain_console
+from trainable.text.command_line import Command
+from trainable.text.console import plain_console
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 import subprocess, sys
-from trainable.console import guard_output, plain_console
+from trainable.text.console import guard_output, plain_console
 guard_output()
 guard_output()
 for _ in range(3):

@@ -11,7 +11,16 @@ import typer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trainable.command_line import ENTRY_POINT, PROJECT, SCRIPTS, command_line, documented, quoted, stop, this_command
+from trainable.text.command_line import (
+    ENTRY_POINT,
+    PROJECT,
+    SCRIPTS,
+    command_line,
+    documented,
+    quoted,
+    stop,
+    this_command,
+)
 
 
 @pytest.mark.parametrize("code", [2, 3])

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from trainable.shown import printable, shown
-from trainable.text_file import text_of
+from trainable.text.shown import printable, shown
+from trainable.text.text_file import text_of
 
 MOST_VALUES = 1_000_000
 """Values of a file, those that aliases repeat counted each time; a few lines of aliases of aliases make billions."""

@@ -20,7 +20,7 @@ _STANDARD = {"stdout": 1, "stderr": 2}
 _PLAIN = {"·": "*", "–": "-", "—": "-", "…": "..."}
 """What stands for our own signs where an encoding has none of them."""
 
-_ERRORS = "trainable.console"
+_ERRORS = "trainable.text.console"
 """Name of the rule by which an encoder replaces what it cannot write."""
 
 

@@ -4,15 +4,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
-from trainable.console import guard_output, plain_console
-from trainable.data.notices import Notice
+from trainable.text.console import guard_output, plain_console
 
 Data = Annotated[
     str | None, typer.Option(help="Folder or data.yaml; here, or as s3://BUCKET/FOLDER", show_default="the sample")
@@ -21,7 +19,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave faulty pairs ou
 Subset = Annotated[int | None, typer.Option(min=1, help="Only the first N pairs of each split")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads; as many as the search gave a trial give the same numbers")]
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent
 
 ENTRY_POINT = "moved-object-search"
 """The command of an installed project; see `search.entry_point`."""
@@ -62,12 +60,6 @@ def stop(message: object, code: int = 2) -> NoReturn:
     """
     plain_console(stderr=True).print(str(message), style="red", soft_wrap=True)
     raise typer.Exit(code)
-
-
-def print_notices(notices: Iterable[Notice], console: Console) -> None:
-    """Prints a line for each notice, as it is: names of files may look like rich's markup."""
-    for notice in notices:
-        console.print(str(notice), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def command_line(name: str, *words: str) -> str:

@@ -1,0 +1,1 @@
+"""How is text read and shown?"""
