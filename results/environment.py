@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trainable.durable_file import write_atomically
-from trainable.remote import without_secrets
+from trainable.storage.durable_file import write_atomically
+from trainable.storage.remote import without_secrets
 from trainable.text.command_line import quoted
 
 PACKAGES = (

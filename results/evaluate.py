@@ -20,9 +20,9 @@ from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
-from trainable.remote import StorageError
 from trainable.sample import checkpoint_of, run_folder_fault
 from trainable.sample.data_set import sample_data_set
+from trainable.storage.remote import StorageError
 from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
 from trainable.text.console import plain_console
 

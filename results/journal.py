@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from results.journal_events import first_fault
 from trainable.recipe import Recipe
-from trainable.remote import StorageError
+from trainable.storage.remote import StorageError
 from trainable.text.shown import printable_lines
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from results.journal import Event, JournalError
-from trainable.remote import Remote, StorageError
+from trainable.storage.remote import Remote, StorageError
 
 READERS = 16
 """Objects read at a time: what takes long is asking for one."""

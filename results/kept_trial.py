@@ -10,8 +10,8 @@ from typing import Any
 from results.journal import TrialRecord, read_journal, trial_records
 from results.journal_objects import read_objects
 from results.page.shapes import Shape, misfit
-from trainable.mirror import Mirror
-from trainable.remote import Remote, is_uri, without_secrets
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.yaml_file import YamlError, read_yaml
 
 _ASKED: Shape = {

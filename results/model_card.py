@@ -10,10 +10,10 @@ from huggingface_hub import EvalResult, ModelCardData
 from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
 from trainable.data.pairs import PairData
-from trainable.durable_file import write_atomically
 from trainable.hub import name_and_revision
 from trainable.recipe import PARTS, Recipe
 from trainable.sample import CHECKPOINT
+from trainable.storage.durable_file import write_atomically
 from trainable.text.command_line import documented
 
 METRICS = {

@@ -21,7 +21,7 @@ from results.picture_pairs import PicturePair
 from results.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.data.difference import difference, open_picture
 from trainable.detection import Detections, detections_from_outputs
-from trainable.durable_file import write_atomically
+from trainable.storage.durable_file import write_atomically
 
 
 @dataclass(frozen=True)

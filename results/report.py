@@ -38,8 +38,8 @@ from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
-from trainable.durable_file import write_atomically
-from trainable.remote import Remote, is_uri, without_secrets
+from trainable.storage.durable_file import write_atomically
+from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.command_line import Command, command_line, stop
 
 FEW_TRIALS = 20

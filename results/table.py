@@ -14,8 +14,8 @@ import pandas as pd
 from results.journal import TrialRecord
 from results.markdown import markdown_table
 from results.reuse import reused_rows, trial_id
-from trainable.durable_file import write_atomically
 from trainable.recipe import flatten
+from trainable.storage.durable_file import write_atomically
 
 IGNORED = (
     *("trial_id", "seconds", "started", "ended", "worker", "node", "pid", "retries", "error", "reused_epochs"),

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from search.option import described, flag_of
 from search.options import Options
-from trainable.remote import without_secrets
+from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
 
 OF_ONE_RUN = ("name", "forced")

@@ -19,8 +19,8 @@ from search.options import OUTPUT, SEARCH, Options, OptionsError, grace_of, pars
 from search.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
-from trainable.remote import StorageError, is_uri
 from trainable.sample import EMBEDDED
+from trainable.storage.remote import StorageError, is_uri
 from trainable.text.command_line import Command, stop
 from trainable.text.console import guard_output, plain_console
 

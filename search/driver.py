@@ -35,8 +35,8 @@ from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
-from trainable.remote import is_uri
 from trainable.sample import EMBEDDED
+from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.data.surprises import same_differences
 from trainable.hub import pinned
-from trainable.remote import without_secrets
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
+from trainable.storage.remote import without_secrets
 
 
 class InputError(ValueError):

@@ -9,12 +9,12 @@ import ray
 import torch
 
 from search.run_folder import code_version
-from trainable.cache_folder import NoHomeError, cache_folder
 from trainable.data.pairs import Pair, PairData, pictures_digest
 from trainable.data.source import on_this_machine
 from trainable.model import ModelError, load_model, load_processor
-from trainable.remote import Remote, StorageError
 from trainable.sample import checkpoint_of
+from trainable.storage.cache_folder import NoHomeError, cache_folder
+from trainable.storage.remote import Remote, StorageError
 
 SAMPLED_PAIRS = 16
 """Pairs of which a node reads the pictures; of the others it looks whether they are there."""

@@ -11,10 +11,10 @@ from typing import Any
 from search.option import Panel, Rule, at_least, broken_rules, one_of
 from search.study import SAMPLERS
 from spaces.budget import default_grace
-from trainable.mirror import Mirror
-from trainable.remote import Remote, is_uri, without_secrets
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote, is_uri, without_secrets
+from trainable.storage.working_folder import working_mirror
 from trainable.text.shown import shown
-from trainable.working_folder import working_mirror
 
 # The panels of the help, shown in the order of their first options.
 SEARCH = Panel("How to search")

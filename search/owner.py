@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainable.remote import Remote, StorageError
+from trainable.storage.remote import Remote, StorageError
 from trainable.text.shown import printable
 
 BEAT_SECONDS = 20.0

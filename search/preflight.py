@@ -21,7 +21,7 @@ from search.placement import hold_node
 from search.run_folder import code_version
 from trainable.data.pairs import PairData
 from trainable.data.snapshot import Snapshot
-from trainable.remote import Remote, StorageError
+from trainable.storage.remote import Remote, StorageError
 
 LOOK_SECONDS = 1.0
 """Between two looks at what nodes have told."""

@@ -24,12 +24,12 @@ from search.command import search_command
 from search.option import described
 from search.options import Options
 from search.owner import Owner
-from trainable.durable_file import write_atomically
 from trainable.hub import name_and_revision
-from trainable.remote import Remote, is_uri, without_secrets
+from trainable.storage.durable_file import write_atomically
+from trainable.storage.remote import Remote, is_uri, without_secrets
+from trainable.storage.working_folder import begin_work
 from trainable.text.command_line import command_line, quoted
 from trainable.text.yaml_file import YamlError, yaml_of
-from trainable.working_folder import begin_work
 
 PROJECT = Path(__file__).parent.parent
 

@@ -12,8 +12,8 @@ from search.nodes import Nodes
 from search.scheduler import FairASHA
 from search.study import SearchStudy
 from trainable.history import ROW_FIELDS
-from trainable.mirror import Mirror
-from trainable.remote import StorageError
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import StorageError
 from trainable.trial_folder import drop_checkpoints, drop_weights
 
 DEATHS = 3

@@ -21,11 +21,11 @@ from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.pairs import PairData
 from trainable.data.store import open_store
 from trainable.economy import Economy
-from trainable.mirror import Mirror
 from trainable.model import load_processor
 from trainable.progress import PROGRESS, ProgressError, read_progress
 from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages
+from trainable.storage.mirror import Mirror
 from trainable.tune_trainable import tune_trainable
 
 SHARED, SHARED_BYTES = "shared", 10**10

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from trainable.mirror import Mirror
 from trainable.shared_stages import SharedStages
+from trainable.storage.mirror import Mirror
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from trainable.recipe import Recipe
-from trainable.remote import StorageError
+from trainable.storage.remote import StorageError
 
 FULL_BYTES = 2**20
 """A disk with less room than this is full: what fails on it fails for that."""

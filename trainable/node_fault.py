@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from trainable.cache_folder import NoHomeError
 from trainable.model import ModelError
-from trainable.remote import StorageError
+from trainable.storage.cache_folder import NoHomeError
+from trainable.storage.remote import StorageError
 
 _TRIALS_OWN = re.compile(r"device-side assert|illegal memory access", re.IGNORECASE)
 """What CUDA says of kernels that were given wrong numbers."""

@@ -23,12 +23,12 @@ from transformers import DetrForObjectDetection
 from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.pairs import Pair
-from trainable.data.records import RecordStore, open_records
 from trainable.data.store import pixels_key, refuse_changed
 from trainable.model import PART_MODULES, part_of
 from trainable.model_view import fed_by, kept_values, model_behind
 from trainable.precision import autocast
 from trainable.recipe import PARTS
+from trainable.storage.disk_cache import RecordStore, open_records
 
 if TYPE_CHECKING:
     from trainable.stage_trainer import TrialData

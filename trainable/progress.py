@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trainable.durable_file import is_sound, write_atomically
 from trainable.history import Row
 from trainable.recipe import LARGEST, Recipe, RecipeError
+from trainable.storage.durable_file import is_sound, write_atomically
 
 PROGRESS = "progress.json"
 _log = logging.getLogger(__name__)

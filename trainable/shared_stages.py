@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 import transformers
 
-from trainable.durable_file import link_or_copy
 from trainable.history import Row
-from trainable.mirror import Mirror
 from trainable.recipe import Recipe
+from trainable.storage.durable_file import link_or_copy
+from trainable.storage.mirror import Mirror
 
 _STAGE = "stage.json"
 _WEIGHTS = "weights.safetensors"

@@ -25,12 +25,12 @@ from trainable.data.store import DifferenceStore, open_store
 from trainable.economy import NO_CACHE, Economy
 from trainable.exhaustion import is_out_of_memory
 from trainable.history import Row, best_row, stage_is_over
-from trainable.mirror import Mirror
 from trainable.model import load_processor
 from trainable.precision import torch_dtype
 from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.storage.mirror import Mirror
 from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model
 

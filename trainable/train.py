@@ -118,7 +118,7 @@ def _check_same_inputs(out: Path, pairs: PairData, checkpoint: str) -> None:
     Raises:
         RecipeError: `out` was begun with others, or does not say with which.
     """
-    from trainable.durable_file import write_atomically
+    from trainable.storage.durable_file import write_atomically
 
     inputs, kept = {"data": pairs.fingerprint, "model": checkpoint}, out / "inputs.json"
     try:

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from transformers import DetrForObjectDetection
 
-from trainable.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 from trainable.exhaustion import with_half_batch
 from trainable.history import Row, best_row, current_stage
-from trainable.mirror import Mirror
 from trainable.progress import Checkpoint, Progress, ProgressError, read_progress
 from trainable.recipe import Recipe, RecipeError
+from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
+from trainable.storage.mirror import Mirror
 from trainable.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ import safetensors
 import safetensors.torch
 from transformers import DetrForObjectDetection
 
-from trainable.durable_file import write_atomically
 from trainable.model import ModelError, load_model, part_of
 from trainable.recipe import Recipe
+from trainable.storage.durable_file import write_atomically
 
 
 def trained_parts(recipe: Recipe, stage: int) -> frozenset[str]:
@@ -28,7 +28,7 @@ def save_weights(model: DetrForObjectDetection, parts: frozenset[str], path: Pat
     """Writes the parameters of `parts` to one safetensors file, which appears whole and is on the disk.
 
     Returns:
-        Its checksum, see `trainable.durable_file`.
+        Its checksum, see `trainable.storage.durable_file`.
     """
     tensors = {name: value.detach() for name, value in model.named_parameters() if part_of(name) in parts}
     data = safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()})

@@ -27,9 +27,9 @@ from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair
 from trainable.detection import match
-from trainable.durable_file import write_atomically
 from trainable.evaluation import Evaluation, evaluate
 from trainable.model import load_model, load_processor
+from trainable.storage.durable_file import write_atomically
 
 
 def evaluate_checkpoint(

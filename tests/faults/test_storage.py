@@ -11,7 +11,7 @@ import pytest
 from results.journal import Journal, read_journal
 from results.table import tables_agree
 from trainable.exhaustion import storage_fault
-from trainable.remote import StorageError
+from trainable.storage.remote import StorageError
 
 PAUSED = 4
 

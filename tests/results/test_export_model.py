@@ -20,7 +20,7 @@ from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.model import load_processor
 from trainable.recipe import PARTS, Recipe, reference
-from trainable.remote import Remote
+from trainable.storage.remote import Remote
 from trainable.trial_folder import weights_path
 from trainable.weights import save_weights, trial_model
 

@@ -8,7 +8,7 @@ import pytest
 from results.journal import Journal, JournalError, read_journal
 from results.journal_objects import JournalObjects, read_objects
 from tests.s3 import BUSY
-from trainable.remote import Remote, StorageError
+from trainable.storage.remote import Remote, StorageError
 
 
 @pytest.fixture

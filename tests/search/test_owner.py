@@ -11,7 +11,7 @@ import pytest
 from search import owner
 from search.owner import Owner, OwnerError
 from tests.s3 import BUSY
-from trainable.remote import Remote
+from trainable.storage.remote import Remote
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from search.cluster import ClusterError, Resources
 from search.inspection import Task, inspect, room_faults
 from search.options import Options
 from search.run_folder import code_version
-from trainable.remote import Remote
+from trainable.storage.remote import Remote
 
 PLENTY = SimpleNamespace(free=10**12)
 

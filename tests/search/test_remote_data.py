@@ -18,8 +18,8 @@ from search.preflight import preflight
 from tests.s3 import FORBIDDEN
 from tests.whole_search import table_of
 from trainable.data.source import read_source
-from trainable.mirror import Mirror
-from trainable.remote import Remote
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from ray.cluster_utils import Cluster
 from results.table import tables_agree
 from tests.s3 import BUSY, FORBIDDEN
 from tests.whole_search import Search, Start, assert_each_event_once, assert_study_is_that_of_the_table, table_of
-from trainable.mirror import Mirror
-from trainable.remote import Remote
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 
 @pytest.fixture(scope="module")

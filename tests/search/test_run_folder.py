@@ -25,7 +25,7 @@ from search.run_folder import (
     run_folder,
     update_run,
 )
-from trainable.remote import StorageError
+from trainable.storage.remote import StorageError
 
 IDENTITY = {"data": "1" * 16, "model": "2" * 16, "space": "staged", "results": "version 1", "code": "3" * 16}
 

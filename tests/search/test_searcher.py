@@ -7,9 +7,9 @@ from optuna.trial import TrialState
 
 from search.searcher import DEATHS, StudySearcher
 from spaces.registry import Space
-from trainable.mirror import Mirror
 from trainable.recipe import Recipe, Stage
-from trainable.remote import Remote
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 
 def event_kinds(search) -> list[tuple[int, str]]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.cache_folder import NoHomeError
 from trainable.model import ModelError
 from trainable.node_fault import node_fault
-from trainable.remote import StorageError
+from trainable.storage.cache_folder import NoHomeError
+from trainable.storage.remote import StorageError
 
 OWN = Path("/home/me/.cache/run")
 

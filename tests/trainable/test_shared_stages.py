@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import trainable.shared_stages
 from tests.s3 import BUSY
-from trainable.mirror import Mirror
 from trainable.recipe import DTYPES, PARTS, Recipe, Stage
-from trainable.remote import Remote
 from trainable.shared_stages import SharedStages, stage_key
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 HEADS = Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3)
 DECODER = Stage("decoder", PARTS[2:], epochs=3, learning_rate=1e-4)

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 import trainable.progress
 from tests.s3 import BUSY
-from trainable.mirror import Mirror
 from trainable.progress import ProgressError, read_progress
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
-from trainable.remote import Remote, StorageError
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote, StorageError
 from trainable.trial_folder import TrialFolder, drop_checkpoints, drop_weights
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))

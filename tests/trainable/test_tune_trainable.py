@@ -9,7 +9,7 @@ import trainable.tune_trainable
 from tests.s3 import BUSY
 from trainable.economy import Economy
 from trainable.recipe import Recipe, Stage
-from trainable.remote import Remote
+from trainable.storage.remote import Remote
 from trainable.trial_folder import TrialFolder
 from trainable.trial_process import only_process
 from trainable.tune_trainable import tune_trainable

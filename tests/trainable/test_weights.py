@@ -2,9 +2,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainable.durable_file import checksum
 from trainable.model import ModelError, part_of
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.storage.durable_file import checksum
 from trainable.weights import save_weights, trained_parts, trial_model
 
 NAMES = ("person", "car")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainable.durable_file import write_atomically
+from trainable.storage.durable_file import write_atomically
 from trainable.text.shown import printable
 
 NOTICES = "notices.json"

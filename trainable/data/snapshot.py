@@ -18,11 +18,11 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from trainable.cache_folder import NoHomeError, cache_folder
 from trainable.data.faults import Fault
-from trainable.durable_file import wait_for_disk
-from trainable.remote import Remote, StorageError, StoredFile, without_secrets
-from trainable.working_folder import UNUSED_SECONDS
+from trainable.storage.cache_folder import NoHomeError, cache_folder
+from trainable.storage.durable_file import wait_for_disk
+from trainable.storage.remote import Remote, StorageError, StoredFile, without_secrets
+from trainable.storage.working_folder import UNUSED_SECONDS
 
 THREADS = 16
 """Files that are fetched side by side: most of a small one's time is waiting."""

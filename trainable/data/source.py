@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from trainable.data.faults import DataError
 from trainable.data.pairs import Pair, PairData, read_pairs
 from trainable.data.snapshot import take_snapshot
-from trainable.remote import Remote, StorageError, is_uri
+from trainable.storage.remote import Remote, StorageError, is_uri
 from trainable.text.shown import shown
 from trainable.text.yaml_file import YamlError, yaml_of
 

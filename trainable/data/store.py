@@ -14,8 +14,8 @@ from transformers import DetrImageProcessorPil
 
 from trainable.data.difference import PictureError
 from trainable.data.pairs import Pair, pictures_digest
-from trainable.data.records import RecordStore, open_records
 from trainable.data.resizing import resized_difference, resized_size
+from trainable.storage.disk_cache import RecordStore, open_records
 
 VERSION = 1
 """Goes up whenever `resized_difference` gives other pixels, or they are laid out in another way."""

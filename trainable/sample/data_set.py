@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainable.cache_folder import cache_folder
 from trainable.sample.places import CAMERAS, PICTURE_SIZE, empty_place
 from trainable.sample.scene import Box, Scene, photograph
 from trainable.sample.things import CLASS_NAMES, random_thing
+from trainable.storage.cache_folder import cache_folder
 
 TRAINING_PAIRS = 96
 VALIDATION_PAIRS = 32

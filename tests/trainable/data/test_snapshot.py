@@ -13,8 +13,8 @@ import pytest
 from tests.s3 import FORBIDDEN
 from trainable.data.faults import Fault
 from trainable.data.snapshot import _lock, take_snapshot
-from trainable.remote import Remote, StorageError
-from trainable.working_folder import UNUSED_SECONDS
+from trainable.storage.remote import Remote, StorageError
+from trainable.storage.working_folder import UNUSED_SECONDS
 
 PARTS = ("before", "labels")
 

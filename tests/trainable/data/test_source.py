@@ -11,8 +11,8 @@ from tests.s3 import FORBIDDEN
 from trainable.data.faults import DataError
 from trainable.data.pairs import read_pairs
 from trainable.data.source import on_this_machine, read_source
-from trainable.mirror import Mirror
-from trainable.remote import Remote, StorageError
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote, StorageError
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainable.remote import Remote
+from trainable.storage.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Mirror:
     """
 
     remote: Remote
-    """What `local` stands for; see `trainable.remote` for what happens when it cannot be reached."""
+    """What `local` stands for; see `trainable.storage.remote` for what happens when it cannot be reached."""
     local: Path
 
     def at(self, path: Path) -> "Mirror":

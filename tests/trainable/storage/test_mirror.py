@@ -4,8 +4,8 @@ import uuid
 import pytest
 
 from tests.s3 import BUSY
-from trainable.mirror import Mirror
-from trainable.remote import Remote, StorageError
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote, StorageError
 
 
 @pytest.fixture(params=["s3", "file"])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from trainable.remote import Remote, StorageError
-from trainable.uri import UriParts, unescaped_secret, without_secrets
+from trainable.storage.remote import Remote, StorageError
+from trainable.storage.uri import UriParts, unescaped_secret, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import pyarrow
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
-from trainable.uri import UriParts, is_uri, unescaped_secret, without_secrets
+from trainable.storage.uri import UriParts, is_uri, unescaped_secret, without_secrets
 
 __all__ = ["Remote", "StorageError", "StoredFile", "is_uri", "without_secrets"]
 

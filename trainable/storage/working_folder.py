@@ -7,9 +7,9 @@ import shutil
 import time
 from pathlib import Path
 
-from trainable.cache_folder import cache_folder
-from trainable.mirror import Mirror
-from trainable.remote import Remote
+from trainable.storage.cache_folder import cache_folder
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 UNUSED_SECONDS = 14 * 24 * 3600
 """After so long, what a killed search or worker has left is deleted; all that counts is in the storage."""

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from trainable.data.records import open_records
+from trainable.storage.disk_cache import open_records
 
 SIZES = {"b": 300, "a": 1000, "c": 1}
 BYTES = sum(SIZES.values()) + 4 * len(SIZES)

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from trainable.remote import Remote
-from trainable.working_folder import UNUSED_SECONDS, begin_work, working_mirror
+from trainable.storage.remote import Remote
+from trainable.storage.working_folder import UNUSED_SECONDS, begin_work, working_mirror
 
 RUN = Remote("s3://bucket/my%20runs/one?region=eu-west-1")
 

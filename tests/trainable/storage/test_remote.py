@@ -9,7 +9,7 @@ from threading import Timer
 import pytest
 
 from tests.s3 import BUSY, FORBIDDEN
-from trainable.remote import Remote, StorageError, is_uri
+from trainable.storage.remote import Remote, StorageError, is_uri
 
 
 @pytest.fixture(params=["s3", "file"])
@@ -137,8 +137,10 @@ def test_a_server_that_is_started_again_is_waited_for(on_s3, s3):
 def test_waits_grow_until_the_time_is_over(on_s3, s3, monkeypatch):
     waits = []
     now = [0.0]
-    monkeypatch.setattr("trainable.remote.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("trainable.remote.time.sleep", lambda s: (waits.append(s), now.__setitem__(0, now[0] + s)))
+    monkeypatch.setattr("trainable.storage.remote.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        "trainable.storage.remote.time.sleep", lambda s: (waits.append(s), now.__setitem__(0, now[0] + s))
+    )
     s3.failure = BUSY
     with pytest.raises(StorageError, match=r"file: cannot be reached for \d+ s: .*"):
         on_s3.read("file")
@@ -172,7 +174,7 @@ def test_a_full_disk_is_not_waited_for(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("trainable.remote._written_whole", full)
+    monkeypatch.setattr("trainable.storage.remote._written_whole", full)
     (tmp_path / "source").write_bytes(b"1")
     with pytest.raises(StorageError, match="No space left"):
         Remote(tmp_path.as_uri()).upload(tmp_path / "source", "target")

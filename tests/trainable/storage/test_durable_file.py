@@ -4,7 +4,7 @@ import os
 import psutil
 import pytest
 
-from trainable.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
+from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 
 
 def test_texts_and_bytes_are_written_as_they_are_and_nothing_is_left_over(tmp_path):

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
-from trainable.cache_folder import cache_folder
+from trainable.storage.cache_folder import cache_folder
 
 _CHECKSUM_BYTES = 4
 _log = logging.getLogger(__name__)
