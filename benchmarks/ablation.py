@@ -31,13 +31,13 @@ import transformers
 
 from results.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
+from trainable.data.trial_data import TrialData
 from trainable.loss import forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, load_processor, set_modes
 from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
-from trainable.stage_trainer import TrialData
 from trainable.weights import trial_model
 
 PROJECT = Path(__file__).resolve().parent.parent

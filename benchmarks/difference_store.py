@@ -21,8 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 import transformers
 
+from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData, read_pairs
-from trainable.data.store import open_store
 from trainable.economy import Economy
 from trainable.model import load_processor
 from trainable.recipe import PARTS, Recipe, Stage

@@ -18,8 +18,8 @@ from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
 from search.watchdog import Watchdog, logs_of_this_machine
+from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
-from trainable.data.store import open_store
 from trainable.economy import Economy
 from trainable.model import load_processor
 from trainable.progress import PROGRESS, ProgressError, read_progress

@@ -13,7 +13,7 @@ class Economy:
     cache_bytes: int = 0
     """Most bytes that this node may keep of pictures and layer outputs together; 0 keeps none of either."""
     pictures: bool = True
-    """Keep the resized differences (`trainable.data.store`)."""
+    """Keep the resized differences (`trainable.data.image_cache`)."""
     frozen_layers: bool = True
     """Keep the outputs of the layers that a stage leaves frozen (`trainable.prefix`)."""
     shared_stages: SharedStages | None = None

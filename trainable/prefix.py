@@ -22,8 +22,8 @@ from transformers import DetrForObjectDetection
 
 from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, index_of
+from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pairs import Pair
-from trainable.data.store import pixels_key, refuse_changed
 from trainable.model import PART_MODULES, part_of
 from trainable.model_view import fed_by, kept_values, model_behind
 from trainable.precision import autocast
@@ -31,7 +31,7 @@ from trainable.recipe import PARTS
 from trainable.storage.disk_cache import RecordStore, open_records
 
 if TYPE_CHECKING:
-    from trainable.stage_trainer import TrialData
+    from trainable.data.trial_data import TrialData
 
 VERSION = 2
 """Goes up whenever what is kept of a picture changes, to the last bit, or is laid out in another way."""

@@ -3,17 +3,15 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import (
     DetrForObjectDetection,
-    DetrImageProcessorPil,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -21,40 +19,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainable.data.dataset import EpochSampler, MovedObjectDataset, PairCollator, padded_size
-from trainable.data.pairs import PairData
-from trainable.data.store import DifferenceStore
+from trainable.data.dataset import EpochSampler
+from trainable.data.trial_data import TrialData
 from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, evaluate_batches, evaluation_batches
 from trainable.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
 from trainable.weights import save_weights
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """A data set as a trial feeds it to the model: both splits, padded to one size."""
-
-    train: Dataset[dict[str, Any]]
-    val: Dataset[dict[str, Any]]
-    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
-    skip_bad: bool = False
-    """Whether other pairs stand in for those whose pictures cannot be read any more."""
-
-    @classmethod
-    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
-        """The data set's pictures through `processor`, padded to the largest height and width of them all.
-
-        They come out of `store` if there is one; it makes no difference to the numbers.
-        """
-        height, width = padded_size((*pairs.train, *pairs.val), processor)
-        return cls(
-            MovedObjectDataset(pairs.train, processor, store, pairs.skip_bad),
-            MovedObjectDataset(pairs.val, processor, store, pairs.skip_bad),
-            PairCollator(height, width),
-            pairs.skip_bad,
-        )
 
 
 class StageTrainer(Trainer):

@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from trainable.compute import CPU, ON_CPU, Compute
+from trainable.data.image_cache import DifferenceStore, open_store
 from trainable.data.pairs import PairData
-from trainable.data.store import DifferenceStore, open_store
+from trainable.data.trial_data import TrialData
 from trainable.economy import NO_CACHE, Economy
 from trainable.exhaustion import is_out_of_memory
 from trainable.history import Row, best_row, stage_is_over
@@ -29,7 +30,7 @@ from trainable.model import load_processor
 from trainable.precision import torch_dtype
 from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
-from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.stage_trainer import StageTrainer
 from trainable.storage.mirror import Mirror
 from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from trainable.data.trial_data import TrialData
 from trainable.economy import Economy
 from trainable.model import load_model, load_processor
 from trainable.prefix import FrozenPrefix, start_behind
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.sample import CHECKPOINT
-from trainable.stage_trainer import TrialData
 
 LEVELS = [PARTS[1:], PARTS[2:], PARTS[3:]]
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from trainable.compute import CPU, Compute
+from trainable.data.trial_data import TrialData
 from trainable.economy import Economy
 from trainable.evaluation import evaluate, evaluate_batches, evaluation_batches
 from trainable.history import best_row
 from trainable.model import load_model, load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.sample import CHECKPOINT
-from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.stage_trainer import StageTrainer
 from trainable.weights import trial_model
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}

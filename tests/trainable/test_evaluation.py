@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import trainable.evaluation
+from trainable.data.trial_data import TrialData
 from trainable.evaluation import evaluate
 from trainable.model import load_model, load_processor
-from trainable.stage_trainer import TrialData
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "auxiliary"])

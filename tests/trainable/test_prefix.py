@@ -9,13 +9,14 @@ import torch
 
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError
+from trainable.data.trial_data import TrialData
 from trainable.evaluation import evaluate
 from trainable.loss import forward, loss_totals, scaled_loss
 from trainable.model import freeze_all_but, load_model, load_processor, part_of, set_modes
 from trainable.precision import autocast
 from trainable.prefix import frozen_prefix, start_behind
 from trainable.recipe import Recipe, Stage
-from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.stage_trainer import StageTrainer
 
 NAMES = ("person", "car")
 PLENTY = 10**9

@@ -8,10 +8,11 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from trainable.data.dataset import MovedObjectDataset
+from trainable.data.trial_data import TrialData
 from trainable.model import PART_MODULES, load_model, load_processor, part_of
 from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
-from trainable.stage_trainer import StageTrainer, TrialData, stage_seed
+from trainable.stage_trainer import StageTrainer, stage_seed
 
 NAMES = ("person", "car")
 

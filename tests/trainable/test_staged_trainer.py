@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 import trainable.progress
+from trainable.data.trial_data import TrialData
 from trainable.economy import Economy
 from trainable.evaluation import evaluate
 from trainable.history import ROW_FIELDS, best_row
@@ -17,7 +18,7 @@ from trainable.model import load_model, load_processor
 from trainable.progress import read_progress
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.shared_stages import SharedStages
-from trainable.stage_trainer import StageTrainer, TrialData
+from trainable.stage_trainer import StageTrainer
 from trainable.staged_trainer import _EpochCallback, train_recipe
 from trainable.trial_folder import TrialFolder
 from trainable.weights import trial_model

@@ -1,1 +1,1 @@
-"""Pairs of pictures and their labels: what is on disk, what is wrong with it, what the model sees."""
+"""Pairs of images and their labels: what is on disk, what is wrong with it, what the model sees."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import DetrImageProcessorPil
 
+from trainable.data.image_cache import DifferenceStore
 from trainable.data.pairs import Pair
 from trainable.data.resizing import resized_difference, resized_size
-from trainable.data.store import DifferenceStore
 
 _log = logging.getLogger(__name__)
 

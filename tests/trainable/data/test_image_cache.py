@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from transformers import DetrImageProcessorPil
 
-import trainable.data.store
+import trainable.data.image_cache
 from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError, difference, open_picture
+from trainable.data.image_cache import VERSION, open_store
 from trainable.data.pairs import Pair, pictures_digest
 from trainable.data.resizing import resized_difference
-from trainable.data.store import VERSION, open_store
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64})
 SIZES = ((64, 48), (48, 64), (101, 37), (33, 97), (3, 5), (64, 48))
@@ -59,7 +59,7 @@ def made(monkeypatch):
         ids.append(pair.id)
         return resized_difference(pair, processor)
 
-    monkeypatch.setattr(trainable.data.store, "resized_difference", make)
+    monkeypatch.setattr(trainable.data.image_cache, "resized_difference", make)
     return ids
 
 
@@ -187,7 +187,7 @@ def _open_and_check(pairs, cache, together):
             file.write(f"{pair.id}\n")
         return resized_difference(pair, processor)
 
-    trainable.data.store.resized_difference = make
+    trainable.data.image_cache.resized_difference = make
     together.wait(timeout=30)
     store = open_store(pairs, PROCESSOR, PLENTY, cache)
     assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)

@@ -1,0 +1,37 @@
+"""A data set as a trial is fed with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Dataset
+from transformers import DetrImageProcessorPil
+
+from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
+from trainable.data.image_cache import DifferenceStore
+from trainable.data.pairs import PairData
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """A data set as a trial feeds it to the model: both splits, padded to one size."""
+
+    train: Dataset[dict[str, Any]]
+    val: Dataset[dict[str, Any]]
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    skip_bad: bool = False
+    """Whether other pairs stand in for those whose pictures cannot be read any more."""
+
+    @classmethod
+    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
+        """The data set's pictures through `processor`, padded to the largest height and width of them all.
+
+        They come out of `store` if there is one; it makes no difference to the numbers.
+        """
+        height, width = padded_size((*pairs.train, *pairs.val), processor)
+        return cls(
+            MovedObjectDataset(pairs.train, processor, store, pairs.skip_bad),
+            MovedObjectDataset(pairs.val, processor, store, pairs.skip_bad),
+            PairCollator(height, width),
+            pairs.skip_bad,
+        )
