@@ -41,7 +41,8 @@ from results.journal import Event, read_journal, trial_records
 from search.study import Budget, fit_recipe
 from spaces.budget import default_grace
 from spaces.registry import load_space
-from trainable.data.pairs import Pair, PairData, read_pairs
+from trainable.data.pair import Pair
+from trainable.data.pairs import PairData, read_pairs
 from trainable.recipe import Recipe, reference
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set

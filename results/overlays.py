@@ -11,7 +11,7 @@ from results.canvas import Mark, Panel, Pen, draw_sheet
 from results.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
 from trainable.data.difference import PictureError, difference
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
 from trainable.detection import Detections, Truths, match
 from trainable.evaluation import Evaluation

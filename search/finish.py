@@ -30,7 +30,8 @@ from search.tuner import SHARED
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
-from trainable.data.pairs import Pair, PairData
+from trainable.data.pair import Pair
+from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.evaluation import Evaluation
 from trainable.model import ModelError, load_processor

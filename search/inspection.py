@@ -9,7 +9,8 @@ import ray
 import torch
 
 from search.run_folder import code_version
-from trainable.data.pairs import Pair, PairData, pictures_digest
+from trainable.data.pair import Pair
+from trainable.data.pairs import PairData, pictures_digest
 from trainable.data.source import on_this_machine
 from trainable.model import ModelError, load_model, load_processor
 from trainable.sample import checkpoint_of

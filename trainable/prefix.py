@@ -23,7 +23,7 @@ from transformers import DetrForObjectDetection
 from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.model import PART_MODULES, part_of
 from trainable.model_view import fed_by, kept_values, model_behind
 from trainable.precision import autocast

@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 
 from trainable.data.difference import PictureError, difference
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
 
 CHANGED = 16

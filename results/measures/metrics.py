@@ -25,7 +25,7 @@ from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.compute import CPU
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.difference import PictureError
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.detection import match
 from trainable.evaluation import Evaluation, evaluate
 from trainable.model import load_model, load_processor

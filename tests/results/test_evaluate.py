@@ -20,7 +20,8 @@ from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule, useful_range
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
-from trainable.data.pairs import Pair, PairData, read_pairs
+from trainable.data.pair import Pair
+from trainable.data.pairs import PairData, read_pairs
 from trainable.evaluation import Evaluation
 from trainable.model import load_model, load_processor
 from trainable.recipe import PARTS, reference

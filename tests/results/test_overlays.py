@@ -21,7 +21,7 @@ from results.overlays import (
     write_overlays,
 )
 from trainable.data.annotations import Labels
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.detection import Detections, Truths
 from trainable.evaluation import Evaluation
 

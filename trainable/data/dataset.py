@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import DetrImageProcessorPil
 
 from trainable.data.image_cache import DifferenceStore
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 from trainable.data.resizing import resized_difference, resized_size
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from transformers import DetrImageProcessorPil
 
 from trainable.data.difference import PictureError
-from trainable.data.pairs import Pair, pictures_digest
+from trainable.data.pair import Pair
+from trainable.data.pairs import pictures_digest
 from trainable.data.resizing import resized_difference, resized_size
 from trainable.storage.disk_cache import RecordStore, open_records
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainable.data.annotations import Labels
 from trainable.data.faults import DataError, Fault
 from trainable.data.files import PairFiles
 from trainable.data.integrity import PIXEL_LIMIT, check_files, own_pixel_limit
@@ -15,28 +14,11 @@ from trainable.data.layout import Layout, read_layout
 from trainable.data.left_alone import left_alone
 from trainable.data.model_input import ModelInput
 from trainable.data.notices import Notice
+from trainable.data.pair import Pair
 from trainable.data.sight import Sight
 from trainable.data.snapshot import Snapshot
 from trainable.data.split import split_ids
 from trainable.data.surprises import one_side_notices, sight_notices, split_notices
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A before picture, an after picture and the boxes of what moved between them."""
-
-    id: str
-    """Path of the label file relative to the label folder, without suffix, with forward slashes."""
-    before: Path
-    """Absolute, as is `after`: the workers of a search have working directories of their own."""
-    after: Path
-    size: tuple[int, int]
-    """Width and height of both pictures in pixels, after EXIF orientation."""
-    labels: Labels
-    pictures_digest: str
-    """`pictures_digest` of both pictures when they were checked."""
-    content_digest: str = ""
-    """`Sight.digest` when they were checked: the same for pairs of which a model sees the same."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from transformers import DetrImageProcessorPil
 
 from trainable.data.difference import PictureError, difference, open_picture
 from trainable.data.model_input import SizeRule
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 
 
 def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:

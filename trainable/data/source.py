@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from trainable.data.faults import DataError
-from trainable.data.pairs import Pair, PairData, read_pairs
+from trainable.data.pair import Pair
+from trainable.data.pairs import PairData, read_pairs
 from trainable.data.snapshot import take_snapshot
 from trainable.storage.remote import Remote, StorageError, is_uri
 from trainable.text.shown import shown

@@ -1,16 +1,13 @@
 """What is allowed in pairs, but leaves a model nothing to learn or a search nothing to measure."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from trainable.data.model_input import ModelInput, Size
 from trainable.data.notices import Notice
+from trainable.data.pair import Pair
 from trainable.data.sight import DARK, LEAST_BOX, LEAST_SIDE, Sight
 
-if TYPE_CHECKING:
-    from trainable.data.pairs import Pair
-
-Seen = tuple["Pair", Sight]
+Seen = tuple[Pair, Sight]
 
 
 def sight_notices(seen: Sequence[Seen], model: ModelInput | None) -> list[Notice]:
@@ -56,14 +53,14 @@ def picture_notices(ids: Sequence[str], sights: Sequence[Sight]) -> list[Notice]
     return [_dark_pairs(f"{len(dark):,} of {len(ids):,} pairs", at, consequence, dark)] if dark else []
 
 
-def one_side_notices(pairs: Sequence["Pair"]) -> list[Notice]:
+def one_side_notices(pairs: Sequence[Pair]) -> list[Notice]:
     """What cannot be measured on pairs that are all used for one thing."""
     if any(pair.labels.class_ids for pair in pairs):
         return []
     return [Notice(f"none of the {len(pairs):,} pairs has a box", "nothing can be measured on them")]
 
 
-def split_notices(train: Sequence["Pair"], val: Sequence["Pair"], names: Sequence[str]) -> list[Notice]:
+def split_notices(train: Sequence[Pair], val: Sequence[Pair], names: Sequence[str]) -> list[Notice]:
     """What cannot be learnt from the pairs of one side or measured on those of the other, and what is on both.
 
     Args:
@@ -79,7 +76,7 @@ def split_notices(train: Sequence["Pair"], val: Sequence["Pair"], names: Sequenc
     ]
 
 
-def same_differences(seen: Iterable["Pair"], pairs: Iterable["Pair"]) -> list[tuple["Pair", "Pair"]]:
+def same_differences(seen: Iterable[Pair], pairs: Iterable[Pair]) -> list[tuple[Pair, Pair]]:
     """Those of `pairs` whose difference one of `seen` has too, each with that one.
 
     It is the same for equal files, for swapped sides and for equal pixels in files of another format.
@@ -112,14 +109,14 @@ def _blank_pictures(seen: Sequence[Seen]) -> list[Notice]:
     return [Notice(found, "see whether a camera was dark, or an animation begins with a black frame", blank)]
 
 
-def _too_many_boxes(pairs: Sequence["Pair"], model: ModelInput | None) -> list[Notice]:
+def _too_many_boxes(pairs: Sequence[Pair], model: ModelInput | None) -> list[Notice]:
     if model is None or not (many := tuple(p.id for p in pairs if len(p.labels.class_ids) > model.queries)):
         return []
     found = f"{len(many):,} of {len(pairs):,} pairs have more boxes than the model has queries, {model.queries:,}"
     return [Notice(found, "it finds no more than that many, and misses the others however it is trained", many)]
 
 
-def _sides_without_boxes(train: Sequence["Pair"], val: Sequence["Pair"]) -> list[Notice]:
+def _sides_without_boxes(train: Sequence[Pair], val: Sequence[Pair]) -> list[Notice]:
     notices = []
     if not any(pair.labels.class_ids for pair in train):
         advice = "there is nothing to learn but that nothing moves"
@@ -130,7 +127,7 @@ def _sides_without_boxes(train: Sequence["Pair"], val: Sequence["Pair"]) -> list
     return notices
 
 
-def _classes_of_one_side(train: Sequence["Pair"], val: Sequence["Pair"], names: Sequence[str]) -> list[Notice]:
+def _classes_of_one_side(train: Sequence[Pair], val: Sequence[Pair], names: Sequence[str]) -> list[Notice]:
     learnt, measured = ({id_ for pair in side for id_ in pair.labels.class_ids} for side in (train, val))
     if not learnt or not measured:  # Told as a side without boxes.
         return []
@@ -150,7 +147,7 @@ def _classes_of_one_side(train: Sequence["Pair"], val: Sequence["Pair"], names: 
     ]
 
 
-def _leak(train: Sequence["Pair"], val: Sequence["Pair"]) -> list[Notice]:
+def _leak(train: Sequence[Pair], val: Sequence[Pair]) -> list[Notice]:
     if not (both := same_differences(train, val)):
         return []
     found = f"{len(both):,} of {len(val):,} validation pairs have the pictures of a training pair"
@@ -160,7 +157,7 @@ def _leak(train: Sequence["Pair"], val: Sequence["Pair"]) -> list[Notice]:
     return [Notice(found, advice, tuple(f"{pair.id} = {seen.id}" for pair, seen in both))]
 
 
-def _torn(train: Sequence["Pair"]) -> list[Notice]:
+def _torn(train: Sequence[Pair]) -> list[Notice]:
     """Training pairs of one content whose labels differ."""
     first: dict[str, Pair] = {}
     torn = []
@@ -174,5 +171,5 @@ def _torn(train: Sequence["Pair"]) -> list[Notice]:
     return [Notice(found, "the model is taught both: keep the labels that are right", tuple(torn))]
 
 
-def _boxes(pair: "Pair") -> list[tuple[int, tuple[float, ...]]]:
+def _boxes(pair: Pair) -> list[tuple[int, tuple[float, ...]]]:
     return sorted(zip(pair.labels.class_ids, pair.labels.boxes_cxcywh_normalised, strict=True))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from results.measures.disturbance import flagged
 from trainable.data.annotations import Labels
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 
 HEIGHT, WIDTH = 60, 80
 HALF = (0.25, 0.5, 0.5, 1.0)  # the left half

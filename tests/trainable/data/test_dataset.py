@@ -12,7 +12,7 @@ from transformers import DetrImageProcessorPil
 from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.data.difference import PictureError
-from trainable.data.pairs import Pair
+from trainable.data.pair import Pair
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 128})
 BOXES = ((0.5, 0.25, 0.2, 0.1), (0.1, 0.2, 0.05, 0.06))

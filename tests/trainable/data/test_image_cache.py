@@ -18,7 +18,8 @@ from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError, difference, open_picture
 from trainable.data.image_cache import VERSION, open_store
-from trainable.data.pairs import Pair, pictures_digest
+from trainable.data.pair import Pair
+from trainable.data.pairs import pictures_digest
 from trainable.data.resizing import resized_difference
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64})
