@@ -32,8 +32,9 @@ import transformers
 from results.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
 from trainable.data.trial_data import TrialData
-from trainable.loss import forward, loss_totals, scaled_loss
-from trainable.model import freeze_all_but, load_processor, set_modes
+from trainable.detector.loading import load_processor
+from trainable.detector.loss import forward, loss_totals, scaled_loss
+from trainable.detector.parts import freeze_all_but, set_modes
 from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.sample import EMBEDDED, checkpoint_of

@@ -40,7 +40,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainable.model import part_of
+from trainable.detector.parts import part_of
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
     from results.measures.metrics import evaluate_checkpoint, write_evaluation
     from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
-    from trainable.model import ModelError, class_names, load_processor
+    from trainable.detector.loading import ModelError, class_names, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

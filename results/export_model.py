@@ -89,7 +89,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
     from results.trial_model import TrainedTrial, train_command, write_trial_model
     from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
-    from trainable.model import ModelError, load_processor
+    from trainable.detector.loading import ModelError, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

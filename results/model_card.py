@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from results.markdown import markdown_code, markdown_table, markdown_text
 from results.page.formatting import ratio
 from trainable.data.pairs import PairData
-from trainable.hub import name_and_revision
+from trainable.detector.hub import name_and_revision
 from trainable.recipe import PARTS, Recipe
 from trainable.sample import CHECKPOINT
 from trainable.storage.durable_file import write_atomically

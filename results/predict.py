@@ -106,7 +106,7 @@ def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out
 
     from results.predictions import predict, write_prediction, write_summary
     from trainable.compute import usable_device
-    from trainable.model import ModelError, class_names, load_model, load_processor, read_config
+    from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -12,8 +12,8 @@ from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
 from trainable.data.pairs import PairData
+from trainable.detector.loading import load_processor
 from trainable.evaluation import Evaluation
-from trainable.model import load_processor
 from trainable.progress import kept_recipe
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import without_secrets

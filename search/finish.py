@@ -33,8 +33,8 @@ from trainable.data.difference import PictureError
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
+from trainable.detector.loading import ModelError, load_processor
 from trainable.evaluation import Evaluation
-from trainable.model import ModelError, load_processor
 from trainable.trial_folder import drop_checkpoints
 
 DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3

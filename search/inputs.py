@@ -11,14 +11,14 @@ from rich.text import Text
 from search.options import Options
 from search.run_folder import publish
 from spaces.registry import Space, check_space, load_space
-from trainable.class_head import is_kept, new_head_notice
 from trainable.data.faults import write_report
 from trainable.data.model_input import ModelInput, read_model_input
 from trainable.data.notices import Notice, print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.data.surprises import same_differences
-from trainable.hub import pinned
+from trainable.detector.class_head import is_kept, new_head_notice
+from trainable.detector.hub import pinned
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.storage.remote import without_secrets
@@ -136,7 +136,7 @@ def check_checkpoint(inputs: Inputs, console: Console) -> Inputs:
     """
     import transformers
 
-    from trainable.model import ModelError, class_names, load_model, load_processor
+    from trainable.detector.loading import ModelError, class_names, load_model, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -12,7 +12,7 @@ from search.run_folder import code_version
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, pictures_digest
 from trainable.data.source import on_this_machine
-from trainable.model import ModelError, load_model, load_processor
+from trainable.detector.loading import ModelError, load_model, load_processor
 from trainable.sample import checkpoint_of
 from trainable.storage.cache_folder import NoHomeError, cache_folder
 from trainable.storage.remote import Remote, StorageError

@@ -24,7 +24,7 @@ from search.command import search_command
 from search.option import described
 from search.options import Options
 from search.owner import Owner
-from trainable.hub import name_and_revision
+from trainable.detector.hub import name_and_revision
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import begin_work

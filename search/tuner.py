@@ -20,8 +20,8 @@ from search.study import SearchStudy
 from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
+from trainable.detector.loading import load_processor
 from trainable.economy import Economy
-from trainable.model import load_processor
 from trainable.progress import PROGRESS, ProgressError, read_progress
 from trainable.sample import checkpoint_of
 from trainable.shared_stages import SharedStages

@@ -13,7 +13,7 @@ def refuse(*arguments, **options):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 
 from trainable.data.pairs import read_pairs
-from trainable.model import load_model, load_processor
+from trainable.detector.loading import load_model, load_processor
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
-from trainable.loss import LossSums, forward, picture_losses
+from trainable.detector.loss import LossSums, forward, picture_losses
 from trainable.precision import autocast
 
 Item = TypeVar("Item")

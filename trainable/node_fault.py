@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from trainable.model import ModelError
+from trainable.detector.loading import ModelError
 from trainable.storage.cache_folder import NoHomeError
 from trainable.storage.remote import StorageError
 

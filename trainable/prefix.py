@@ -24,8 +24,8 @@ from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pair import Pair
-from trainable.model import PART_MODULES, part_of
-from trainable.model_view import fed_by, kept_values, model_behind
+from trainable.detector.model_view import fed_by, kept_values, model_behind
+from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.storage.disk_cache import RecordStore, open_records

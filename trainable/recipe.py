@@ -15,7 +15,8 @@ from trainable.text.shown import printable, shown
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
-"""Named groups of a DETR's parameters, from the picture to the output; `trainable.model` maps names to them."""
+"""Named groups of a DETR's parameters, from the picture to the output; `trainable.detector.parts` maps names to
+them."""
 
 UPDATES_PER_CYCLE = 4
 """Least optimizer steps of a restart cycle: over fewer, a cosine with restarts aliases into rates that rise."""

@@ -23,10 +23,10 @@ from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.image_cache import DifferenceStore, open_store
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
+from trainable.detector.loading import load_processor
 from trainable.economy import NO_CACHE, Economy
 from trainable.exhaustion import is_out_of_memory
 from trainable.history import Row, best_row, stage_is_over
-from trainable.model import load_processor
 from trainable.precision import torch_dtype
 from trainable.prefix import start_behind
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch

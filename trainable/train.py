@@ -71,9 +71,9 @@ def _train(
     import transformers
 
     from trainable.compute import compute_with
+    from trainable.detector.loading import ModelError, load_processor
     from trainable.economy import Economy
     from trainable.history import best_row
-    from trainable.model import ModelError, load_processor
     from trainable.staged_trainer import train_recipe
     from trainable.trial_process import only_process
     from trainable.weights import trial_model

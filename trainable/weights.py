@@ -14,7 +14,8 @@ import safetensors
 import safetensors.torch
 from transformers import DetrForObjectDetection
 
-from trainable.model import ModelError, load_model, part_of
+from trainable.detector.loading import ModelError, load_model
+from trainable.detector.parts import part_of
 from trainable.recipe import Recipe
 from trainable.storage.durable_file import write_atomically
 

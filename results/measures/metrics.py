@@ -27,8 +27,8 @@ from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_
 from trainable.data.difference import PictureError
 from trainable.data.pair import Pair
 from trainable.detection import match
+from trainable.detector.loading import load_model, load_processor
 from trainable.evaluation import Evaluation, evaluate
-from trainable.model import load_model, load_processor
 from trainable.storage.durable_file import write_atomically
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from trainable.data.trial_data import TrialData
+from trainable.detector.loading import load_model, load_processor
 from trainable.economy import Economy
-from trainable.model import load_model, load_processor
 from trainable.prefix import FrozenPrefix, start_behind
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.sample import CHECKPOINT

@@ -10,7 +10,7 @@ import torch
 
 from results.journal import Event, TrialRecord, trial_records
 from trainable.data.pairs import PairData
-from trainable.model import load_model
+from trainable.detector.loading import load_model
 from trainable.recipe import Recipe, Stage, reference
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC

@@ -12,7 +12,7 @@ from results.measures.operating_point import PointRule
 from results.trial_model import TOLERANCE
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
-from trainable.model import load_processor
+from trainable.detector.loading import load_processor
 from trainable.progress import Progress
 from trainable.recipe import PARTS, REFERENCE, Recipe
 from trainable.trial_folder import weights_path

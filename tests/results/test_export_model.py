@@ -18,7 +18,7 @@ from results.measures.metrics import evaluate_checkpoint
 from tests.results.conftest import NOON, asked, ended, reported
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
-from trainable.model import load_processor
+from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, reference
 from trainable.storage.remote import Remote
 from trainable.trial_folder import weights_path

@@ -18,7 +18,7 @@ from trainable.data.annotations import read_labels
 from trainable.data.dataset import padded_size
 from trainable.data.difference import difference, open_picture
 from trainable.data.pairs import PairData
-from trainable.model import load_processor
+from trainable.detector.loading import load_processor
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import search.preflight
 from results.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
-from trainable.model import load_model, load_processor
+from trainable.detector.loading import load_model, load_processor
 from trainable.sample import CHECKPOINT
 
 

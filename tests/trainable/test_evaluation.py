@@ -5,8 +5,8 @@ import torch
 
 import trainable.evaluation
 from trainable.data.trial_data import TrialData
+from trainable.detector.loading import load_model, load_processor
 from trainable.evaluation import evaluate
-from trainable.model import load_model, load_processor
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "auxiliary"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.model import ModelError
+from trainable.detector.loading import ModelError
 from trainable.node_fault import node_fault
 from trainable.storage.cache_folder import NoHomeError
 from trainable.storage.remote import StorageError

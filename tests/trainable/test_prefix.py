@@ -10,9 +10,10 @@ import torch
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError
 from trainable.data.trial_data import TrialData
+from trainable.detector.loading import load_model, load_processor
+from trainable.detector.loss import forward, loss_totals, scaled_loss
+from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.evaluation import evaluate
-from trainable.loss import forward, loss_totals, scaled_loss
-from trainable.model import freeze_all_but, load_model, load_processor, part_of, set_modes
 from trainable.precision import autocast
 from trainable.prefix import frozen_prefix, start_behind
 from trainable.recipe import Recipe, Stage

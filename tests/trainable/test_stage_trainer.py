@@ -9,7 +9,8 @@ from transformers import Trainer, TrainerCallback
 
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.trial_data import TrialData
-from trainable.model import PART_MODULES, load_model, load_processor, part_of
+from trainable.detector.loading import load_model, load_processor
+from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
 from trainable.stage_trainer import StageTrainer, stage_seed

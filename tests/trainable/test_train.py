@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from trainable.data.source import read_source
 from trainable.data.trial_data import TrialData
+from trainable.detector.loading import load_model, load_processor
 from trainable.evaluation import evaluate
 from trainable.history import best_row
-from trainable.model import load_model, load_processor
 from trainable.recipe import Recipe, Stage
 from trainable.stage_trainer import StageTrainer
 from trainable.train import app

@@ -2,7 +2,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainable.model import ModelError, part_of
+from trainable.detector.loading import ModelError
+from trainable.detector.parts import part_of
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.storage.durable_file import checksum
 from trainable.weights import save_weights, trained_parts, trial_model

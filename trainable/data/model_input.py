@@ -1,6 +1,7 @@
 """What a model takes, as the small files of its checkpoint say, so that data are checked by it before it is loaded.
 
-`trainable.model` loads the same files with transformers, which takes seconds and says what is wrong with them.
+`trainable.detector.loading` loads the same files with transformers, which takes seconds and says what is wrong with
+them.
 """
 
 import json

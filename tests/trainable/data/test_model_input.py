@@ -10,7 +10,7 @@ from transformers import DetrImageProcessorPil
 from transformers.image_transforms import get_size_with_aspect_ratio
 
 from trainable.data.model_input import ModelInput, SizeRule, read_model_input
-from trainable.model import ModelError, load_processor
+from trainable.detector.loading import ModelError, load_processor
 from trainable.sample import CHECKPOINT
 
 SIDES = st.integers(1, 6000)

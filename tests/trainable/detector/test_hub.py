@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable import hub
-from trainable.hub import name_and_revision, pinned
-from trainable.model import ModelError, load_model, load_processor
+from trainable.detector import hub
+from trainable.detector.hub import name_and_revision, pinned
+from trainable.detector.loading import ModelError, load_model, load_processor
 
 NAMES = ("red", "green")
 NAME, OLD, NEW = "somebody/detr", "a" * 40, "b" * 40

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 
-from trainable.model import ModelError, freeze_all_but, load_model, load_processor, part_of, set_modes
+from trainable.detector.loading import ModelError, load_model, load_processor
+from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.recipe import PARTS
 
 NAMES = ("person", "car")

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from trainable.loss import LossSums, LossTotals, forward, loss_totals, scaled_loss
-from trainable.model import load_model
+from trainable.detector.loading import load_model
+from trainable.detector.loss import LossSums, LossTotals, forward, loss_totals, scaled_loss
 
 NAMES = ("person", "car")
 

@@ -18,20 +18,12 @@ from transformers import (
     ResNetConfig,
 )
 
-from trainable.class_head import is_kept
 from trainable.data.absence import LFS_POINTER, cause_at
 from trainable.data.resizing import size_rule
-from trainable.hub import name_and_revision
+from trainable.detector.class_head import is_kept
+from trainable.detector.hub import name_and_revision
+from trainable.detector.parts import part_of
 from trainable.sample import run_folder_fault
-
-PART_MODULES = {
-    "backbone": ("model.backbone",),
-    "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
-    "decoder": ("model.query_position_embeddings", "model.decoder"),
-    "box_head": ("bbox_predictor",),
-    "class_head": ("class_labels_classifier",),
-}
-"""The modules of `DetrForObjectDetection` that make up each part of `recipe.PARTS`."""
 
 _TIMM_DEPTHS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
 
@@ -131,40 +123,6 @@ def class_names(checkpoint: str | Path) -> tuple[str, ...]:
     """
     id2label = _config_without_timm(read_config(checkpoint), checkpoint).id2label
     return tuple(id2label[index] for index in sorted(id2label))
-
-
-def part_of(name: str) -> str:
-    """The part that a parameter or buffer belongs to.
-
-    Args:
-        name: dotted name in a `DetrForObjectDetection`.
-
-    Raises:
-        KeyError: it belongs to none.
-    """
-    for part, modules in PART_MODULES.items():
-        if any(name.startswith(f"{module}.") for module in modules):
-            return part
-    raise KeyError(f"{name} belongs to no part of a DETR")
-
-
-def freeze_all_but(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
-    """Lets only the parts `trainable` require gradients. Sets every parameter: built and loaded models differ."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in trainable)
-
-
-def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
-    """Puts the parts `trainable` into train mode and the others into eval mode (no dropout, no batch statistics).
-
-    A model that lacks frozen parts (see `trainable.prefix`) is as good.
-    """
-    nn.Module.train(model)
-    modules = dict(model.named_modules())
-    for part, names in PART_MODULES.items():
-        for name in names:
-            if name in modules:
-                modules[name].train(part in trainable)
 
 
 def _lfs_pointer_in(checkpoint: str | Path) -> str:

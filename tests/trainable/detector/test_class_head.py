@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainable.class_head import new_head_notice
+from trainable.detector.class_head import new_head_notice
 
 OWN = ("person", "car", "bike")
 

@@ -1,0 +1,1 @@
+"""Which model is it, and how is it loaded, frozen and scored?"""
