@@ -24,8 +24,8 @@ import transformers
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData, read_pairs
 from trainable.detector.loading import load_processor
-from trainable.economy import Economy
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import Economy
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.staged_trainer import train_recipe

@@ -15,14 +15,14 @@ import transformers
 from stopwatch import Stopwatch, print_shares
 
 import trainable.evaluation
-import trainable.prefix
+import trainable.reuse.frozen_features
 import trainable.stage_trainer
 import trainable.staged_trainer
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import read_pairs
-from trainable.economy import Economy
 from trainable.history import Row
 from trainable.recipe import PARTS, Recipe, Stage, reference
+from trainable.reuse.config import Economy
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.stage_trainer import StageTrainer
@@ -101,13 +101,13 @@ def watched_trial() -> Stopwatch:
     watch.watch("optimizer step", accelerate.Accelerator, "clip_grad_norm_")
     watch.watch("optimizer step", torch.optim.AdamW, "step")
     watch.watch("forward of evaluation", trainable.evaluation, "forward")
-    watch.watch("forward of frozen layers, once", trainable.prefix.FrozenPrefix, "record")
+    watch.watch("forward of frozen layers, once", trainable.reuse.frozen_features.FrozenPrefix, "record")
     watch.watch("evaluation beside its forward pass", trainable.stage_trainer, "evaluate")
     watch.watch("evaluation beside its forward pass", trainable.evaluation.Evaluation, "scores")
     watch.watch("data loading", MovedObjectDataset, "__getitem__")
     watch.watch("data loading", PairCollator, "__call__")
-    watch.watch("data loading", trainable.prefix.ActivationDataset, "__getitem__")
-    watch.watch("data loading", trainable.prefix, "stack_activations")
+    watch.watch("data loading", trainable.reuse.frozen_features.ActivationDataset, "__getitem__")
+    watch.watch("data loading", trainable.reuse.frozen_features, "stack_activations")
     watch.watch("cache: opening pictures and layer outputs", trainable.staged_trainer, "open_store", "start_behind")
     watch.watch("weights and history on disk", TrialFolder, "__init__", "commit", "checkpoint_written", "close")
     watch.watch("checkpoints on disk", StageTrainer, "_save_checkpoint")

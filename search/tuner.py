@@ -21,10 +21,10 @@ from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
-from trainable.economy import Economy
 from trainable.progress import PROGRESS, ProgressError, read_progress
+from trainable.reuse.config import Economy
+from trainable.reuse.shared_stages import SharedStages
 from trainable.sample import checkpoint_of
-from trainable.shared_stages import SharedStages
 from trainable.storage.mirror import Mirror
 from trainable.tune_trainable import tune_trainable
 

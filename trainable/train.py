@@ -72,8 +72,8 @@ def _train(
 
     from trainable.compute import compute_with
     from trainable.detector.loading import ModelError, load_processor
-    from trainable.economy import Economy
     from trainable.history import best_row
+    from trainable.reuse.config import Economy
     from trainable.staged_trainer import train_recipe
     from trainable.trial_process import only_process
     from trainable.weights import trial_model

@@ -18,11 +18,11 @@ from ray import tune
 from trainable.compute import Compute, compute_with
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
-from trainable.economy import Economy
 from trainable.exhaustion import storage_fault
 from trainable.history import ROW_FIELDS, Row
 from trainable.node_fault import node_fault
 from trainable.recipe import Recipe
+from trainable.reuse.config import Economy
 from trainable.sample import checkpoint_of
 from trainable.staged_trainer import train_recipe
 from trainable.storage.durable_file import write_atomically

@@ -14,9 +14,9 @@ from transformers import DetrForObjectDetection, Trainer
 
 import trainable.tune_trainable
 from tests.whole_search import Search, table_of
-from trainable.economy import Economy
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.shared_stages import SharedStages
+from trainable.reuse.config import Economy
+from trainable.reuse.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
 
 WARM_UP, TRIALS = 6, 12

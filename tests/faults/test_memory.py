@@ -6,9 +6,9 @@ import dataclasses
 import pytest
 import torch
 
-from trainable.economy import Economy
 from trainable.exhaustion import is_out_of_memory, with_half_batch
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
+from trainable.reuse.config import Economy
 from trainable.stage_trainer import StageTrainer
 from trainable.staged_trainer import train_recipe
 from trainable.trial_folder import TrialFolder

@@ -18,8 +18,8 @@ from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import read_pairs
 from trainable.detector.loading import load_processor
-from trainable.economy import NO_CACHE, Economy
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import NO_CACHE, Economy
 from trainable.staged_trainer import train_recipe
 
 RECIPE = Recipe(

@@ -99,7 +99,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> PairData:
 @pytest.fixture
 def train(pair_data: PairData, checkpoint: Path, tmp_path: Path, compute: "Compute") -> Callable[..., Any]:
     """Trains a recipe on the GPU in a folder of this name; on the tiny data set unless told otherwise."""
-    from trainable.economy import Economy
+    from trainable.reuse.config import Economy
     from trainable.staged_trainer import train_recipe
 
     def train(recipe: Any, name: str = "trial", report: Any = lambda row: None, **other: Any) -> Any:

@@ -13,8 +13,8 @@ from transformers import DetrImageProcessorPil
 
 from tests.gpu.conftest import ON_CPU
 from trainable.compute import Compute
-from trainable.economy import Economy
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import Economy
 from trainable.sample import CHECKPOINT
 from trainable.stage_trainer import StageTrainer
 

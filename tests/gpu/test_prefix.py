@@ -5,9 +5,9 @@ import torch
 
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.economy import Economy
-from trainable.prefix import FrozenPrefix, start_behind
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import Economy
+from trainable.reuse.frozen_features import FrozenPrefix, start_behind
 from trainable.sample import CHECKPOINT
 
 LEVELS = [PARTS[1:], PARTS[2:], PARTS[3:]]

@@ -10,10 +10,10 @@ import torch
 from trainable.compute import CPU, Compute
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.economy import Economy
 from trainable.evaluation import evaluate, evaluate_batches, evaluation_batches
 from trainable.history import best_row
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import Economy
 from trainable.sample import CHECKPOINT
 from trainable.stage_trainer import StageTrainer
 from trainable.weights import trial_model

@@ -13,7 +13,7 @@ from search.study import RANDOM_TRIALS
 from spaces.budget import HEADS, default_grace, fits_grace, shorten_heads
 from spaces.registry import Space, spaces
 from trainable.recipe import PARTS, Recipe, Stage, reference
-from trainable.shared_stages import stage_key
+from trainable.reuse.shared_stages import stage_key
 
 BUDGETS = (3, 6, 12, 24, 120)
 SPACES = spaces()

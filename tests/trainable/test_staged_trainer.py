@@ -12,12 +12,12 @@ from safetensors.torch import save
 import trainable.progress
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.economy import Economy
 from trainable.evaluation import evaluate
 from trainable.history import ROW_FIELDS, best_row
 from trainable.progress import read_progress
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.shared_stages import SharedStages
+from trainable.reuse.config import Economy
+from trainable.reuse.shared_stages import SharedStages
 from trainable.stage_trainer import StageTrainer
 from trainable.staged_trainer import _EpochCallback, train_recipe
 from trainable.trial_folder import TrialFolder

@@ -7,8 +7,8 @@ import torch
 import trainable.trial_process
 import trainable.tune_trainable
 from tests.s3 import BUSY
-from trainable.economy import Economy
 from trainable.recipe import Recipe, Stage
+from trainable.reuse.config import Economy
 from trainable.storage.remote import Remote
 from trainable.trial_folder import TrialFolder
 from trainable.trial_process import only_process

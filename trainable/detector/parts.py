@@ -39,7 +39,7 @@ def freeze_all_but(model: DetrForObjectDetection, trainable: Sequence[str]) -> N
 def set_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
     """Puts the parts `trainable` into train mode and the others into eval mode (no dropout, no batch statistics).
 
-    A model that lacks frozen parts (see `trainable.prefix`) is as good.
+    A model that lacks frozen parts (see `trainable.reuse.frozen_features`) is as good.
     """
     nn.Module.train(model)
     modules = dict(model.named_modules())

@@ -15,8 +15,8 @@ from trainable.detector.loss import forward, loss_totals, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.evaluation import evaluate
 from trainable.precision import autocast
-from trainable.prefix import frozen_prefix, start_behind
 from trainable.recipe import Recipe, Stage
+from trainable.reuse.frozen_features import frozen_prefix, start_behind
 from trainable.stage_trainer import StageTrainer
 
 NAMES = ("person", "car")

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
@@ -24,14 +24,12 @@ from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pair import Pair
+from trainable.data.trial_data import TrialData
 from trainable.detector.model_view import fed_by, kept_values, model_behind
 from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.storage.disk_cache import RecordStore, open_records
-
-if TYPE_CHECKING:
-    from trainable.data.trial_data import TrialData
 
 VERSION = 2
 """Goes up whenever what is kept of a picture changes, to the last bit, or is laid out in another way."""
@@ -43,11 +41,11 @@ _NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label
 def start_behind(
     model: DetrForObjectDetection,
     trainable: Sequence[str],
-    data: "TrialData",
+    data: TrialData,
     dtype: torch.dtype,
     cache_bytes: int,
     cache: Path | None = None,
-) -> tuple[DetrForObjectDetection, "TrialData"]:
+) -> tuple[DetrForObjectDetection, TrialData]:
     """A model and a data set with which a stage trains without computing its frozen first parts again.
 
     The model is a view of `model`: it lacks those parts and shares all other parameters, under the same names. The data

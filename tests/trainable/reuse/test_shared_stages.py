@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import trainable.shared_stages
+import trainable.reuse.shared_stages
 from tests.s3 import BUSY
 from trainable.recipe import DTYPES, PARTS, Recipe, Stage
-from trainable.shared_stages import SharedStages, stage_key
+from trainable.reuse.shared_stages import SharedStages, stage_key
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 
@@ -118,7 +118,7 @@ def test_a_stage_of_other_data_is_not_found(store: SharedStages, weights: Path):
 @pytest.mark.parametrize("library", ["torch", "transformers"])
 def test_a_stage_of_another_library_version_is_not_found(store: SharedStages, weights: Path, monkeypatch, library: str):
     store.add(RECIPE, 0, ROWS, weights, "0003")
-    monkeypatch.setattr(getattr(trainable.shared_stages, library), "__version__", "0.1")
+    monkeypatch.setattr(getattr(trainable.reuse.shared_stages, library), "__version__", "0.1")
     assert store.find(RECIPE, 0) is None
 
 

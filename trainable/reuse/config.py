@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from trainable.shared_stages import SharedStages
+from trainable.reuse.shared_stages import SharedStages
 from trainable.storage.mirror import Mirror
 
 
@@ -15,7 +15,7 @@ class Economy:
     pictures: bool = True
     """Keep the resized differences (`trainable.data.image_cache`)."""
     frozen_layers: bool = True
-    """Keep the outputs of the layers that a stage leaves frozen (`trainable.prefix`)."""
+    """Keep the outputs of the layers that a stage leaves frozen (`trainable.reuse.frozen_features`)."""
     shared_stages: SharedStages | None = None
     """Where trials take over finished stages that begin as their own do; None has each train them itself."""
     checkpoint_seconds: float = 60.0
