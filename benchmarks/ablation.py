@@ -39,7 +39,7 @@ from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
-from trainable.weights import trial_model
+from trainable.training.weights import trial_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 SEARCHES = {

@@ -28,7 +28,7 @@ from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import Economy
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
-from trainable.staged_trainer import train_recipe
+from trainable.training.staged_trainer import train_recipe
 
 CHECKPOINT = checkpoint_of(EMBEDDED)
 CACHE_BYTES = 10**10

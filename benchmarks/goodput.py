@@ -14,10 +14,10 @@ import torch
 import transformers
 from stopwatch import Stopwatch, print_shares
 
-import trainable.evaluation
 import trainable.reuse.frozen_features
-import trainable.stage_trainer
-import trainable.staged_trainer
+import trainable.training.evaluation
+import trainable.training.stage_trainer
+import trainable.training.staged_trainer
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import read_pairs
 from trainable.history import Row
@@ -25,8 +25,8 @@ from trainable.recipe import PARTS, Recipe, Stage, reference
 from trainable.reuse.config import Economy
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
-from trainable.stage_trainer import StageTrainer
-from trainable.trial_folder import TrialFolder
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.trial_folder import TrialFolder
 
 TRAINING = ("forward and loss", "backward", "optimizer step")
 FORWARD_BESIDE = ("forward of evaluation", "forward of frozen layers, once")
@@ -45,7 +45,7 @@ class SampleTrials:
         """The history of a trial of `recipe`, and its wall time in seconds."""
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            trial = trainable.staged_trainer.train_recipe(
+            trial = trainable.training.staged_trainer.train_recipe(
                 recipe,
                 self.pairs,
                 checkpoint_of(EMBEDDED),
@@ -100,18 +100,20 @@ def watched_trial() -> Stopwatch:
     watch.watch("backward", accelerate.Accelerator, "backward")
     watch.watch("optimizer step", accelerate.Accelerator, "clip_grad_norm_")
     watch.watch("optimizer step", torch.optim.AdamW, "step")
-    watch.watch("forward of evaluation", trainable.evaluation, "forward")
+    watch.watch("forward of evaluation", trainable.training.evaluation, "forward")
     watch.watch("forward of frozen layers, once", trainable.reuse.frozen_features.FrozenPrefix, "record")
-    watch.watch("evaluation beside its forward pass", trainable.stage_trainer, "evaluate")
-    watch.watch("evaluation beside its forward pass", trainable.evaluation.Evaluation, "scores")
+    watch.watch("evaluation beside its forward pass", trainable.training.stage_trainer, "evaluate")
+    watch.watch("evaluation beside its forward pass", trainable.training.evaluation.Evaluation, "scores")
     watch.watch("data loading", MovedObjectDataset, "__getitem__")
     watch.watch("data loading", PairCollator, "__call__")
     watch.watch("data loading", trainable.reuse.frozen_features.ActivationDataset, "__getitem__")
     watch.watch("data loading", trainable.reuse.frozen_features, "stack_activations")
-    watch.watch("cache: opening pictures and layer outputs", trainable.staged_trainer, "open_store", "start_behind")
+    watch.watch(
+        "cache: opening pictures and layer outputs", trainable.training.staged_trainer, "open_store", "start_behind"
+    )
     watch.watch("weights and history on disk", TrialFolder, "__init__", "commit", "checkpoint_written", "close")
     watch.watch("checkpoints on disk", StageTrainer, "_save_checkpoint")
-    watch.watch("loading the model", trainable.staged_trainer, "load_processor", "trial_model")
+    watch.watch("loading the model", trainable.training.staged_trainer, "load_processor", "trial_model")
     watch.watch("making the Trainer", StageTrainer, "__init__")
     watch.watch("collecting garbage", gc, "collect")
     return watch

@@ -13,7 +13,7 @@ from results.overlays import write_overlays
 from results.tensorboard_best import write_best_events
 from results.trial_model import TrainedTrial, write_trial_model
 from trainable.data.pairs import PairData
-from trainable.evaluation import Evaluation
+from trainable.training.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _check_weights(record: TrialRecord, files: Collection[str], run: str) -> Non
 
 def _weights(record: TrialRecord) -> str:
     # Transformers, which comes with it, takes seconds to import: only now that there is such a trial.
-    from trainable.trial_folder import weights_path
+    from trainable.training.trial_folder import weights_path
 
     assert record.best is not None, "checked by _record"
     return weights_path(Path(f"{record.number:04d}"), record.best["epoch"]).as_posix()

@@ -14,7 +14,7 @@ from trainable.data.difference import PictureError, difference
 from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
 from trainable.detection import Detections, Truths, match
-from trainable.evaluation import Evaluation
+from trainable.training.evaluation import Evaluation
 
 # Okabe and Ito's colours, which readers with any common colour blindness can tell apart; beside white they also differ
 # in brightness, and every kind has a line style of its own, so that a grey print can be read.

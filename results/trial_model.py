@@ -13,13 +13,13 @@ from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
-from trainable.evaluation import Evaluation
-from trainable.progress import kept_recipe
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
-from trainable.trial_folder import weights_path
-from trainable.weights import trial_model
+from trainable.training.evaluation import Evaluation
+from trainable.training.progress import kept_recipe
+from trainable.training.trial_folder import weights_path
+from trainable.training.weights import trial_model
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2, "auto": 5e-2}
 """Relative difference of the loss, reloaded in float32 and as reported, that the training's precision explains, and the

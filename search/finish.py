@@ -34,8 +34,8 @@ from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.detector.loading import ModelError, load_processor
-from trainable.evaluation import Evaluation
-from trainable.trial_folder import drop_checkpoints
+from trainable.training.evaluation import Evaluation
+from trainable.training.trial_folder import drop_checkpoints
 
 DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
 

@@ -14,7 +14,7 @@ from search.study import SearchStudy
 from trainable.history import ROW_FIELDS
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
-from trainable.trial_folder import drop_checkpoints, drop_weights
+from trainable.training.trial_folder import drop_checkpoints, drop_weights
 
 DEATHS = 3
 """So many times a trial's process dies without a new evaluation in between, and the trial has failed."""

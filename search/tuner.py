@@ -21,11 +21,11 @@ from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
-from trainable.progress import PROGRESS, ProgressError, read_progress
 from trainable.reuse.config import Economy
 from trainable.reuse.shared_stages import SharedStages
 from trainable.sample import checkpoint_of
 from trainable.storage.mirror import Mirror
+from trainable.training.progress import PROGRESS, ProgressError, read_progress
 from trainable.tune_trainable import tune_trainable
 
 SHARED, SHARED_BYTES = "shared", 10**10

@@ -48,7 +48,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
     import torch
     from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 
-    import trainable.staged_trainer  # noqa: F401
+    import trainable.training.staged_trainer  # noqa: F401
 
     torch.set_num_threads(1)
     # Trainer collects garbage several times a run; what the imports left behind need not be walked each time.

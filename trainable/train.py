@@ -74,9 +74,9 @@ def _train(
     from trainable.detector.loading import ModelError, load_processor
     from trainable.history import best_row
     from trainable.reuse.config import Economy
-    from trainable.staged_trainer import train_recipe
-    from trainable.trial_process import only_process
-    from trainable.weights import trial_model
+    from trainable.training.staged_trainer import train_recipe
+    from trainable.training.trial_process import only_process
+    from trainable.training.weights import trial_model
 
     compute = compute_with(cpus)
     torch.set_num_threads(compute.threads)

@@ -18,18 +18,18 @@ from ray import tune
 from trainable.compute import Compute, compute_with
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
-from trainable.exhaustion import storage_fault
 from trainable.history import ROW_FIELDS, Row
-from trainable.node_fault import node_fault
 from trainable.recipe import Recipe
 from trainable.reuse.config import Economy
 from trainable.sample import checkpoint_of
-from trainable.staged_trainer import train_recipe
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 from trainable.storage.working_folder import begin_work, working_mirror
-from trainable.trial_process import end_with_parent, only_process
+from trainable.training.exhaustion import storage_fault
+from trainable.training.node_fault import node_fault
+from trainable.training.staged_trainer import train_recipe
+from trainable.training.trial_process import end_with_parent, only_process
 
 
 class _Notes(logging.Handler):

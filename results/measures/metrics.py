@@ -28,8 +28,8 @@ from trainable.data.difference import PictureError
 from trainable.data.pair import Pair
 from trainable.detection import match
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import Evaluation, evaluate
 from trainable.storage.durable_file import write_atomically
+from trainable.training.evaluation import Evaluation, evaluate
 
 
 def evaluate_checkpoint(

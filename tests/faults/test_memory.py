@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 import torch
 
-from trainable.exhaustion import is_out_of_memory, with_half_batch
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
 from trainable.reuse.config import Economy
-from trainable.stage_trainer import StageTrainer
-from trainable.staged_trainer import train_recipe
-from trainable.trial_folder import TrialFolder
+from trainable.training.exhaustion import is_out_of_memory, with_half_batch
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.staged_trainer import train_recipe
+from trainable.training.trial_folder import TrialFolder
 
 RECIPE = Recipe(
     (Stage("heads", PARTS[3:], epochs=1, learning_rate=1e-3), Stage("all", PARTS, epochs=2, learning_rate=1e-3)),

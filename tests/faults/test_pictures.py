@@ -20,7 +20,7 @@ from trainable.data.pairs import read_pairs
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import NO_CACHE, Economy
-from trainable.staged_trainer import train_recipe
+from trainable.training.staged_trainer import train_recipe
 
 RECIPE = Recipe(
     (Stage("heads", PARTS[3:], epochs=1, learning_rate=1e-3), Stage("all", PARTS, epochs=1, learning_rate=1e-3)),

@@ -10,8 +10,8 @@ import pytest
 
 from results.journal import Journal, read_journal
 from results.table import tables_agree
-from trainable.exhaustion import storage_fault
 from trainable.storage.remote import StorageError
+from trainable.training.exhaustion import storage_fault
 
 PAUSED = 4
 

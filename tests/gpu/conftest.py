@@ -100,7 +100,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> PairData:
 def train(pair_data: PairData, checkpoint: Path, tmp_path: Path, compute: "Compute") -> Callable[..., Any]:
     """Trains a recipe on the GPU in a folder of this name; on the tiny data set unless told otherwise."""
     from trainable.reuse.config import Economy
-    from trainable.staged_trainer import train_recipe
+    from trainable.training.staged_trainer import train_recipe
 
     def train(recipe: Any, name: str = "trial", report: Any = lambda row: None, **other: Any) -> Any:
         given = {"pairs": pair_data, "checkpoint": checkpoint, "compute": compute, "economy": Economy()} | other

@@ -16,7 +16,7 @@ from trainable.compute import Compute
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import Economy
 from trainable.sample import CHECKPOINT
-from trainable.stage_trainer import StageTrainer
+from trainable.training.stage_trainer import StageTrainer
 
 WARM_UP, TRIALS = 6, 20
 MOST_BYTES = 2**20

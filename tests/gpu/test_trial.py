@@ -10,13 +10,13 @@ import torch
 from trainable.compute import CPU, Compute
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import evaluate, evaluate_batches, evaluation_batches
 from trainable.history import best_row
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import Economy
 from trainable.sample import CHECKPOINT
-from trainable.stage_trainer import StageTrainer
-from trainable.weights import trial_model
+from trainable.training.evaluation import evaluate, evaluate_batches, evaluation_batches
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.weights import trial_model
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 5e-2}
 """Relative, of a loss: what TF32 and a precision of 8 or 11 bits explain."""

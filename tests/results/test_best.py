@@ -13,10 +13,10 @@ from results.trial_model import TOLERANCE
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.detector.loading import load_processor
-from trainable.progress import Progress
 from trainable.recipe import PARTS, REFERENCE, Recipe
-from trainable.trial_folder import weights_path
-from trainable.weights import save_weights, trial_model
+from trainable.training.progress import Progress
+from trainable.training.trial_folder import weights_path
+from trainable.training.weights import save_weights, trial_model
 
 COMMAND = "python trainable/train.py --recipe best/recipe.yaml"
 

@@ -23,10 +23,10 @@ from trainable.data.dataset import padded_size
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, read_pairs
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import Evaluation
 from trainable.recipe import PARTS, reference
-from trainable.trial_folder import weights_path
-from trainable.weights import save_weights, trial_model
+from trainable.training.evaluation import Evaluation
+from trainable.training.trial_folder import weights_path
+from trainable.training.weights import save_weights, trial_model
 
 NAMES = ("person", "car")
 

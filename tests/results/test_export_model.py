@@ -21,8 +21,8 @@ from trainable.data.dataset import padded_size
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, reference
 from trainable.storage.remote import Remote
-from trainable.trial_folder import weights_path
-from trainable.weights import save_weights, trial_model
+from trainable.training.trial_folder import weights_path
+from trainable.training.weights import save_weights, trial_model
 
 NAMES = ("person", "car")
 

@@ -23,7 +23,7 @@ from results.overlays import (
 from trainable.data.annotations import Labels
 from trainable.data.pair import Pair
 from trainable.detection import Detections, Truths
-from trainable.evaluation import Evaluation
+from trainable.training.evaluation import Evaluation
 
 NAMES = ("person", "car")
 BOX, ELSEWHERE = (0.2, 0.3, 0.5, 0.7), (0.6, 0.1, 0.9, 0.4)

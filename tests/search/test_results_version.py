@@ -13,7 +13,7 @@ from search.run_folder import RESULTS_VERSION
 from spaces.registry import spaces
 from trainable.data.pairs import PairData
 from trainable.recipe import PARTS, Recipe, Stage, flatten
-from trainable.staged_trainer import train_recipe
+from trainable.training.staged_trainer import train_recipe
 
 FILE = Path(__file__).with_name("recorded_results.json")
 RECORDED = json.loads(FILE.read_text())

@@ -60,7 +60,7 @@ def test_the_best_model_loads_with_plain_transformers_and_gives_the_best_loss_ex
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
     from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
-    from trainable.evaluation import evaluate
+    from trainable.training.evaluation import evaluate
 
     run, _ = complete
     metrics = json.loads((run / "best" / "metrics.json").read_text())

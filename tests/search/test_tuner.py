@@ -9,7 +9,7 @@ import pytest
 from search.cluster import Resources
 from search.options import Options
 from search.tuner import IDLE_ROUNDS, SearchPausedError, run_trials
-from trainable.progress import Progress
+from trainable.training.progress import Progress
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from trainable.data.source import read_source
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import evaluate
 from trainable.history import best_row
 from trainable.recipe import Recipe, Stage
-from trainable.stage_trainer import StageTrainer
 from trainable.train import app
-from trainable.trial_folder import TrialFolder
-from trainable.trial_process import only_process
+from trainable.training.evaluation import evaluate
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.trial_folder import TrialFolder
+from trainable.training.trial_process import only_process
 
 RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
 SCRIPT = Path(__file__).parents[2] / "trainable" / "train.py"
@@ -106,7 +106,7 @@ def test_a_folder_that_no_longer_says_what_it_was_trained_with_is_refused_in_a_l
 
 
 def test_a_second_command_on_one_folder_waits_for_the_first(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainable.trial_process.FIRST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr("trainable.training.trial_process.FIRST_WORD_SECONDS", 0.0)
     first, seen = ExitStack(), []
     first.enter_context(only_process(tmp_path / "out", pytest.fail))
     sleep = time.sleep
@@ -116,7 +116,7 @@ def test_a_second_command_on_one_folder_waits_for_the_first(run, tmp_path, monke
         first.close()
         sleep(seconds)
 
-    monkeypatch.setattr("trainable.trial_process.time.sleep", waited)
+    monkeypatch.setattr("trainable.training.trial_process.time.sleep", waited)
     result = run()
     assert result.exit_code == 0, result.output
     assert seen[0] is False and "still writes there; waiting for it to end" in result.output

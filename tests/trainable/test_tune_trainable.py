@@ -4,14 +4,14 @@ import os
 import pytest
 import torch
 
-import trainable.trial_process
+import trainable.training.trial_process
 import trainable.tune_trainable
 from tests.s3 import BUSY
 from trainable.recipe import Recipe, Stage
 from trainable.reuse.config import Economy
 from trainable.storage.remote import Remote
-from trainable.trial_folder import TrialFolder
-from trainable.trial_process import only_process
+from trainable.training.trial_folder import TrialFolder
+from trainable.training.trial_process import only_process
 from trainable.tune_trainable import tune_trainable
 
 RECIPE = Recipe((Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3),), accumulation_steps=2)
@@ -92,7 +92,7 @@ def test_what_the_search_knows_stands_where_the_folder_has_lost_it(run, tmp_path
 
 
 def test_a_trial_says_when_it_waits_for_another_process_of_its_own(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainable.trial_process, "FIRST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr(trainable.training.trial_process, "FIRST_WORD_SECONDS", 0.0)
     with only_process(tmp_path / "0007", pytest.fail), pytest.raises(SystemExit):
         run(stop_after=1)
     assert not (tmp_path / "0007" / "recipe.yaml").exists(), "it has kept its hands off"

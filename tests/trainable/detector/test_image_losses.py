@@ -9,7 +9,7 @@ from torch.utils.data import Subset
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import evaluate
+from trainable.training.evaluation import evaluate
 
 
 @pytest.mark.parametrize("auxiliary_loss", [False, True])

@@ -13,11 +13,11 @@ from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.detector.loss import forward, loss_totals, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
-from trainable.evaluation import evaluate
 from trainable.precision import autocast
 from trainable.recipe import Recipe, Stage
 from trainable.reuse.frozen_features import frozen_prefix, start_behind
-from trainable.stage_trainer import StageTrainer
+from trainable.training.evaluation import evaluate
+from trainable.training.stage_trainer import StageTrainer
 
 NAMES = ("person", "car")
 PLENTY = 10**9

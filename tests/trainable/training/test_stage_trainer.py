@@ -13,7 +13,7 @@ from trainable.detector.loading import load_model, load_processor
 from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
-from trainable.stage_trainer import StageTrainer, stage_seed
+from trainable.training.stage_trainer import StageTrainer, stage_seed
 
 NAMES = ("person", "car")
 

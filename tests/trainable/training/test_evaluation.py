@@ -3,10 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-import trainable.evaluation
+import trainable.training.evaluation
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import evaluate
+from trainable.training.evaluation import evaluate
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "auxiliary"])
@@ -33,7 +33,7 @@ def one_batch(model, data):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_val_loss_is_the_last_layers_loss_of_the_set_as_one_batch(monkeypatch, model, data, batch_size):
-    monkeypatch.setattr(trainable.evaluation, "EVALUATION_BATCH_SIZE", batch_size)
+    monkeypatch.setattr(trainable.training.evaluation, "EVALUATION_BATCH_SIZE", batch_size)
     losses = evaluate(model, data.val, data.collator).losses
     ce, bbox, giou = one_batch(model, data)
     assert losses["val_loss"] == pytest.approx(ce + 5 * bbox + 2 * giou, rel=1e-5)

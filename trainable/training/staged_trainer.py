@@ -24,16 +24,16 @@ from trainable.data.image_cache import DifferenceStore, open_store
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
-from trainable.exhaustion import is_out_of_memory
 from trainable.history import Row, best_row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, Economy
 from trainable.reuse.frozen_features import start_behind
-from trainable.stage_trainer import StageTrainer
 from trainable.storage.mirror import Mirror
-from trainable.trial_folder import TrialFolder
-from trainable.weights import trial_model
+from trainable.training.exhaustion import is_out_of_memory
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.trial_folder import TrialFolder
+from trainable.training.weights import trial_model
 
 _log = logging.getLogger(__name__)
 

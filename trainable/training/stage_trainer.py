@@ -23,10 +23,10 @@ from trainable.data.dataset import EpochSampler
 from trainable.data.trial_data import TrialData
 from trainable.detector.loss import LossTotals, forward, loss_totals, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
-from trainable.evaluation import EVALUATION_BATCH_SIZE, Evaluation, evaluate_batches, evaluation_batches
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
-from trainable.weights import save_weights
+from trainable.training.evaluation import EVALUATION_BATCH_SIZE, Evaluation, evaluate_batches, evaluation_batches
+from trainable.training.weights import save_weights
 
 
 class StageTrainer(Trainer):

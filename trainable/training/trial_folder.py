@@ -19,13 +19,13 @@ from pathlib import Path
 
 from transformers import DetrForObjectDetection
 
-from trainable.exhaustion import with_half_batch
 from trainable.history import Row, best_row, current_stage
-from trainable.progress import Checkpoint, Progress, ProgressError, read_progress
 from trainable.recipe import Recipe, RecipeError
 from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 from trainable.storage.mirror import Mirror
-from trainable.weights import save_weights, trained_parts
+from trainable.training.exhaustion import with_half_batch
+from trainable.training.progress import Checkpoint, Progress, ProgressError, read_progress
+from trainable.training.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class TrialFolder:
         return self.weights_of(best_row(self.history))
 
     def weights_of(self, row: Row) -> Path:
-        """Where the weights of an epoch are kept, if they are; see `trainable.weights`."""
+        """Where the weights of an epoch are kept, if they are; see `trainable.training.weights`."""
         return weights_path(self.path, row["epoch"])
 
     def commit(self, row: Row, model: DetrForObjectDetection) -> None:

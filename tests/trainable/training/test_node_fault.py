@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trainable.detector.loading import ModelError
-from trainable.node_fault import node_fault
 from trainable.storage.cache_folder import NoHomeError
 from trainable.storage.remote import StorageError
+from trainable.training.node_fault import node_fault
 
 OWN = Path("/home/me/.cache/run")
 

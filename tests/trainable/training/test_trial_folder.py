@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainable.progress
+import trainable.training.progress
 from tests.s3 import BUSY
-from trainable.progress import ProgressError, read_progress
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, StorageError
-from trainable.trial_folder import TrialFolder, drop_checkpoints, drop_weights
+from trainable.training.progress import ProgressError, read_progress
+from trainable.training.trial_folder import TrialFolder, drop_checkpoints, drop_weights
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
 PATIENT = dataclasses.replace(RECIPE, patience=2)
@@ -156,7 +156,7 @@ def test_what_an_unfinished_commit_left_over_is_ignored_and_cleared(tmp_path, mo
     history = history_of([3, 2])
     trial = committed(tmp_path, history[:1])
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(trainable.progress, "write_atomically", disk_is_full)
+        patch.setattr(trainable.training.progress, "write_atomically", disk_is_full)
         trial.commit(history[1], FakeModel(9))
     (tmp_path / "weights" / "epoch-0002.safetensors.tmp").write_text("half")
     (tmp_path / "stage-0" / "checkpoint-9").mkdir()

@@ -9,19 +9,19 @@ import pytest
 import torch
 from safetensors.torch import save
 
-import trainable.progress
+import trainable.training.progress
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.evaluation import evaluate
 from trainable.history import ROW_FIELDS, best_row
-from trainable.progress import read_progress
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import Economy
 from trainable.reuse.shared_stages import SharedStages
-from trainable.stage_trainer import StageTrainer
-from trainable.staged_trainer import _EpochCallback, train_recipe
-from trainable.trial_folder import TrialFolder
-from trainable.weights import trial_model
+from trainable.training.evaluation import evaluate
+from trainable.training.progress import read_progress
+from trainable.training.stage_trainer import StageTrainer
+from trainable.training.staged_trainer import _EpochCallback, train_recipe
+from trainable.training.trial_folder import TrialFolder
+from trainable.training.weights import trial_model
 
 HEADS = ("box_head", "class_head")
 
@@ -283,7 +283,7 @@ class TestResume:
 
     @pytest.mark.parametrize("moment", ["before the commit", "before its last write", "after its last write"])
     def test_killed_in_every_commit(self, train, unbroken, economy, monkeypatch, moment):
-        commit, write = TrialFolder.commit, trainable.progress.write_atomically
+        commit, write = TrialFolder.commit, trainable.training.progress.write_atomically
         killed_at = set()
 
         def killed_once(key):
@@ -307,7 +307,7 @@ class TestResume:
         if moment == "before the commit":
             monkeypatch.setattr(TrialFolder, "commit", broken_commit)
         else:
-            monkeypatch.setattr(trainable.progress, "write_atomically", broken_write)
+            monkeypatch.setattr(trainable.training.progress, "write_atomically", broken_write)
         trial, starts = self.until_done(train, economy)
         assert starts == len(unbroken.history) + 1
         self.check(trial, unbroken)
@@ -421,7 +421,7 @@ class TestCheckpoints:
             clock.now += self.EPOCH_SECONDS
             return evaluate_data_set(trainer)
 
-        monkeypatch.setattr("trainable.staged_trainer.time.monotonic", lambda: clock.now)
+        monkeypatch.setattr("trainable.training.staged_trainer.time.monotonic", lambda: clock.now)
         monkeypatch.setattr(StageTrainer, "evaluate_data_set", evaluated)
         return clock
 

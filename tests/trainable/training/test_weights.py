@@ -6,7 +6,7 @@ from trainable.detector.loading import ModelError
 from trainable.detector.parts import part_of
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.storage.durable_file import checksum
-from trainable.weights import save_weights, trained_parts, trial_model
+from trainable.training.weights import save_weights, trained_parts, trial_model
 
 NAMES = ("person", "car")
 

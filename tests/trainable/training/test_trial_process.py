@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from trainable import trial_process
-from trainable.trial_process import only_process
+from trainable.training import trial_process
+from trainable.training.trial_process import only_process
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trainable.trial_process import only_process
+from trainable.training.trial_process import only_process
 
 with only_process(Path(sys.argv[1]), print):
     print("held", flush=True)
@@ -32,7 +32,7 @@ parent = os.fork()
 if not parent:
     worker = os.fork()
     if not worker:
-        from trainable.trial_process import end_with_parent
+        from trainable.training.trial_process import end_with_parent
         end_with_parent()
         end_with_parent()
         os.write(write, b"%d" % os.getpid())

@@ -1,0 +1,1 @@
+"""How is a recipe trained, kept and gone on with?"""
