@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import transformers
 
-from results.journal import read_journal, trial_records
+from results.journal.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import optuna
 from rich.console import Console
 
-from results.journal import Journal
+from results.journal.journal import Journal
 from search.cluster import Resources
 from search.monitor import Monitor
 from search.options import Options

@@ -31,7 +31,7 @@ from goodput import goodput
 from made_up_search import ray_of, reporting_trial, run_search
 from stopwatch import Stopwatch, print_shares
 
-from results.journal import Journal
+from results.journal.journal import Journal
 from results.tensorboard_log import TensorBoardLog
 from search.live_report import LiveReport
 from search.progress import Progress

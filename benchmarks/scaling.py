@@ -33,7 +33,7 @@ import optuna
 from goodput import everything, sample_trials
 from made_up_search import ray_of, reporting_trial, row, run_search
 
-from results.journal import read_journal, trial_records
+from results.journal.journal import read_journal, trial_records
 from results.report import write_report
 from results.table import write_tables
 from search.study import Budget, fit_recipe

@@ -37,7 +37,8 @@ import optuna
 from huggingface_hub.constants import HF_HOME
 from ray import tune
 
-from results.journal import Event, read_journal, trial_records
+from results.journal.events import Event
+from results.journal.journal import read_journal, trial_records
 from search.study import Budget, fit_recipe
 from spaces.budget import default_grace
 from spaces.registry import load_space
@@ -128,7 +129,7 @@ class Search:
     seconds: float
     """From the start of its process to its exit."""
     events: Sequence[Event]
-    """`asked`, `reported` and `ended`, as `results.journal` has them."""
+    """`asked`, `reported` and `ended`, as `results.journal.journal` has them."""
 
     @property
     def epochs(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.overlays import write_overlays

@@ -10,7 +10,8 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import pandas as pd
 import typer
 
-from results.journal import JournalError, read_journal, trial_records
+from results.journal.events import JournalError
+from results.journal.journal import read_journal, trial_records
 from results.table import FORMATS, ranked, trial_table, write_table
 from trainable.text.command_line import Command, stop
 

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from results.evaluate import print_metrics
-from results.journal import JournalError
+from results.journal.events import JournalError
 from results.kept_trial import KeptTrial, NotKeptError, kept_trial
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError

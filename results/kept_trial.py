@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.journal import TrialRecord, read_journal, trial_records
-from results.journal_objects import read_objects
+from results.journal.journal import TrialRecord, read_journal, trial_records
+from results.journal.objects import read_objects
 from results.page.shapes import Shape, misfit
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets

@@ -21,7 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from results.journal import JournalError, TrialRecord
+from results.journal.events import JournalError
+from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.page.charts.chart import DARK, STATUS_WORDS, Chart
 from results.page.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.markdown import markdown_table
 from results.reuse import reused_rows, trial_id
 from trainable.recipe import flatten

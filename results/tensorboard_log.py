@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from trainable.recipe import flatten
 
 SCALARS = (

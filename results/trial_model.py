@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model_card import Origin, write_model_card

@@ -13,7 +13,8 @@ import optuna
 from rich.console import Console
 from rich.text import Text
 
-from results.journal import Journal, JournalError
+from results.journal.events import JournalError
+from results.journal.journal import Journal
 from search.head import PAUSED
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from results.best import Best, write_best, write_test
 from results.environment import write_environment
-from results.journal import TrialRecord, best_trial
+from results.journal.journal import TrialRecord, best_trial
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.table import write_tables

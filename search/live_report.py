@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.report import write_report
 from trainable.text.command_line import command_line
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from results.best import Best
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.page.formatting import duration, ratio, unread
 from results.reuse import reuse
 from search.fitting import FittingTable

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from results.journal import TrialRecord, best_trial
+from results.journal.journal import TrialRecord, best_trial
 from search.fitting import FittingTable
 from search.study import SearchStudy
 

@@ -18,8 +18,8 @@ import yaml
 
 import spaces
 import trainable
-from results.journal import Journal
-from results.journal_objects import JournalObjects
+from results.journal.journal import Journal
+from results.journal.objects import JournalObjects
 from search.command import search_command
 from search.option import described
 from search.options import Options

@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from results.journal import Event
+from results.journal.events import Event
 
 
 class FairASHA(ASHAScheduler):

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from search.nodes import Nodes
 from search.scheduler import FairASHA
 from search.study import SearchStudy

@@ -17,7 +17,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FixedTrial, TrialState
 
-from results.journal import Event, Journal, JournalError, TrialRecord, trial_records
+from results.journal.events import Event, JournalError
+from results.journal.journal import Journal, TrialRecord, trial_records
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.recipe import Recipe, cap_restart_cycles, reference

@@ -18,7 +18,7 @@ import pandas as pd
 import psutil
 from optuna.trial import TrialState
 
-from results.journal import read_journal
+from results.journal.journal import read_journal
 from results.table import IGNORED, tables_agree
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import get_param_importances
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 
 LOG_RATIO = 20
 """A parameter whose values span more than this factor is taken to have been sampled on a logarithmic scale."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from results.journal import TrialRecord, best_trial
+from results.journal.journal import TrialRecord, best_trial
 from results.page.contents import RunContents
 from results.page.formatting import change, count, figure, ratio
 

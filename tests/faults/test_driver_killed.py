@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from results.journal import read_journal
+from results.journal.journal import read_journal
 from tests.whole_search import Search, assert_same_search, table_of
 
 SEED = 11

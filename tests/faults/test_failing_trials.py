@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from results.journal import read_journal
+from results.journal.journal import read_journal
 from search.searcher import DEATHS
 from tests.whole_search import assert_study_is_that_of_the_table, table_of
 from trainable.recipe import Recipe

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from results import evaluate
 from results.best import Best, write_best
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from trainable.data.dataset import padded_size

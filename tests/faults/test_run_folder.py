@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import search.cluster
 import search.preflight
 import search.run_folder
-from results.journal import Journal, read_journal
+from results.journal.journal import Journal, read_journal
 from search.command_line import app
 from search.study import Budget, SearchStudy
 from spaces.registry import load_space

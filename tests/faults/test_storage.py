@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.journal import Journal, read_journal
+from results.journal.journal import Journal, read_journal
 from results.table import tables_agree
 from trainable.storage.remote import StorageError
 from trainable.training.exhaustion import storage_fault

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from journals import JOURNAL, JOURNALS
 
 import results.report
-from results.journal import JournalError
+from results.journal.events import JournalError
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from journals import JOURNALS
 
 from results.export import export
-from results.journal import Journal, JournalError, read_journal, trial_records
+from results.journal.events import JournalError
+from results.journal.journal import Journal, read_journal, trial_records
 from results.picture_pairs import pairs_of_csv
 from results.table import tables_agree, trial_table
 from trainable.data.faults import DataError

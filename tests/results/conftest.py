@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from results.journal import Event, TrialRecord, trial_records
+from results.journal.events import Event
+from results.journal.journal import TrialRecord, trial_records
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_model
 from trainable.recipe import Recipe, Stage, reference

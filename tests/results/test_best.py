@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from results.best import write_best
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.trial_model import TOLERANCE

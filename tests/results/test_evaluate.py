@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 import results.predict
 from results.best import write_best, write_test
 from results.evaluate import app
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule, useful_range
 from trainable.compute import usable_device

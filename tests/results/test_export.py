@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import results.export
-from results.journal import Event
+from results.journal.events import Event
 from results.table import tables_agree, trial_table
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import results.predict
 from results.export_model import app
-from results.journal_objects import JournalObjects
+from results.journal.objects import JournalObjects
 from results.measures.metrics import evaluate_checkpoint
 from tests.results.conftest import NOON, asked, ended, reported
 from trainable.compute import usable_device

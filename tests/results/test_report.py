@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import results.report
-from results.journal import Event, trial_records
+from results.journal.events import Event
+from results.journal.journal import trial_records
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
 from results.measures.errors import count_errors

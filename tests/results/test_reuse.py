@@ -2,7 +2,7 @@
 
 import pytest
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.reuse import reuse
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.table import IGNORED, history_table, ranked, tables_agree, trial_table, write_table, write_tables
 from trainable.recipe import Recipe, flatten
 

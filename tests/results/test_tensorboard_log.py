@@ -10,7 +10,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.tensorboard_log import SCALARS, TensorBoardLog, rebuild
 
 

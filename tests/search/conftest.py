@@ -11,7 +11,7 @@ import optuna
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from results.journal import Journal
+from results.journal.journal import Journal
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import search.cluster
 import search.preflight
-from results.journal import Journal
+from results.journal.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
 from trainable.detector.loading import load_model, load_processor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.journal import read_journal
+from results.journal.journal import read_journal
 from results.table import tables_agree
 from search.run_folder import code_version
 from tests.whole_search import MAX_EPOCHS, TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of

@@ -9,7 +9,7 @@ import yaml
 
 import spaces
 import trainable
-from results.journal_objects import read_objects
+from results.journal.objects import read_objects
 from search.options import Options, OptionsError
 from search.owner import OwnerError
 from search.run_folder import (

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from optuna.trial import TrialState
 
-from results.journal import JournalError, TrialRecord
+from results.journal.events import JournalError
+from results.journal.journal import TrialRecord
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
 from trainable.recipe import Recipe, Stage, reference

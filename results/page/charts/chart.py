@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 
 Item = TypeVar("Item")
 

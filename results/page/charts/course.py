@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
     INK,

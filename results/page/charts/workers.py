@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.page.charts.chart import STATUS_COLORS, STATUS_WORDS, Chart, chart, plain, short
 from results.page.charts.course import Epoch, SearchClock, time_unit
 from results.page.formatting import count, duration, percent

@@ -9,7 +9,7 @@ import torch
 from ray.tune.schedulers.async_hyperband import _Bracket
 from transformers import get_cosine_with_hard_restarts_schedule_with_warmup
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.page.charts.chart import DARK, loss_axis, plain, thinned
 from results.page.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates

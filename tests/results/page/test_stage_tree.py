@@ -2,7 +2,7 @@
 
 import json
 
-from results.journal import TrialRecord
+from results.journal.journal import TrialRecord
 from results.page.charts.chart import DARK
 from results.page.charts.stages import MOST_FIRST_STAGES, stage_blocks, stages_trained_once
 from results.page.stage_tree import stage_tree

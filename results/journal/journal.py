@@ -7,7 +7,7 @@ is derived from it. Events:
 - `reported`: `trial`, `metrics` (one evaluation at the end of an epoch), `time`
 - `ended`: `trial`, `status` (COMPLETED, PRUNED or FAILED), `error` (text or null), `time`
 
-A run in a remote storage has its journal there (`results.journal_objects`), and the file is a copy of it.
+A run in a remote storage has its journal there (`results.journal.objects`), and the file is a copy of it.
 """
 
 import contextlib
@@ -19,24 +19,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from results.journal_events import first_fault
+from results.journal.events import Event, JournalError, first_fault
+from results.journal.objects import JournalObjects
 from trainable.recipe import Recipe
 from trainable.storage.remote import StorageError
 from trainable.text.shown import printable_lines
 
-if TYPE_CHECKING:
-    from results.journal_objects import JournalObjects
-
-Event = dict[str, Any]
-
 BLOCK_BYTES = 1 << 22
 """Of lines that are parsed at once."""
-
-
-class JournalError(ValueError):
-    """The journal cannot be read or written; the message names the file and says why."""
 
 
 @dataclass
@@ -83,7 +75,7 @@ class Journal:
         JournalError: another process is writing it, or a line before the last one is damaged.
     """
 
-    def __init__(self, path: Path, objects: "JournalObjects | None" = None):
+    def __init__(self, path: Path, objects: JournalObjects | None = None):
         self.path = path
         self._objects = objects
         self._file = path.open("ab", buffering=0)

@@ -7,6 +7,13 @@ from typing import Any
 from trainable.recipe import LARGEST, Recipe, RecipeError
 from trainable.text.shown import printable, shown
 
+Event = dict[str, Any]
+
+
+class JournalError(ValueError):
+    """The journal cannot be read or written; the message names the file and says why."""
+
+
 MOST_SECONDS = 253_402_300_800.0
 """From 1970 to the year 10000, after which no date can be written."""
 STATUSES = ("COMPLETED", "PRUNED", "FAILED")

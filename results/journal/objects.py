@@ -1,14 +1,14 @@
 """A journal in a storage that cannot append: numbered objects, each with the next events.
 
-`00000017.json` is a JSON list whose first event is the journal's eighteenth (`results.journal` says what events are),
-and the next object's number says how many there must be in it. So a missing, torn or doubled object is noticed.
+`00000017.json` is a JSON list whose first event is the journal's eighteenth (`results.journal.journal` says what events
+are), and the next object's number says how many there must be in it. So a missing, torn or doubled object is noticed.
 """
 
 import json
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from results.journal import Event, JournalError
+from results.journal.events import Event, JournalError
 from trainable.storage.remote import Remote, StorageError
 
 READERS = 16

@@ -5,8 +5,9 @@ import uuid
 
 import pytest
 
-from results.journal import Journal, JournalError, read_journal
-from results.journal_objects import JournalObjects, read_objects
+from results.journal.events import JournalError
+from results.journal.journal import Journal, read_journal
+from results.journal.objects import JournalObjects, read_objects
 from tests.s3 import BUSY
 from trainable.storage.remote import Remote, StorageError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from results.journal import Event, Journal, JournalError, TrialRecord, best_trial, read_journal, trial_records
+from results.journal.events import Event, JournalError
+from results.journal.journal import Journal, TrialRecord, best_trial, read_journal, trial_records
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_json_that_is_no_event_is_named(path, line):
 
 
 def test_a_damaged_line_is_named_by_its_place_in_the_whole_of_a_long_journal(path, events, monkeypatch):
-    monkeypatch.setattr("results.journal.BLOCK_BYTES", 200)
+    monkeypatch.setattr("results.journal.journal.BLOCK_BYTES", 200)
     lines = write(path, events).splitlines(keepends=True)
     assert read_journal(path) == events
     path.write_bytes(b"".join([*lines[:-2], b"{}, {}\n", lines[-1]]))
