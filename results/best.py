@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from results.drawing.overlays import write_overlays
 from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
-from results.overlays import write_overlays
 from results.tensorboard_best import write_best_events
 from results.trial_model import TrainedTrial, write_trial_model
 from trainable.data.pairs import PairData

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
+from results.drawing.overlays import draw_predictions
 from results.measures.coco import coco_results
-from results.overlays import draw_predictions
 from results.picture_pairs import PicturePair
 from results.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.data.difference import difference, open_picture

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import lettering as module
-from results.canvas import Mark, Panel, Pen, draw_sheet
-from results.lettering import default_font, font_folders, lettering
-from results.overlays import _otherwise
+from results.drawing import lettering as module
+from results.drawing.canvas import Mark, Panel, Pen, draw_sheet
+from results.drawing.lettering import default_font, font_folders, lettering
+from results.drawing.overlays import _otherwise
 
 MACHINES_FONTS = [font for folder in font_folders() for font in Path(folder).rglob("DejaVuSans.ttf")]
 

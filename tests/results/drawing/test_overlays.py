@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.canvas import Mark, Panel, draw_sheet
-from results.overlays import (
+from results.drawing.canvas import Mark, Panel, draw_sheet
+from results.drawing.overlays import (
     FALSE_POSITIVE,
     LABEL,
     MISS,
@@ -164,7 +164,7 @@ def test_worst_middle_and_best_pairs_are_drawn(tmp_path, evaluated):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 7, 12])
 def test_no_pair_is_drawn_twice(tmp_path, evaluated, count, monkeypatch):
     evaluation, pairs = evaluated
-    monkeypatch.setattr("results.overlays.draw_overlay", lambda *_: Image.new("RGB", (1, 1)))
+    monkeypatch.setattr("results.drawing.overlays.draw_overlay", lambda *_: Image.new("RGB", (1, 1)))
     paths = write_overlays(evaluation, pairs, NAMES, range(7), 0.5, tmp_path / "overlays", count)
     ids = [path.stem.partition("_")[2] for path in paths]
     assert ids == sorted(ids)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from results.canvas import Mark, Panel, Pen, draw_sheet
-from results.lettering import in_ascii
+from results.drawing.canvas import Mark, Panel, Pen, draw_sheet
+from results.drawing.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
 from trainable.data.difference import PictureError, difference
 from trainable.data.pair import Pair

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
-from results.lettering import default_font, lettering
+from results.drawing.lettering import default_font, lettering
 
 PANEL_WIDTH = (640, 960)
 """Least and most pixels of a picture that is drawn on: small ones are enlarged, large ones made smaller."""
