@@ -32,7 +32,7 @@ from made_up_search import ray_of, reporting_trial, run_search
 from stopwatch import Stopwatch, print_shares
 
 from results.journal.journal import Journal
-from results.tensorboard_log import TensorBoardLog
+from results.tensorboard_log.scalars import TensorBoardLog
 from search.live_report import LiveReport
 from search.progress import Progress
 from search.scheduler import FairASHA

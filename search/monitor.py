@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from results.journal.journal import TrialRecord
-from results.tensorboard_log import rebuild
+from results.tensorboard_log.scalars import rebuild
 from search.live_report import LiveReport
 from search.options import Options
 from search.progress import Progress

@@ -12,7 +12,7 @@ import pytest
 
 from results.export import export
 from results.report import write_report
-from results.tensorboard_log import rebuild
+from results.tensorboard_log.scalars import rebuild
 from search import finish
 from search.cluster import Resources
 from search.inputs import Inputs

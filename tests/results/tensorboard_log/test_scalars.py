@@ -11,7 +11,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from results.journal.journal import TrialRecord
-from results.tensorboard_log import SCALARS, TensorBoardLog, rebuild
+from results.tensorboard_log.scalars import SCALARS, TensorBoardLog, rebuild
 
 
 def read(folder: Path) -> EventAccumulator:

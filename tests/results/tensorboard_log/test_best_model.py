@@ -10,7 +10,7 @@ from tensorboard.plugins.pr_curve import metadata
 from tensorboard.util import tensor_util
 
 from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
-from results.tensorboard_best import write_best_events
+from results.tensorboard_log.best_model import write_best_events
 from trainable.detection import Detections, Truths, match
 
 BOX = np.array([[0.1, 0.1, 0.5, 0.5]])
