@@ -19,7 +19,7 @@ from rich.console import Console
 
 from results.evaluate import print_metrics
 from results.journal.events import JournalError
-from results.kept_trial import KeptTrial, NotKeptError, kept_trial
+from results.model.kept_trial import KeptTrial, NotKeptError, kept_trial
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -86,7 +86,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
 
     from results.measures.metrics import evaluate_checkpoint
     from results.measures.operating_point import PointRule
-    from results.trial_model import TrainedTrial, train_command, write_trial_model
+    from results.model.trial_model import TrainedTrial, train_command, write_trial_model
     from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
     from trainable.detector.loading import ModelError, load_processor

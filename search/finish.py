@@ -12,13 +12,13 @@ import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
-from results.best import Best, write_best, write_test
 from results.environment import write_environment
 from results.journal.journal import TrialRecord, best_trial
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
+from results.model.best import Best, write_best, write_test
+from results.model.trial_model import train_command
 from results.table import write_tables
-from results.trial_model import train_command
 from search.cluster import Resources, on_trial_resources
 from search.inputs import Inputs
 from search.live_report import LiveReport

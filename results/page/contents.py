@@ -20,7 +20,7 @@ from trainable.text.yaml_file import read_yaml
 Content = TypeVar("Content")
 
 _HEADER = (r"^# .*: trial (\d+), val_loss ", r"^#   (\S.* --recipe .*)$")
-"""The trial and the command in the header that `results.best` writes into `best/recipe.yaml`."""
+"""The trial and the command in the header that `results.model.best` writes into `best/recipe.yaml`."""
 
 
 class RunError(ValueError):

@@ -10,10 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from results import evaluate
-from results.best import Best, write_best
 from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
+from results.model.best import Best, write_best
 from trainable.data.dataset import padded_size
 from trainable.data.difference import PictureError
 from trainable.data.pairs import read_pairs

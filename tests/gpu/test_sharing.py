@@ -71,7 +71,7 @@ class TestSearch:
         return search
 
     def test_four_trials_run_on_the_gpu_and_the_best_model_is_worth_what_its_trial_was(self, search):
-        from results.trial_model import TOLERANCE
+        from results.model.trial_model import TOLERANCE
         from tests.whole_search import table_of
 
         run = search("gpu", 4, 1)

@@ -13,11 +13,11 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetec
 from typer.testing import CliRunner, Result
 
 import results.predict
-from results.best import write_best, write_test
 from results.evaluate import app
 from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule, useful_range
+from results.model.best import write_best, write_test
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.pair import Pair

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from results.model.trial_model import train_command
 from results.page.contents import read_run
-from results.trial_model import train_command
 from search import entry_point
 from search.options import Options
 from search.run_folder import create_run

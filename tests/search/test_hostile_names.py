@@ -107,8 +107,8 @@ def test_its_tables_are_exported(run):
 
 
 def test_the_best_recipes_header_stays_a_comment_whatever_the_paths_are(tmp_path):
+    from results.model.trial_model import _header, train_command
     from results.page.contents import read_run
-    from results.trial_model import _header, train_command
     from trainable.recipe import REFERENCE, Recipe
 
     command = train_command("/runs/a\nb: [x]/recipe.yaml", {"data": "/da\nta\n- #"})

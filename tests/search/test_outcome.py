@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from results.best import Best
 from results.journal.journal import TrialRecord
+from results.model.best import Best
 from search.options import Options
 from search.outcome import print_outcome
 from trainable.recipe import reference

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from results.model_card import Origin, write_model_card
+from results.model.model_card import Origin, write_model_card
 from trainable.data.pairs import PairData
 from trainable.recipe import REFERENCE
 from trainable.sample import CHECKPOINT

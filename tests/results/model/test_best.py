@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from results.best import write_best
 from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
-from results.trial_model import TOLERANCE
+from results.model.best import write_best
+from results.model.trial_model import TOLERANCE
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.detector.loading import load_processor

@@ -10,8 +10,8 @@ from results.drawing.overlays import write_overlays
 from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
+from results.model.trial_model import TrainedTrial, write_trial_model
 from results.tensorboard_log.best_model import write_best_events
-from results.trial_model import TrainedTrial, write_trial_model
 from trainable.data.pairs import PairData
 from trainable.training.evaluation import Evaluation
 

@@ -10,7 +10,7 @@ from typing import Any
 from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
-from results.model_card import Origin, write_model_card
+from results.model.model_card import Origin, write_model_card
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
 from trainable.storage.durable_file import write_atomically

@@ -1,0 +1,1 @@
+"""Which model came out?"""
