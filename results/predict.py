@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from results.picture_pairs import PicturePair, pairs_of_csv, pairs_of_paths
-from results.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
+from results.prediction.image_pairs import PicturePair, pairs_of_csv, pairs_of_paths
+from results.prediction.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError, write_report
 from trainable.data.model_input import ModelInput, read_model_input
@@ -104,7 +104,7 @@ def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out
     # Torch and transformers take seconds to import: only now that the pictures are good.
     import transformers
 
-    from results.predictions import predict, write_prediction, write_summary
+    from results.prediction.predictions import predict, write_prediction, write_summary
     from trainable.compute import usable_device
     from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
 

@@ -11,7 +11,7 @@ from journals import JOURNALS
 from results.export import export
 from results.journal.events import JournalError
 from results.journal.journal import Journal, read_journal, trial_records
-from results.picture_pairs import pairs_of_csv
+from results.prediction.image_pairs import pairs_of_csv
 from results.table import tables_agree, trial_table
 from trainable.data.faults import DataError
 

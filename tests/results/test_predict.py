@@ -161,7 +161,7 @@ def test_the_call_after_an_interrupted_one_replaces_what_that_had_written(model,
             raise KeyboardInterrupt
         return open_picture(path)
 
-    monkeypatch.setattr("results.predictions.open_picture", interrupted)
+    monkeypatch.setattr("results.prediction.predictions.open_picture", interrupted)
     assert run(model, out, before, after).exit_code == 130
     assert list(written(out)) == ["yard/v0"]
     assert run(model, out, before / "yard" / "v2.png", after / "yard" / "v2.bmp").exit_code == 0

@@ -17,8 +17,8 @@ from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
 from results.drawing.overlays import draw_predictions
 from results.measures.coco import coco_results
-from results.picture_pairs import PicturePair
-from results.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
+from results.prediction.image_pairs import PicturePair
+from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.data.difference import difference, open_picture
 from trainable.detection import Detections, detections_from_outputs
 from trainable.storage.durable_file import write_atomically
