@@ -13,7 +13,7 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 
 import typer
 
-from results.page.formatting import ratio, unread
+from results.formatting import ratio, unread
 from trainable.data.difference import PictureError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input

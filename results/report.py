@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from results.formatting import count, figure, percent, ratio, unread
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
@@ -34,7 +35,6 @@ from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at
 from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
-from results.page.formatting import count, figure, percent, ratio, unread
 from results.page.importance import completed, importances
 from results.page.pictures import read_pictures
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows

@@ -5,9 +5,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from results.formatting import duration, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
-from results.page.formatting import duration, ratio, unread
 from results.reuse import reuse
 from search.fitting import FittingTable
 from search.options import Options

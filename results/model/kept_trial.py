@@ -9,7 +9,7 @@ from typing import Any
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.journal.objects import read_objects
-from results.page.shapes import Shape, misfit
+from results.schema import Shape, misfit
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.yaml_file import YamlError, read_yaml

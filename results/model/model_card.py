@@ -7,8 +7,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from results.formatting import ratio
 from results.markdown import markdown_code, markdown_table, markdown_text
-from results.page.formatting import ratio
 from trainable.data.pairs import PairData
 from trainable.detector.hub import name_and_revision
 from trainable.recipe import PARTS, Recipe

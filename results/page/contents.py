@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from results.journal.journal import TrialRecord, best_trial, read_journal, trial_records
-from results.page.shapes import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
+from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
 from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.text.shown import printable
 from trainable.text.yaml_file import read_yaml

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from results.formatting import duration, figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
-from results.page.formatting import duration, figure, percent, ratio, setting
 from trainable.recipe import PARTS
 
 MOST_TRIALS = 500

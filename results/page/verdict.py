@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from results.formatting import change, count, figure, ratio
 from results.journal.journal import TrialRecord, best_trial
 from results.page.contents import RunContents
-from results.page.formatting import change, count, figure, ratio
 
 
 def headline(contents: RunContents) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import count, duration, figure
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
@@ -21,7 +22,6 @@ from results.page.charts.chart import (
     thinned,
     whole_ticks,
 )
-from results.page.formatting import count, duration, figure
 
 MOST_CURVES = 150
 MOST_POINTS = 60

@@ -4,10 +4,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import count, percent, ratio
 from results.measures.errors import ERRORS
 from results.measures.operating_point import USEFUL
 from results.page.charts.chart import ACCENT, MUTED, SERIES, Chart, chart, short
-from results.page.formatting import count, percent, ratio
 
 
 def error_split(errors: dict[str, int], where: str = "the operating point") -> Chart | None:

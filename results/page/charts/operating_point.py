@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from results.formatting import percent, ratio
 from results.measures.operating_point import USEFUL, useful_range
 from results.measures.sweep import ALL
 from results.page.charts.chart import ACCENT, FAINT, GROUND, INK, SERIES, Chart, chart, plain, short
-from results.page.formatting import percent, ratio
 
 MOST_CLASSES = 20
 """Classes that have a curve of their own."""

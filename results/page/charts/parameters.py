@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import count, percent, setting
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
@@ -20,7 +21,6 @@ from results.page.charts.chart import (
     thinned,
     whole_ticks,
 )
-from results.page.formatting import count, percent, setting
 from results.page.importance import is_logarithmic, is_numeric, parameter_values
 
 MOST_PARAMETERS = 12

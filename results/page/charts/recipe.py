@@ -6,8 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import setting
 from results.page.charts.chart import ACCENT, GROUND, MUTED, SERIES, Chart, chart, plain, short
-from results.page.formatting import setting
 from trainable.recipe import PARTS
 
 POINTS_PER_STAGE = 240

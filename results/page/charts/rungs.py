@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import count, percent
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
     FAINT,
@@ -20,7 +21,6 @@ from results.page.charts.chart import (
     short,
     thinned,
 )
-from results.page.formatting import count, percent
 from results.reuse import reuse
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.formatting import count, duration, percent
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import STATUS_COLORS, STATUS_WORDS, Chart, chart, plain, short
 from results.page.charts.course import Epoch, SearchClock, time_unit
-from results.page.formatting import count, duration, percent
 
 MOST_BARS = 1000
 """Of the latest trials; in larger searches a bar would be narrower than a pixel."""
