@@ -15,7 +15,7 @@ from search.ground import GroundError, check_python, provide_token, session_fold
 from search.head import answers
 from search.options import Options
 from search.raylet import ended_with_raylet
-from search.run_folder import PROJECT
+from search.run_folder.run_folder import PROJECT
 
 Result = TypeVar("Result")
 

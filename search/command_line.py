@@ -16,7 +16,7 @@ from rich.text import Text
 from search.command import duration_text
 from search.option import Option, described, flag_of
 from search.options import OUTPUT, SEARCH, Options, OptionsError, grace_of, parse_duration
-from search.run_folder import RunFolderError, resume_options
+from search.run_folder.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
 from trainable.sample import EMBEDDED

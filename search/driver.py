@@ -19,8 +19,8 @@ from search.head import PAUSED
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
-from search.owner import OwnerError
-from search.run_folder import (
+from search.run_folder.owner import OwnerError
+from search.run_folder.run_folder import (
     RunFolderError,
     check_identity,
     create_run,

@@ -24,7 +24,7 @@ from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options
 from search.outcome import print_no_success, print_not_evaluated, print_outcome
-from search.run_folder import code_version, publish
+from search.run_folder.run_folder import code_version, publish
 from search.study import SearchStudy
 from search.tuner import SHARED
 from trainable.compute import usable_device

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search.options import Options
-from search.run_folder import publish
+from search.run_folder.run_folder import publish
 from spaces.registry import Space, check_space, load_space
 from trainable.data.faults import write_report
 from trainable.data.model_input import ModelInput, read_model_input

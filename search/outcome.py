@@ -11,7 +11,7 @@ from results.model.best import Best
 from results.reuse import reuse
 from search.fitting import FittingTable
 from search.options import Options
-from search.run_folder import resume_command
+from search.run_folder.run_folder import resume_command
 from search.study import SearchStudy
 from trainable.recipe import PARTS
 

@@ -18,7 +18,7 @@ from search.cluster import ClusterError, Resources, fit, name_of
 from search.inspection import Task, packages, room_faults
 from search.options import Options
 from search.placement import hold_node
-from search.run_folder import code_version
+from search.run_folder.run_folder import code_version
 from trainable.data.pairs import PairData
 from trainable.data.snapshot import Snapshot
 from trainable.storage.remote import Remote, StorageError

@@ -13,7 +13,7 @@ from search.head import Head, leave_paused
 from search.nodes import Nodes
 from search.options import Options
 from search.placement import hold_node, trial_resources
-from search.run_folder import identity_text, resume_command
+from search.run_folder.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy

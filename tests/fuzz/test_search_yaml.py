@@ -7,7 +7,7 @@ from fuzzing import damaged, fuzz, yaml_bytes
 from hypothesis import strategies as st
 
 from search.options import Options, OptionsError
-from search.run_folder import RunFolderError, check_identity, resume_options
+from search.run_folder.run_folder import RunFolderError, check_identity, resume_options
 
 ASKED = dataclasses.asdict(
     Options(space="staged", data=None, model="embedded", trials=16, max_epochs=24, grace=4, storage="runs", name="one")

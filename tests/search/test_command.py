@@ -12,7 +12,7 @@ from search.command import OF_ONE_RUN, search_command
 from search.command_line import app
 from search.option import described
 from search.options import Options
-from search.run_folder import create_run
+from search.run_folder.run_folder import create_run
 
 DEFAULTS = Options(
     *("staged", None, "embedded"), trials=16, max_epochs=24, grace=4, storage="/somewhere/my runs", name="first"

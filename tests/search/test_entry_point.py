@@ -12,7 +12,7 @@ from results.model.trial_model import train_command
 from results.page.contents import read_run
 from search import entry_point
 from search.options import Options
-from search.run_folder import create_run
+from search.run_folder.run_folder import create_run
 from search.supervisor import Line
 from trainable.text.command_line import SCRIPTS
 

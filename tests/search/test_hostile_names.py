@@ -18,7 +18,7 @@ from search.cluster import Resources
 from search.inputs import Inputs
 from search.monitor import Monitor
 from search.options import Options
-from search.run_folder import create_run, resume_command, resume_options
+from search.run_folder.run_folder import create_run, resume_command, resume_options
 from trainable.text.console import plain_console
 
 NAMES = [

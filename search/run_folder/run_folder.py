@@ -23,7 +23,7 @@ from results.journal.objects import JournalObjects
 from search.command import search_command
 from search.option import described
 from search.options import Options
-from search.owner import Owner
+from search.run_folder.owner import Owner
 from trainable.detector.hub import name_and_revision
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets
@@ -31,7 +31,7 @@ from trainable.storage.working_folder import begin_work
 from trainable.text.command_line import command_line, quoted
 from trainable.text.yaml_file import YamlError, yaml_of
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parent.parent.parent
 
 RESULTS_VERSION = 1
 """Goes up, by hand, whenever the same search would draw other recipes or report other figures than before, beyond what

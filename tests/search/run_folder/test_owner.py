@@ -8,8 +8,8 @@ import uuid
 
 import pytest
 
-from search import owner
-from search.owner import Owner, OwnerError
+from search.run_folder import owner
+from search.run_folder.owner import Owner, OwnerError
 from tests.s3 import BUSY
 from trainable.storage.remote import Remote
 

@@ -11,8 +11,8 @@ import spaces
 import trainable
 from results.journal.objects import read_objects
 from search.options import Options, OptionsError
-from search.owner import OwnerError
-from search.run_folder import (
+from search.run_folder.owner import OwnerError
+from search.run_folder.run_folder import (
     RunFolderError,
     check_identity,
     code_version,
