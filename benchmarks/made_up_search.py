@@ -14,7 +14,7 @@ import optuna
 from rich.console import Console
 
 from results.journal.journal import Journal
-from search.cluster import Resources
+from search.cluster.cluster import Resources
 from search.monitor import Monitor
 from search.options import Options
 from search.scheduler import FairASHA

@@ -16,8 +16,8 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "4")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-# A lost head ends this process from within Ray's own code, with exit code 1, after so long; `search.head` is earlier,
-# unless the search waits for Ray just then. (Ray 2.60's default is 60.)
+# A lost head ends this process from within Ray's own code, with exit code 1, after so long; `search.cluster.head` is
+# earlier, unless the search waits for Ray just then. (Ray 2.60's default is 60.)
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "50")
 # A failed report's missing val_loss is no reason to warn; what matters is in the journal.
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")

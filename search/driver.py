@@ -15,7 +15,7 @@ from rich.text import Text
 
 from results.journal.events import JournalError
 from results.journal.journal import Journal
-from search.head import PAUSED
+from search.cluster.head import PAUSED
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
@@ -41,7 +41,7 @@ from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
 
 if TYPE_CHECKING:
-    from search.cluster import Resources
+    from search.cluster.cluster import Resources
 
 BAD_INPUT = 2
 
@@ -132,7 +132,7 @@ def _cause(error: Exception) -> str:
 
 @contextmanager
 def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resources"]:
-    from search.cluster import ClusterError, connected
+    from search.cluster.cluster import ClusterError, connected
 
     say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     with ExitStack() as stack:
@@ -156,10 +156,10 @@ def _search(
     from ray.exceptions import RayError
     from ray.tune.error import TuneError
 
-    from search.cluster import ClusterError
+    from search.cluster.cluster import ClusterError
+    from search.cluster.preflight import preflight
     from search.finish import write_results, write_tables_of
     from search.monitor import Monitor
-    from search.preflight import preflight
     from search.scheduler import FairASHA
     from search.tuner import SearchPausedError, run_trials
 

@@ -19,7 +19,7 @@ from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best, write_test
 from results.model.trial_model import train_command
 from results.table import write_tables
-from search.cluster import Resources, on_trial_resources
+from search.cluster.cluster import Resources, on_trial_resources
 from search.inputs import Inputs
 from search.live_report import LiveReport
 from search.options import Options

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from results.journal.journal import TrialRecord
-from search.nodes import Nodes
+from search.cluster.nodes import Nodes
 from search.scheduler import FairASHA
 from search.study import SearchStudy
 from trainable.history import ROW_FIELDS

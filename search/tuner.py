@@ -8,16 +8,16 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import Resources, gcs_address, nodes_with_room
-from search.head import Head, leave_paused
-from search.nodes import Nodes
+from search.cluster.cluster import Resources, gcs_address, nodes_with_room
+from search.cluster.head import Head, leave_paused
+from search.cluster.nodes import Nodes
+from search.cluster.placement import hold_node, trial_resources
+from search.cluster.watchdog import Watchdog, logs_of_this_machine
 from search.options import Options
-from search.placement import hold_node, trial_resources
 from search.run_folder.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
-from search.watchdog import Watchdog, logs_of_this_machine
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
@@ -58,7 +58,7 @@ def run_trials(
 
     Args:
         options: what was asked; says where the run folder is.
-        resources: from `search.cluster.connect`.
+        resources: from `search.cluster.cluster.connect`.
         study: the search's memory.
         scheduler: already told of the journal.
         pairs: the data set.

@@ -16,11 +16,11 @@ from unittest import mock
 import ray
 import ray.tune
 
-import search.preflight
+import search.cluster.preflight
 import search.tuner
 from search.command_line import app
 
-asked = search.preflight.answer
+asked = search.cluster.preflight.answer
 trained = search.tuner.tune_trainable
 
 
@@ -53,7 +53,7 @@ def noted_and_trained(config: dict[str, Any], **given: Any) -> None:
 
 
 # Defined in the program that is run, they travel to the nodes as they are.
-search.preflight.answer = asked_without_gpu
+search.cluster.preflight.answer = asked_without_gpu
 search.tuner.tune_trainable = noted_and_trained
 
 if __name__ == "__main__":

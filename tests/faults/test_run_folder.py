@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import search.cluster
-import search.preflight
+import search.cluster.cluster
+import search.cluster.preflight
 import search.run_folder.run_folder
 from results.journal.journal import Journal, read_journal
 from search.command_line import app
@@ -69,13 +69,15 @@ def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     """Resumes a search of two trials, without Ray, up to where trials would start."""
 
     def stop(*arguments: Any) -> None:
-        raise search.cluster.ClusterError(READY)
+        raise search.cluster.cluster.ClusterError(READY)
 
     def call(*arguments: Any) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
-    monkeypatch.setattr(search.preflight, "preflight", stop)
+    monkeypatch.setattr(
+        search.cluster.cluster, "connect", lambda options, say: search.cluster.cluster.Resources(1, 0, 1)
+    )
+    monkeypatch.setattr(search.cluster.preflight, "preflight", stop)
     space = f"{changed['space']}:mine"
     given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)
     assert READY in call(*given, "--storage", tmp_path, "--name", "run").output

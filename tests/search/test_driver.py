@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-import search.cluster
-import search.preflight
+import search.cluster.cluster
+import search.cluster.preflight
 from results.journal.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
@@ -31,14 +31,16 @@ def searched(monkeypatch: pytest.MonkeyPatch, data_folder: Path, checkpoint: Pat
     """Runs the command line with good flags and those given, without Ray, up to where trials would start."""
 
     def stop(*arguments: Any) -> None:
-        raise search.cluster.ClusterError("all checks are passed")
+        raise search.cluster.cluster.ClusterError("all checks are passed")
 
     def searched(*arguments: Any, data: Path = data_folder, model: Any = checkpoint) -> Result:
         good = ("--data", data, "--model", model, "--storage", run.parent, "--name", run.name)
         return call(*good, *arguments)
 
-    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
-    monkeypatch.setattr(search.preflight, "preflight", stop)
+    monkeypatch.setattr(
+        search.cluster.cluster, "connect", lambda options, say: search.cluster.cluster.Resources(1, 0, 1)
+    )
+    monkeypatch.setattr(search.cluster.preflight, "preflight", stop)
     monkeypatch.setenv("COLUMNS", "200")
     return searched
 
@@ -62,19 +64,19 @@ def test_good_input_passes_all_checks(searched, run):
 
 def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
     def no_ray(*arguments: Any) -> None:
-        raise search.cluster.ClusterError("Ray at auto cannot be used")
+        raise search.cluster.cluster.ClusterError("Ray at auto cannot be used")
 
-    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    monkeypatch.setattr(search.cluster.cluster, "connect", no_ray)
     assert_refused(searched("--address", "auto"), "Ray at auto cannot be used")
     assert not run.exists()
 
 
 def test_a_cluster_that_is_gone_when_a_run_is_resumed_pauses_it(searched, run, monkeypatch):
     def no_ray(*arguments: Any) -> None:
-        raise search.cluster.ClusterError("Ray at auto cannot be used")
+        raise search.cluster.cluster.ClusterError("Ray at auto cannot be used")
 
     searched()
-    monkeypatch.setattr(search.cluster, "connect", no_ray)
+    monkeypatch.setattr(search.cluster.cluster, "connect", no_ray)
     result = call("--resume", run, "--address", "auto")
     assert result.exit_code == 4, result.output
     assert f"Ray at auto cannot be used; go on with:\npython search/run.py --resume {run}\n" in result.output

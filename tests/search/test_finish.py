@@ -8,7 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from search import finish
-from search.cluster import Resources
+from search.cluster.cluster import Resources
 from search.inputs import Inputs
 from search.options import Options
 from trainable import train

@@ -14,7 +14,7 @@ from results.export import export
 from results.report import write_report
 from results.tensorboard_log.scalars import rebuild
 from search import finish
-from search.cluster import Resources
+from search.cluster.cluster import Resources
 from search.inputs import Inputs
 from search.monitor import Monitor
 from search.options import Options

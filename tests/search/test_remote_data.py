@@ -11,10 +11,10 @@ from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 import search.driver
-from search.cluster import Resources
+from search.cluster.cluster import Resources
+from search.cluster.preflight import preflight
 from search.command_line import app
 from search.options import Options
-from search.preflight import preflight
 from tests.s3 import FORBIDDEN
 from tests.whole_search import table_of
 from trainable.data.source import read_source

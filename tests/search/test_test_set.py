@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-import search.cluster
+import search.cluster.cluster
 import search.driver
 from search.command_line import app
 from search.inputs import Inputs
@@ -30,7 +30,9 @@ def other_folder(other_data_folder: Path, tmp_path: Path) -> Path:
 def no_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search ends well before it starts Ray."""
     monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
-    monkeypatch.setattr(search.cluster, "connect", lambda options, say: search.cluster.Resources(1, 0, 1))
+    monkeypatch.setattr(
+        search.cluster.cluster, "connect", lambda options, say: search.cluster.cluster.Resources(1, 0, 1)
+    )
 
 
 def test_a_test_set_of_other_classes_is_refused(data_folder: Path, other_folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.cluster import Resources
+from search.cluster.cluster import Resources
 from search.options import Options
 from search.tuner import IDLE_ROUNDS, SearchPausedError, run_trials
 from trainable.training.progress import Progress

@@ -41,7 +41,7 @@ def test_nothing_else_asks_whether_there_is_a_gpu():
         path for package in ("trainable", "spaces", "search", "results") for path in (ROOT / package).rglob("*.py")
     )
     asking = {path.relative_to(ROOT).as_posix() for path in files if re.search(r"cuda\.is_available", path.read_text())}
-    assert asking - {"search/inspection.py"} == {"trainable/compute.py"}
+    assert asking - {"search/cluster/inspection.py"} == {"trainable/compute.py"}
 
 
 def test_other_libraries_of_a_gpu_and_tf32_may_give_other_bits_there_and_nowhere_else(monkeypatch):

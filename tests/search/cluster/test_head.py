@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search.head import Head
+from search.cluster.head import Head
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def until(condition):
@@ -66,7 +66,9 @@ def test_a_search_that_has_noticed_is_not_left(server):
 
 
 def test_leaving_says_how_to_go_on_and_ends_with_the_code_of_a_pause():
-    program = "from search.head import leave_paused; leave_paused('head:1', 'python search/run.py --resume runs/x')"
+    program = (
+        "from search.cluster.head import leave_paused; leave_paused('head:1', 'python search/run.py --resume runs/x')"
+    )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 4
     assert "the cluster's head at head:1 has not answered for 30 s" in ended.stdout

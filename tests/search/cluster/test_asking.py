@@ -5,8 +5,8 @@ import threading
 import psutil
 import pytest
 
-from search import asking
-from search.asking import SAY_SECONDS, SILENCE_SECONDS, Beats, Waiting
+from search.cluster import asking
+from search.cluster.asking import SAY_SECONDS, SILENCE_SECONDS, Beats, Waiting
 
 
 class Clock:

@@ -12,7 +12,7 @@ import psutil
 import ray
 
 if TYPE_CHECKING:
-    from search.inspection import Task
+    from search.cluster.inspection import Task
 
 BEAT_SECONDS = 3.0
 """Between two looks of a node at whether its process gets on."""
@@ -46,7 +46,7 @@ def answer(node: str, board: "ray.actor.ActorHandle[Board]", task: "list[ray.Obj
     """What is wrong with the node that this is run on, whose progress goes to the board."""
     with Beats(lambda step: board.heard.remote(node, step)) as beats:
         beats.tell("imports the libraries")
-        from search.inspection import inspect
+        from search.cluster.inspection import inspect
 
         return inspect(ray.get(task[0]), beats.tell)
 

@@ -8,9 +8,9 @@ import ray
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from search.cluster import Resources
+from search.cluster.cluster import Resources
+from search.cluster.placement import fullest_with_room, trial_resources
 from search.options import PLACEMENTS, Options
-from search.placement import fullest_with_room, trial_resources
 from search.tuner import run_trials
 
 TRIAL = {"CPU": 1.0, "GPU": 1.0}

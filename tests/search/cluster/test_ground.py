@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search import ground
-from search.cluster import ClusterError, connect
-from search.ground import GroundError, check_python, provide_token, session_folder
+from search.cluster import ground
+from search.cluster.cluster import ClusterError, connect
+from search.cluster.ground import GroundError, check_python, provide_token, session_folder
 from search.options import Options
 
 
@@ -132,8 +132,8 @@ def test_what_the_system_refuses_ray_is_said_with_the_folder(place, monkeypatch)
     def refuse(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("search.cluster.ray.init", refuse)
-    monkeypatch.setattr("search.cluster.provide_token", lambda: None)
+    monkeypatch.setattr("search.cluster.cluster.ray.init", refuse)
+    monkeypatch.setattr("search.cluster.cluster.provide_token", lambda: None)
     options = Options("staged", None, "embedded", 1, 3, 2, "runs", "name")
     with pytest.raises(
         ClusterError, match=rf"Ray on this machine cannot be used \(it works in {place}/ray\): .*No space"

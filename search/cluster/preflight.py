@@ -13,11 +13,11 @@ from ray._private.state import available_resources_per_node  # There is no publi
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.asking import Board, Waiting, answer
-from search.cluster import ClusterError, Resources, fit, name_of
-from search.inspection import Task, packages, room_faults
+from search.cluster.asking import Board, Waiting, answer
+from search.cluster.cluster import ClusterError, Resources, fit, name_of
+from search.cluster.inspection import Task, packages, room_faults
+from search.cluster.placement import hold_node
 from search.options import Options
-from search.placement import hold_node
 from search.run_folder.run_folder import code_version
 from trainable.data.pairs import PairData
 from trainable.data.snapshot import Snapshot

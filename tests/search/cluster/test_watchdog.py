@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.watchdog import SAMPLE_SECONDS, SECONDS, Watchdog, last_words
+from search.cluster.watchdog import SAMPLE_SECONDS, SECONDS, Watchdog, last_words
 
 
 @pytest.fixture

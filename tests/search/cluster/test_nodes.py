@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.nodes import QUICK_DEATHS, QUICK_SECONDS, Nodes
+from search.cluster.nodes import QUICK_DEATHS, QUICK_SECONDS, Nodes
 from search.searcher import DEATHS, StudySearcher
 
 

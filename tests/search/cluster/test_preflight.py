@@ -9,9 +9,9 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from search import inspection, preflight
-from search.cluster import ClusterError, Resources
-from search.inspection import Task, inspect, room_faults
+from search.cluster import inspection, preflight
+from search.cluster.cluster import ClusterError, Resources
+from search.cluster.inspection import Task, inspect, room_faults
 from search.options import Options
 from search.run_folder.run_folder import code_version
 from trainable.storage.remote import Remote

@@ -9,7 +9,7 @@ import ray
 from ray import tune
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 
-from search.cluster import Resources, fit
+from search.cluster.cluster import Resources, fit
 
 PLACED_WITHIN = 1
 """Seconds after which a trial that was to find room is waited for no longer."""

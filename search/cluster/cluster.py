@@ -11,8 +11,8 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import RayError
 
-from search.ground import GroundError, check_python, provide_token, session_folder
-from search.head import answers
+from search.cluster.ground import GroundError, check_python, provide_token, session_folder
+from search.cluster.head import answers
 from search.options import Options
 from search.raylet import ended_with_raylet
 from search.run_folder.run_folder import PROJECT

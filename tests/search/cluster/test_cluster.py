@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from search.cluster import ClusterError, Resources, _resources, connect
+from search.cluster.cluster import ClusterError, Resources, _resources, connect
 from search.options import Options
 
 LAPTOP = {"CPU": 8.0}
