@@ -15,7 +15,7 @@ from rich.console import Console
 
 from results.journal.journal import Journal
 from search.cluster.cluster import Resources
-from search.monitor import Monitor
+from search.console.monitor import Monitor
 from search.options import Options
 from search.scheduler import FairASHA
 from search.study import Budget, SearchStudy

@@ -33,8 +33,8 @@ from stopwatch import Stopwatch, print_shares
 
 from results.journal.journal import Journal
 from results.tensorboard_log.scalars import TensorBoardLog
-from search.live_report import LiveReport
-from search.progress import Progress
+from search.console.live_report import LiveReport
+from search.console.progress import Progress
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy

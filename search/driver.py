@@ -16,8 +16,8 @@ from rich.text import Text
 from results.journal.events import JournalError
 from results.journal.journal import Journal
 from search.cluster.head import PAUSED
+from search.console.interrupts import INTERRUPTED, Interrupts
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
-from search.interrupts import INTERRUPTED, Interrupts
 from search.options import Options
 from search.run_folder.owner import OwnerError
 from search.run_folder.run_folder import (
@@ -158,8 +158,8 @@ def _search(
 
     from search.cluster.cluster import ClusterError
     from search.cluster.preflight import preflight
+    from search.console.monitor import Monitor
     from search.finish import write_results, write_tables_of
-    from search.monitor import Monitor
     from search.scheduler import FairASHA
     from search.tuner import SearchPausedError, run_trials
 

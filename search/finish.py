@@ -20,10 +20,10 @@ from results.model.best import Best, write_best, write_test
 from results.model.trial_model import train_command
 from results.table import write_tables
 from search.cluster.cluster import Resources, on_trial_resources
+from search.console.live_report import LiveReport
+from search.console.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.inputs import Inputs
-from search.live_report import LiveReport
 from search.options import Options
-from search.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.run_folder.run_folder import code_version, publish
 from search.study import SearchStudy
 from search.tuner import SHARED

@@ -15,8 +15,8 @@ from results.report import write_report
 from results.tensorboard_log.scalars import rebuild
 from search import finish
 from search.cluster.cluster import Resources
+from search.console.monitor import Monitor
 from search.inputs import Inputs
-from search.monitor import Monitor
 from search.options import Options
 from search.run_folder.run_folder import create_run, resume_command, resume_options
 from trainable.text.console import plain_console

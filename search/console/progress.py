@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.journal.journal import TrialRecord, best_trial
-from search.fitting import FittingTable
+from search.console.fitting import FittingTable
 from search.study import SearchStudy
 
 SECONDS_BETWEEN_LINES = 20.0

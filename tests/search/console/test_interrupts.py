@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from search.interrupts import SIGNALS, Interrupts
+from search.console.interrupts import SIGNALS, Interrupts
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_after_the_loop_it_raises_at_once(interrupts):
 
 def test_the_second_one_ends_the_process_and_its_children_with_the_command_that_goes_on():
     program = (
-        "import os, subprocess, signal; from search.interrupts import Interrupts\n"
+        "import os, subprocess, signal; from search.console.interrupts import Interrupts\n"
         "interrupts = Interrupts('the command'); interrupts.listen()\n"
         "child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True)\n"
         "with interrupts:\n"

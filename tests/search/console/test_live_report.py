@@ -2,15 +2,15 @@
 
 import pytest
 
-import search.live_report
-from search.live_report import LiveReport
+import search.console.live_report
+from search.console.live_report import LiveReport
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Time that passes only when it is told to."""
     now = [1000.0]
-    monkeypatch.setattr(search.live_report.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(search.console.live_report.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -22,7 +22,7 @@ def test_it_is_written_at_most_every_30_seconds_and_in_a_twentieth_of_the_time(
         assert live
         clock[0] += cost
 
-    monkeypatch.setattr(search.live_report, "write_report", write)
+    monkeypatch.setattr(search.console.live_report, "write_report", write)
     report = LiveReport(tmp_path, print)
     assert report.follow([])
     clock[0] += pause - 0.5
@@ -36,7 +36,7 @@ def test_an_error_in_the_report_is_said_once_in_one_line_and_the_search_goes_on(
         raise ZeroDivisionError("a chart\nof nothing")
 
     said: list[str] = []
-    monkeypatch.setattr(search.live_report, "write_report", write)
+    monkeypatch.setattr(search.console.live_report, "write_report", write)
     report = LiveReport(tmp_path, said.append)
     report.write([])
     report.write([])

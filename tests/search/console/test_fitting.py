@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from search.fitting import FittingTable
+from search.console.fitting import FittingTable
 
 HEADERS = ("trial", "stage", "val_loss", "f1")
 ROWS = (("7", "1/3 heads", "0.8476", "0.700"), ("0 (reference)", "[red]x[/] :car: 部品", "not reached", ""))

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from results.journal.journal import TrialRecord
 from results.tensorboard_log.scalars import rebuild
-from search.live_report import LiveReport
+from search.console.live_report import LiveReport
+from search.console.progress import Progress
 from search.options import Options
-from search.progress import Progress
 from search.study import SearchStudy
 from search.study_mirror import StudyMirror
 

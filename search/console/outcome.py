@@ -9,7 +9,7 @@ from results.formatting import duration, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
 from results.reuse import reuse
-from search.fitting import FittingTable
+from search.console.fitting import FittingTable
 from search.options import Options
 from search.run_folder.run_folder import resume_command
 from search.study import SearchStudy

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from search.progress import Progress, clock
+from search.console.progress import Progress, clock
 from spaces.registry import Space, load_space
 
 
@@ -114,7 +114,7 @@ def test_the_pace_of_a_resumed_search_is_its_own(search, terminal):
 
 
 def test_without_a_terminal_each_end_is_one_line(search, monkeypatch):
-    monkeypatch.setattr("search.progress.SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("search.console.progress.SECONDS_BETWEEN_LINES", -1.0)
     started = search(MINE, max_epochs=12, losses=losses)
     console = Console(file=io.StringIO(), width=40)
     with Progress(started.study, 5, 1, console) as progress:
@@ -132,7 +132,7 @@ def test_without_a_terminal_each_end_is_one_line(search, monkeypatch):
 def test_on_a_terminal_each_end_is_told_at_once_and_the_panel_drawn_seldom(search, terminal, monkeypatch):
     drawn = []
     monkeypatch.setattr(Progress, "panel", lambda progress: drawn.append(time.monotonic()) or "the panel")
-    monkeypatch.setattr("search.progress.SECONDS_BETWEEN_PANELS", 3600.0)
+    monkeypatch.setattr("search.console.progress.SECONDS_BETWEEN_PANELS", 3600.0)
     started = search(max_epochs=8)
     with Progress(started.study, 5, 1, terminal) as progress:
         progress.tick()

@@ -9,8 +9,8 @@ import pytest
 
 from results.journal.journal import TrialRecord
 from results.model.best import Best
+from search.console.outcome import print_outcome
 from search.options import Options
-from search.outcome import print_outcome
 from trainable.recipe import reference
 from trainable.text.console import plain_console
 
