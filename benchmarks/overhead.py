@@ -38,7 +38,7 @@ from search.console.progress import Progress
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
-from search.study_mirror import StudyMirror
+from search.study_database import StudyMirror
 
 PARTS = ("driver", "reports", "goodput")
 REPORTS, MAX_EPOCHS = 3, 24

@@ -14,7 +14,7 @@ from search.console.live_report import LiveReport
 from search.console.progress import Progress
 from search.options import Options
 from search.study import SearchStudy
-from search.study_mirror import StudyMirror
+from search.study_database import StudyMirror
 
 
 class Monitor:

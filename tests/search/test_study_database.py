@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.study_mirror import StudyMirror
+from search.study_database import StudyMirror
 
 
 @pytest.fixture
