@@ -33,7 +33,7 @@ from results.journal.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
-from trainable.detector.loss import forward, loss_totals, scaled_loss
+from trainable.detector.loss import forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, set_modes
 from trainable.precision import autocast
 from trainable.recipe import PARTS
@@ -197,7 +197,7 @@ class Step:
             batch = self.batches[index % len(self.batches)]
             with autocast(torch.device("cpu"), self.dtype):
                 result = forward(self.model, batch)
-            totals = loss_totals(batch["labels"], self.model.config)
+            totals = loss_normalisers(batch["labels"], self.model.config)
             scaled_loss(result.terms, totals, totals, self.model.config).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()

@@ -3,7 +3,7 @@
 DETR divides its box losses by the number of labelled boxes and its cross entropy by the sum of class weights, both of
 *the batch*. So the mean over batches is not the loss of their union: evaluation would move with the batch size
 (huggingface/transformers#28893), and accumulated gradients would not be those of the large batch. Here the terms of
-a batch are sums again once multiplied by the batch's own normalisers (`LossTotals`); divided by those of the
+a batch are sums again once multiplied by the batch's own normalisers (`LossNormalisers`); divided by those of the
 optimizer step, or of the whole validation set, they are exact.
 """
 
@@ -17,7 +17,7 @@ from transformers import DetrConfig, DetrForObjectDetection
 
 
 @dataclass(frozen=True)
-class LossTotals:
+class LossNormalisers:
     """What DETR divides by: a batch's, an optimizer step's, or a whole data set's."""
 
     class_weight: float
@@ -42,12 +42,12 @@ class Forward:
     terms: dict[str, Tensor]
 
 
-def loss_totals(labels: Sequence[Mapping[str, Tensor]], config: DetrConfig) -> LossTotals:
+def loss_normalisers(labels: Sequence[Mapping[str, Tensor]], config: DetrConfig) -> LossNormalisers:
     """The normalisers of the pictures whose `labels` these are; each holds `class_labels` of shape [n]."""
     counts = [len(label["class_labels"]) for label in labels]
     matched = sum(min(config.num_queries, count) for count in counts)
     unmatched = config.num_queries * len(counts) - matched
-    return LossTotals(matched + config.eos_coefficient * unmatched, max(sum(counts), 1))
+    return LossNormalisers(matched + config.eos_coefficient * unmatched, max(sum(counts), 1))
 
 
 def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any]) -> Forward:
@@ -73,7 +73,9 @@ def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any]) -> Forward
     return Forward(logits, boxes, terms)
 
 
-def scaled_loss(terms: Mapping[str, Tensor], batch: LossTotals, whole: LossTotals, config: DetrConfig) -> Tensor:
+def scaled_loss(
+    terms: Mapping[str, Tensor], batch: LossNormalisers, whole: LossNormalisers, config: DetrConfig
+) -> Tensor:
     """The share of a batch in the loss of the `whole` it belongs to; summed over the whole's batches it is exact.
 
     Args:
@@ -94,7 +96,7 @@ def scaled_loss(terms: Mapping[str, Tensor], batch: LossTotals, whole: LossTotal
 
 
 @dataclass
-class LossSums:
+class LossAccumulator:
     """Sums over a data set in float64, divided once: the loss of the whole set taken as one batch.
 
     Only the last decoder layer counts, since the detections come from it; so `loss` is the weighted sum of its three
@@ -111,7 +113,7 @@ class LossSums:
 
     def add(self, terms: Mapping[str, Tensor], labels: Sequence[Mapping[str, Tensor]]) -> None:
         """Adds a batch: its loss terms and the labels that they come from."""
-        totals = loss_totals(labels, self.config)
+        totals = loss_normalisers(labels, self.config)
         self.cross_entropy += terms["loss_ce"].double().item() * totals.class_weight
         self.bbox += terms["loss_bbox"].double().item() * totals.boxes
         self.giou += terms["loss_giou"].double().item() * totals.boxes
@@ -146,7 +148,7 @@ def picture_losses(
             _, terms, _ = model.loss_function(
                 logits, [label], logits.device, boxes, model.config, logits[None], boxes[None]
             )
-        sums = LossSums(model.config)
+        sums = LossAccumulator(model.config)
         sums.add(terms, [label])
         losses.append(sums.losses()["val_loss"])
     return losses

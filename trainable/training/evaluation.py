@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
 from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
-from trainable.detector.loss import LossSums, forward, picture_losses
+from trainable.detector.loss import LossAccumulator, forward, picture_losses
 from trainable.precision import autocast
 
 Item = TypeVar("Item")
@@ -113,7 +113,7 @@ def evaluate_batches(
         FloatingPointError: the model's outputs are not finite.
     """
     model.eval()
-    sums, detections, truths, losses = LossSums(model.config), [], [], []
+    sums, detections, truths, losses = LossAccumulator(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
             inputs = _to_device(batch, model.device)

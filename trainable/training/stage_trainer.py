@@ -21,7 +21,7 @@ from transformers import (
 
 from trainable.data.dataset import EpochSampler
 from trainable.data.trial_data import TrialData
-from trainable.detector.loss import LossTotals, forward, loss_totals, scaled_loss
+from trainable.detector.loss import LossNormalisers, forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
@@ -58,7 +58,7 @@ class StageTrainer(Trainer):
         self.recipe = recipe
         self.stage = recipe.stages[stage]
         self.dtype = torch_dtype(recipe.dtype)
-        self.step_totals = LossTotals(0.0, 1)
+        self.step_normalisers = LossNormalisers(0.0, 1)
         self.losses_of_epoch: list[float] = []
         self.train_batches: DataLoader | None = None
         self.val_batches: DataLoader | None = None
@@ -111,7 +111,9 @@ class StageTrainer(Trainer):
     ) -> tuple[list[Any], None]:
         """The batches of one optimizer step; takes note of what their loss is to be divided by."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.step_totals = loss_totals([label for batch in batches for label in batch["labels"]], self.model.config)
+        self.step_normalisers = loss_normalisers(
+            [label for batch in batches for label in batch["labels"]], self.model.config
+        )
         return batches, None
 
     def compute_loss(
@@ -125,8 +127,8 @@ class StageTrainer(Trainer):
         with self._located(self.state.global_step + 1):
             with autocast(self.args.device, self.dtype):
                 result = forward(self.model, inputs)
-            batch = loss_totals(inputs["labels"], self.model.config)
-            loss = scaled_loss(result.terms, batch, self.step_totals, self.model.config)
+            batch = loss_normalisers(inputs["labels"], self.model.config)
+            loss = scaled_loss(result.terms, batch, self.step_normalisers, self.model.config)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the training loss is {loss.item()}")
         self.losses_of_epoch.append(loss.item())

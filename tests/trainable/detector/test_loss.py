@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from trainable.detector.loading import load_model
-from trainable.detector.loss import LossSums, LossTotals, forward, loss_totals, scaled_loss
+from trainable.detector.loss import LossAccumulator, LossNormalisers, forward, loss_normalisers, scaled_loss
 
 NAMES = ("person", "car")
 
@@ -42,10 +42,10 @@ def test_totals_are_what_detr_divides_by(model):
     config = model.config
     assert (config.num_queries, config.eos_coefficient) == (6, 0.1)
     # 1 + 0 + 6 queries have a label (two of the 8 labels of the last picture find none), the other 11 have not.
-    totals = loss_totals(labels_of([1, 0, 8]), config)
+    totals = loss_normalisers(labels_of([1, 0, 8]), config)
     assert totals.class_weight == pytest.approx(7 + 0.1 * 11)
     assert totals.boxes == 9
-    assert loss_totals(labels_of([0, 0]), config) == LossTotals(pytest.approx(1.2), 1)
+    assert loss_normalisers(labels_of([0, 0]), config) == LossNormalisers(pytest.approx(1.2), 1)
 
 
 def test_forward_is_transformers_own_with_its_loss_terms(model):
@@ -65,9 +65,11 @@ def test_shares_of_the_batches_add_up_to_the_loss_of_their_union(model, counts, 
     whole = batch_of(counts)
     with torch.no_grad():
         expected = model(**whole).loss
-        totals = loss_totals(whole["labels"], model.config)
+        totals = loss_normalisers(whole["labels"], model.config)
         shares = [
-            scaled_loss(forward(model, part).terms, loss_totals(part["labels"], model.config), totals, model.config)
+            scaled_loss(
+                forward(model, part).terms, loss_normalisers(part["labels"], model.config), totals, model.config
+            )
             for part in parts(whole, sizes)
         ]
     assert sum(shares).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -77,7 +79,7 @@ def test_shares_of_the_batches_add_up_to_the_loss_of_their_union(model, counts, 
 @pytest.mark.parametrize("counts", [(2, 0, 1, 3, 1), (0, 0, 8, 0, 0), (0, 0, 0, 0, 0)], ids=str)
 def test_sums_divided_once_are_the_last_layers_loss_of_the_union(model, counts, sizes):
     whole = batch_of(counts)
-    sums = LossSums(model.config)
+    sums = LossAccumulator(model.config)
     with torch.no_grad():
         terms = model(**whole).loss_dict
         for part in parts(whole, sizes):

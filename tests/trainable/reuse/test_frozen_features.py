@@ -11,7 +11,7 @@ from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.detector.loss import forward, loss_totals, scaled_loss
+from trainable.detector.loss import forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast
 from trainable.recipe import Recipe, Stage
@@ -77,7 +77,7 @@ def batches(common_cache, data):
 def outputs_and_loss(model, batch, dtype=torch.float32):
     with autocast(torch.device("cpu"), dtype):
         result = forward(model, batch)
-    totals = loss_totals(batch["labels"], model.config)
+    totals = loss_normalisers(batch["labels"], model.config)
     loss = scaled_loss(result.terms, totals, totals, model.config)
     return result.logits, result.boxes_cxcywh_normalised, loss
 
