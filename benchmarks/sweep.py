@@ -20,7 +20,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from results.measures.coco import coco_labels, coco_results
 from results.measures.sweep import IOU_THRESHOLDS, sweep
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 
 NAMES = ("person", "car", "bike")
 SIZE = (1280, 720)
@@ -36,10 +36,10 @@ def main() -> None:
     megabytes = {
         name: peak_megabytes(name, arguments.images, arguments.predictions) for name in ("sweep", "faster-coco-eval")
     }
-    detections, truths = random_pictures(arguments.images, arguments.predictions)
-    coco = coco_datasets(detections, truths)
+    detections, ground_truth = random_pictures(arguments.images, arguments.predictions)
+    coco = coco_datasets(detections, ground_truth)
     contestants: dict[str, Callable[[], object]] = {
-        "sweep": lambda: run_sweep(detections, truths),
+        "sweep": lambda: run_sweep(detections, ground_truth),
         "faster-coco-eval": lambda: run_coco(*coco),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -53,10 +53,10 @@ def main() -> None:
     print(f"ratio sweep/faster-coco-eval: {median(seconds['sweep']) / median(seconds['faster-coco-eval']):.2f}x")
 
 
-def random_pictures(images: int, predictions: int) -> tuple[list[Detections], list[Truths]]:
+def random_pictures(images: int, predictions: int) -> tuple[list[Detections], list[GroundTruth]]:
     """Pictures with 5 to 10 labels, one in ten with none; each label is found up to twice, the rest is noise."""
     random = np.random.default_rng(0)
-    detections, truths = [], []
+    detections, ground_truth = [], []
     for _ in range(images):
         count = 0 if random.random() < 0.1 else int(random.integers(5, 11))
         boxes_xyxy, class_ids = random_boxes(random, count), random.integers(len(NAMES), size=count)
@@ -70,8 +70,8 @@ def random_pictures(images: int, predictions: int) -> tuple[list[Detections], li
                 np.concatenate([class_ids[found], random.integers(len(NAMES), size=noise)]),
             )
         )
-        truths.append(Truths(boxes_xyxy.astype(np.float32), class_ids))
-    return detections, truths
+        ground_truth.append(GroundTruth(boxes_xyxy.astype(np.float32), class_ids))
+    return detections, ground_truth
 
 
 def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:
@@ -81,14 +81,14 @@ def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:
     return np.hstack([left_and_top, left_and_top + width_and_height])
 
 
-def coco_datasets(detections: list[Detections], truths: list[Truths]) -> tuple[COCO, COCO]:
-    sizes = [SIZE] * len(truths)
-    labels = coco_labels(truths, sizes, NAMES)
+def coco_datasets(detections: list[Detections], ground_truth: list[GroundTruth]) -> tuple[COCO, COCO]:
+    sizes = [SIZE] * len(ground_truth)
+    labels = coco_labels(ground_truth, sizes, NAMES)
     return labels, labels.loadRes(coco_results(detections, sizes))
 
 
-def run_sweep(detections: list[Detections], truths: list[Truths]) -> None:
-    sweep(match(detections, truths, IOU_THRESHOLDS), NAMES)
+def run_sweep(detections: list[Detections], ground_truth: list[GroundTruth]) -> None:
+    sweep(match(detections, ground_truth, IOU_THRESHOLDS), NAMES)
 
 
 def run_coco(labels: COCO, results: COCO) -> None:
@@ -104,12 +104,12 @@ def peak_megabytes(name: str, images: int, predictions: int) -> float:
 
 
 def _raise_of_peak(name: str, images: int, predictions: int) -> float:
-    detections, truths = random_pictures(images, predictions)
+    detections, ground_truth = random_pictures(images, predictions)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "sweep":
-        run_sweep(detections, truths)
+        run_sweep(detections, ground_truth)
     else:
-        run_coco(*coco_datasets(detections, truths))
+        run_coco(*coco_datasets(detections, ground_truth))
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024  # Linux counts in KiB
 
 

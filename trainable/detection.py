@@ -2,8 +2,8 @@
 
 The rule is COCO's. Within one class of one picture, detections in falling order of score (ties: in order of query)
 each take the free label of highest IoU (ties: the last such label) at or above the IoU threshold. Whoever takes none
-is a false positive; a label that nobody takes is a miss. Pairs without labels count: every detection on them is a
-false positive.
+is a false positive; a label that nobody takes is a false negative. Pairs without labels count: every detection on them
+is a false positive.
 
 A detection's match depends only on detections of higher score. So matching once per IoU threshold is enough: what
 holds at a score threshold is read off the detections at or above it.
@@ -33,7 +33,7 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Truths:
+class GroundTruth:
     """The labels of one picture; none where nothing moved."""
 
     boxes_xyxy_normalised: np.ndarray
@@ -94,7 +94,7 @@ def detections_from_outputs(logits: Tensor, pred_boxes_cxcywh_normalised: Tensor
     ]
 
 
-def truths_from_labels(labels: Mapping[str, Tensor]) -> Truths:
+def ground_truth_from_labels(labels: Mapping[str, Tensor]) -> GroundTruth:
     """The labels of one picture as the data set gives them.
 
     Args:
@@ -102,25 +102,29 @@ def truths_from_labels(labels: Mapping[str, Tensor]) -> Truths:
     """
     boxes_cxcywh_normalised = torch.as_tensor(labels["boxes"]).detach().cpu().reshape(-1, 4)
     class_ids = torch.as_tensor(labels["class_labels"]).detach().cpu().long()
-    return Truths(_corners(boxes_cxcywh_normalised).numpy(), class_ids.numpy())
+    return GroundTruth(_corners(boxes_cxcywh_normalised).numpy(), class_ids.numpy())
 
 
-def match(detections: Sequence[Detections], truths: Sequence[Truths], iou_thresholds: Sequence[float]) -> Matches:
+def match(
+    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], iou_thresholds: Sequence[float]
+) -> Matches:
     """Finds the true positives among all detections, once per IoU threshold, by the rule of this module.
 
     Args:
         detections: one entry a picture.
-        truths: the same pictures in the same order.
+        ground_truth: the same pictures in the same order.
         iou_thresholds: each above 0; at least one.
 
     Raises:
-        ValueError: there are not as many detections as truths, or an IoU threshold is out of range.
+        ValueError: there are not as many detections as ground truths, or an IoU threshold is out of range.
     """
-    if len(detections) != len(truths):
-        raise ValueError(f"one Truths a picture is needed: got {len(detections)} Detections, {len(truths)} Truths")
+    if len(detections) != len(ground_truth):
+        raise ValueError(
+            f"one GroundTruth a picture is needed: got {len(detections)} Detections, {len(ground_truth)} GroundTruth"
+        )
     if not iou_thresholds or not all(0 < threshold <= 1 for threshold in iou_thresholds):
         raise ValueError(f"iou_thresholds: one or more in (0, 1], got {tuple(iou_thresholds)}")
-    found, labelled = _flatten(detections), _flatten(truths)
+    found, labelled = _flatten(detections), _flatten(ground_truth)
     scores = _joined([picture.scores for picture in detections], np.float64)
     pairs = _pairs_in_order(found, labelled, scores, min(iou_thresholds))
     labels = np.full((len(scores), len(iou_thresholds)), -1)
@@ -202,7 +206,7 @@ class _Boxes:
         return self.pictures * class_count + self.class_ids
 
 
-def _flatten(per_picture: Sequence[Detections] | Sequence[Truths]) -> _Boxes:
+def _flatten(per_picture: Sequence[Detections] | Sequence[GroundTruth]) -> _Boxes:
     class_ids = [picture.class_ids for picture in per_picture]
     return _Boxes(
         xyxy_normalised=_joined([picture.boxes_xyxy_normalised for picture in per_picture], np.float64).reshape(-1, 4),

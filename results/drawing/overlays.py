@@ -13,7 +13,7 @@ from results.measures.operating_point import IOU_THRESHOLD
 from trainable.data.difference import PictureError, difference
 from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 from trainable.training.evaluation import Evaluation
 
 # Okabe and Ito's colours, which readers with any common colour blindness can tell apart; beside white they also differ
@@ -32,14 +32,14 @@ _MOST_GAIN = 4.0
 
 
 def draw_overlay(
-    pair: Pair, detections: Detections, truths: Truths, names: Sequence[str], score_threshold: float
+    pair: Pair, detections: Detections, ground_truth: GroundTruth, names: Sequence[str], score_threshold: float
 ) -> Image.Image:
     """The labels of a pair and what was detected, each right, wrong or missed, by the rule of `trainable.detection`.
 
     Args:
         pair: whose pictures are drawn on.
         detections: all of this pair.
-        truths: its labels.
+        ground_truth: its labels.
         names: class names, by class id.
         score_threshold: detections below it are left out; what only they find is missed.
 
@@ -47,14 +47,16 @@ def draw_overlay(
         PictureError: a picture can no longer be read.
     """
     found = _at_least(detections, score_threshold)
-    taken = match([found], [truths], [IOU_THRESHOLD]).labels[:, 0]
-    is_missed = ~np.isin(np.arange(len(truths.class_ids)), taken)
+    taken = match([found], [ground_truth], [IOU_THRESHOLD]).labels[:, 0]
+    is_missed = ~np.isin(np.arange(len(ground_truth.class_ids)), taken)
     right, wrong = taken >= 0, taken < 0
     marks = [
-        *(Mark(box, LABEL) for box in truths.boxes_xyxy_normalised[~is_missed]),
+        *(Mark(box, LABEL) for box in ground_truth.boxes_xyxy_normalised[~is_missed]),
         *(
             Mark(box, MISS, f"missed {names[class_id]}", otherwise=f"missed {_otherwise(names, class_id)}")
-            for box, class_id in zip(truths.boxes_xyxy_normalised[is_missed], truths.class_ids[is_missed], strict=True)
+            for box, class_id in zip(
+                ground_truth.boxes_xyxy_normalised[is_missed], ground_truth.class_ids[is_missed], strict=True
+            )
         ),
         *_detection_marks(found, wrong, names, FALSE_POSITIVE),
         *_detection_marks(found, right, names, TRUE_POSITIVE),
@@ -126,7 +128,9 @@ def write_overlays(
         out.mkdir(parents=True, exist_ok=True)
         pair = pairs[index]
         try:
-            sheet = draw_overlay(pair, evaluation.detections[index], evaluation.truths[index], names, score_threshold)
+            sheet = draw_overlay(
+                pair, evaluation.detections[index], evaluation.ground_truth[index], names, score_threshold
+            )
         except PictureError:
             if skip_bad:
                 continue

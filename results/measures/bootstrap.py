@@ -15,7 +15,7 @@ def bootstrap_intervals(counts: np.ndarray) -> dict[str, list[float]]:
     the figures a little too good, which it does not show.
 
     Args:
-        counts: [pictures, 3], true positives, false positives and misses of each picture.
+        counts: [pictures, 3], true positives, false negatives and false positives of each picture.
 
     Returns:
         `[low, high]` by name.

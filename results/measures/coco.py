@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from trainable.detection import Detections, Truths
+from trainable.detection import Detections, GroundTruth
 
 AREAS = ("small", "medium", "large")
 """Labels of up to 32 x 32 pixels of the original picture, up to 96 x 96, and above."""
@@ -14,7 +14,7 @@ AREAS = ("small", "medium", "large")
 
 def coco_metrics(
     detections: Sequence[Detections],
-    truths: Sequence[Truths],
+    ground_truth: Sequence[GroundTruth],
     sizes: Sequence[tuple[int, int]],
     names: Sequence[str],
 ) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def coco_metrics(
 
     Args:
         detections: one entry a picture.
-        truths: the same pictures in the same order.
+        ground_truth: the same pictures in the same order.
         sizes: width and height of each original picture, in pixels.
         names: of the classes, by class id.
 
@@ -32,11 +32,11 @@ def coco_metrics(
         same of each class by its name. None stands for what has no labels to be measured on.
 
     Raises:
-        ValueError: detections, truths and sizes are not equally many.
+        ValueError: detections, ground truth and sizes are not equally many.
     """
-    if not len(detections) == len(truths) == len(sizes):
-        raise ValueError(f"one entry a picture is needed: got {len(detections)}, {len(truths)} and {len(sizes)}")
-    labels = coco_labels(truths, sizes, names)
+    if not len(detections) == len(ground_truth) == len(sizes):
+        raise ValueError(f"one entry a picture is needed: got {len(detections)}, {len(ground_truth)} and {len(sizes)}")
+    labels = coco_labels(ground_truth, sizes, names)
     evaluation = COCOeval_faster(labels, labels.loadRes(coco_results(detections, sizes)), iouType="bbox")
     evaluation.evaluate()
     evaluation.accumulate()
@@ -63,12 +63,12 @@ def coco_results(detections: Sequence[Detections], sizes: Sequence[tuple[int, in
     ]
 
 
-def coco_labels(truths: Sequence[Truths], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> COCO:
+def coco_labels(ground_truth: Sequence[GroundTruth], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> COCO:
     """Labels as the data set that COCO's tools take; ids as in `coco_results`, arguments as in `coco_metrics`."""
     images = [{"id": index, "width": width, "height": height} for index, (width, height) in enumerate(sizes, start=1)]
     annotations = [
         {"image_id": picture, "category_id": class_id, "bbox": box_xywh_pixels, "iscrowd": 0}
-        for picture, (labelled, size) in enumerate(zip(truths, sizes, strict=True), start=1)
+        for picture, (labelled, size) in enumerate(zip(ground_truth, sizes, strict=True), start=1)
         for class_id, box_xywh_pixels in zip(labelled.class_ids.tolist(), _xywh_pixels(labelled, size), strict=True)
     ]
     for index, annotation in enumerate(annotations, start=1):  # id 0 would mean "not matched"
@@ -77,7 +77,7 @@ def coco_labels(truths: Sequence[Truths], sizes: Sequence[tuple[int, int]], name
     return COCO({"images": images, "annotations": annotations, "categories": categories})
 
 
-def _xywh_pixels(boxes: Detections | Truths, size: tuple[int, int]) -> list[list[float]]:
+def _xywh_pixels(boxes: Detections | GroundTruth, size: tuple[int, int]) -> list[list[float]]:
     xyxy_pixels = boxes.boxes_xyxy_normalised.astype(np.float64) * [*size, *size]
     return np.hstack([xyxy_pixels[:, :2], xyxy_pixels[:, 2:] - xyxy_pixels[:, :2]]).tolist()
 

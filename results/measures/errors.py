@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainable.detection import Detections, Matches, Truths, iou
+from trainable.detection import Detections, GroundTruth, Matches, iou
 
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 """TIDE's t_f, at which a box is right, and t_b, below which it has nothing to do with a label."""
@@ -27,13 +27,13 @@ ERRORS = {
 
 
 def count_errors(
-    detections: Sequence[Detections], truths: Sequence[Truths], matches: Matches, score_threshold: float
+    detections: Sequence[Detections], ground_truth: Sequence[GroundTruth], matches: Matches, score_threshold: float
 ) -> dict[str, int]:
     """How many errors of each of the `ERRORS` there are among the detections at or above a score threshold.
 
     Args:
         detections: one entry a picture.
-        truths: the same pictures in the same order.
+        ground_truth: the same pictures in the same order.
         matches: of these, `FOREGROUND_IOU` among its thresholds.
         score_threshold: a detection counts at score >= threshold.
 
@@ -44,7 +44,7 @@ def count_errors(
     counted = matches.scores >= score_threshold
     counts = Counter(dict.fromkeys(ERRORS, 0))
     detection = label = 0
-    for found, labelled in zip(detections, truths, strict=True):
+    for found, labelled in zip(detections, ground_truth, strict=True):
         here = slice(detection, detection + len(found.scores))
         right, wrong = (counted[here] & is_kind for is_kind in (taken[here] >= 0, taken[here] < 0))
         met = set((taken[here][right] - label).tolist())
@@ -56,7 +56,7 @@ def count_errors(
     return dict(counts)
 
 
-def _false_positives(found: Detections, labelled: Truths, wrong: np.ndarray) -> list[tuple[str, set[int]]]:
+def _false_positives(found: Detections, labelled: GroundTruth, wrong: np.ndarray) -> list[tuple[str, set[int]]]:
     """The kind of each detection at `wrong`, and the label of the picture that it would take without its error."""
     boxes, labels = (each.boxes_xyxy_normalised.astype(np.float64) for each in (found, labelled))
     ious = iou(boxes[wrong][:, None], labels)  # [wrong detections, labels]

@@ -110,25 +110,25 @@ def write_evaluation(
     """
     unread = [{"id": pairs[index].id, "why": why} for index, why in sorted(evaluation.unread.items())]
     pairs = evaluation.read(pairs)
-    matches = match(evaluation.detections, evaluation.truths, IOU_THRESHOLDS)
+    matches = match(evaluation.detections, evaluation.ground_truth, IOU_THRESHOLDS)
     table = sweep(matches, names)
     reason = why_none(table, rule)
     if reason and rule.score_threshold is None:
         rule = PointRule(score_threshold=COUNTED_AT)
     point, outcome = point_by_rule(matches, table, rule)
-    counts = counts_per_picture(matches, evaluation.truths, point.iou_threshold, point.score_threshold)
+    counts = counts_per_picture(matches, evaluation.ground_truth, point.iou_threshold, point.score_threshold)
     lowest_score, _ = useful_range(table) or (None, None)
     ids, flags = [pair.id for pair in pairs], flagged(pairs, skip_bad)
     metrics = {
         **evaluation.losses,
-        **coco_metrics(evaluation.detections, evaluation.truths, [pair.size for pair in pairs], names),
+        **coco_metrics(evaluation.detections, evaluation.ground_truth, [pair.size for pair in pairs], names),
         "recommended": None if reason else point_in_metrics(point, outcome, counts),
         "not_recommended": reason,
         "counted_at": point.score_threshold,
         "pairs": len(pairs),
         "boxes": sum(len(pair.labels.class_ids) for pair in pairs),
         "unread": unread,
-        "errors": count_errors(evaluation.detections, evaluation.truths, matches, point.score_threshold),
+        "errors": count_errors(evaluation.detections, evaluation.ground_truth, matches, point.score_threshold),
         "calibration": calibration(matches, lowest_score),
         "flagged": flagged_beside_others(ids, counts, flags),
         "pairs_by_loss": pairs_by_loss(ids, evaluation.picture_losses, counts, flags),

@@ -141,7 +141,7 @@ def point_in_metrics(point: OperatingPoint, outcome: dict[str, Any], counts: np.
     Args:
         point: as from `point_by_rule`.
         outcome: as from `point_by_rule`.
-        counts: [pictures, 3], true positives, false positives and misses of each picture at the point.
+        counts: [pictures, 3], true positives, false negatives and false positives of each picture at the point.
     """
     return {**asdict(point), "interval": bootstrap_intervals(counts), **outcome}
 

@@ -6,24 +6,24 @@ from typing import Any
 import numpy as np
 
 from results.measures.disturbance import RULE
-from trainable.detection import Matches, Truths, precision_recall_f1
+from trainable.detection import GroundTruth, Matches, precision_recall_f1
 
 
 def counts_per_picture(
-    matches: Matches, truths: Sequence[Truths], iou_threshold: float, score_threshold: float
+    matches: Matches, ground_truth: Sequence[GroundTruth], iou_threshold: float, score_threshold: float
 ) -> np.ndarray:
-    """[pictures, 3]: true positives, false positives and misses of each picture, all classes together.
+    """[pictures, 3]: true positives, false negatives and false positives of each picture, all classes together.
 
     Args:
         matches: of these pictures.
-        truths: one entry a picture.
+        ground_truth: one entry a picture.
         iou_threshold: one of those matched.
         score_threshold: a detection counts at score >= threshold.
     """
     right = matches.is_true_positive[:, matches.iou_thresholds.index(iou_threshold)]
     counted = matches.scores >= score_threshold
-    tp, fp = (np.bincount(matches.pictures[counted & kind], minlength=len(truths)) for kind in (right, ~right))
-    labels = np.array([len(picture.class_ids) for picture in truths], dtype=np.int64)
+    tp, fp = (np.bincount(matches.pictures[counted & kind], minlength=len(ground_truth)) for kind in (right, ~right))
+    labels = np.array([len(picture.class_ids) for picture in ground_truth], dtype=np.int64)
     return np.stack([tp, fp, labels - tp], axis=1)
 
 

@@ -48,7 +48,7 @@ def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _counts(matches: Matches, class_count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True positives, false positives and misses, each [classes, IoU thresholds, score thresholds]."""
+    """True positives, false negatives and false positives, each [classes, IoU thresholds, score thresholds]."""
     thresholds_reached = np.searchsorted(SCORE_THRESHOLDS, matches.scores, side="right")  # 0 to len(SCORE_THRESHOLDS)
     bins = matches.class_ids * (len(SCORE_THRESHOLDS) + 1) + thresholds_reached
     detected = _at_each_threshold(bins, class_count)

@@ -16,7 +16,7 @@ from results.measures.calibration import calibration
 from results.measures.errors import count_errors
 from results.measures.operating_point import point_of_best_f1
 from results.measures.sweep import IOU_THRESHOLDS, sweep
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 from trainable.recipe import REFERENCE
 
 SECTIONS = ["verdict", "recipe", "operating-point", "pictures", "search", "parameters", "trials", "repeat"]
@@ -26,9 +26,9 @@ NAMES = ("person", HOSTILE)
 
 def best_files() -> dict[str, bytes]:
     """What the evaluation of a model leaves, by path."""
-    truths = [Truths(BOXES, np.arange(2))] * 2
+    ground_truth = [GroundTruth(BOXES, np.arange(2))] * 2
     found = [Detections(BOXES, np.array([0.9, 0.2]), np.array([0, 0]))] * 2
-    matches = match(found, truths, IOU_THRESHOLDS)
+    matches = match(found, ground_truth, IOU_THRESHOLDS)
     table = sweep(matches, NAMES)
     point = point_of_best_f1(table)
     figures = {"mAP": 0.125, "mAP50": None, "mAP75": None, "AR": 0.5}
@@ -37,7 +37,7 @@ def best_files() -> dict[str, bytes]:
         "recommended": vars(point) | {"interval": bootstrap_intervals(np.array([[point.tp, point.fp, point.fn]]))},
         "pairs": 2,
         "boxes": 4,
-        "errors": count_errors(found, truths, matches, point.score_threshold),
+        "errors": count_errors(found, ground_truth, matches, point.score_threshold),
         "calibration": calibration(matches, 0.21),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": HOSTILE, "f1_flagged": 0.25, "f1_unflagged": None},

@@ -25,7 +25,7 @@ from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
 from trainable.data.notices import Notice, write_notices
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 from trainable.recipe import Recipe, Stage, reference
 
 SECTIONS = ["verdict", "recipe", "operating-point", "pictures", "search", "parameters", "trials", "repeat"]
@@ -134,7 +134,9 @@ def write_run(run: Path, events: list[Event], trials: int | None = None, torn: s
     return run
 
 
-def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], found: list[Detections]) -> dict[str, Any]:
+def fill_best(
+    run: Path, trial: int, names: list[str], ground_truth: list[GroundTruth], found: list[Detections]
+) -> dict[str, Any]:
     """Writes `best/` as an evaluation of these detections would."""
     best = run / "best"
     (best / "overlays").mkdir(parents=True)
@@ -142,7 +144,7 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
         f"# The best recipe of {run.name}: trial {trial}, val_loss 1 after epoch 6.\n# Train it again:\n"
         f"#   python trainable/train.py --recipe best/recipe.yaml\n{recipe(trial).to_yaml()}"
     )
-    matches = match(found, truths, IOU_THRESHOLDS)
+    matches = match(found, ground_truth, IOU_THRESHOLDS)
     table = sweep(matches, names)
     table.to_csv(best / "sweep.csv", index=False)
     point = point_of_best_f1(table)
@@ -154,9 +156,9 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
         "AR": 0.5,
         "per_class": {name: {"mAP": 0.125, "mAP50": None, "mAP75": None, "AR": 0.5} for name in names},
         "recommended": vars(point) | {"interval": bootstrap_intervals(np.array([[point.tp, point.fp, point.fn]]))},
-        "pairs": len(truths),
-        "boxes": sum(len(picture.class_ids) for picture in truths),
-        "errors": count_errors(found, truths, matches, point.score_threshold),
+        "pairs": len(ground_truth),
+        "boxes": sum(len(picture.class_ids) for picture in ground_truth),
+        "errors": count_errors(found, ground_truth, matches, point.score_threshold),
         "calibration": calibration(matches, (useful_range(table) or (None,))[0]),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
         "flagged": {"count": 1, "ids": [HOSTILE], "rule": "it differs", "f1_flagged": 0.25, "f1_unflagged": None},
@@ -167,8 +169,8 @@ def fill_best(run: Path, trial: int, names: list[str], truths: list[Truths], fou
     return metrics
 
 
-def labelled(classes: int) -> list[Truths]:
-    return [Truths(BOXES, np.arange(3) % classes)] * 2
+def labelled(classes: int) -> list[GroundTruth]:
+    return [GroundTruth(BOXES, np.arange(3) % classes)] * 2
 
 
 def detected(classes: int) -> list[Detections]:
@@ -380,10 +382,10 @@ def test_a_data_set_of_one_class_has_one_row_and_the_sum(tmp_path):
 
 @pytest.mark.usefixtures("no_plotly")
 @pytest.mark.parametrize(
-    ("truths", "found", "sentence"),
+    ("ground_truth", "found", "sentence"),
     [
         (
-            [Truths(BOXES[:0], np.zeros(0, int))] * 2,
+            [GroundTruth(BOXES[:0], np.zeros(0, int))] * 2,
             detected(1),
             "There is nothing to measure: no validation pair has a labelled object. Recall, F1 and mAP",
         ),
@@ -395,13 +397,13 @@ def test_a_data_set_of_one_class_has_one_row_and_the_sum(tmp_path):
     ],
     ids=["nothing to detect", "nothing detected"],
 )
-def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, truths, found, sentence):
+def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, ground_truth, found, sentence):
     run = write_run(tmp_path / "run", full_search(5))
-    fill_best(run, 4, ["thing"], truths, found)
+    fill_best(run, 4, ["thing"], ground_truth, found)
     page = page_of(run)
     assert page.text.count(sentence) == 2, "in the verdict and in the place of the curves"
     assert "score threshold – none can be recommended" in page.text and "≥ 1.00" not in page.text
-    assert ("F1 0.667 against 0.500" in page.text) == bool(len(truths[0].class_ids))
+    assert ("F1 0.667 against 0.500" in page.text) == bool(len(ground_truth[0].class_ids))
     assert not {"plot-f1-surface", "plot-precision-recall", "plot-score-curves"} & set(page.scripts)
 
 

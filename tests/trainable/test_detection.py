@@ -10,12 +10,12 @@ from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 from results.measures.coco import coco_labels, coco_metrics, coco_results
 from trainable.detection import (
     Detections,
-    Truths,
+    GroundTruth,
     detections_from_outputs,
+    ground_truth_from_labels,
     match,
     precision_recall_f1,
     scores_at,
-    truths_from_labels,
 )
 
 IOU_THRESHOLDS = (0.5, 0.75)
@@ -27,9 +27,9 @@ def detections(*rows: tuple[list[float], float, int]) -> Detections:
     return Detections(boxes, scores, np.array([class_id for _, _, class_id in rows], np.int64))
 
 
-def truths(*rows: tuple[list[float], int]) -> Truths:
+def ground_truth(*rows: tuple[list[float], int]) -> GroundTruth:
     boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
-    return Truths(boxes, np.array([class_id for _, class_id in rows], np.int64))
+    return GroundTruth(boxes, np.array([class_id for _, class_id in rows], np.int64))
 
 
 BOX = [0.0, 0.0, 0.5, 0.5]
@@ -57,56 +57,56 @@ def test_outputs_in_half_precision_are_scored_in_float32() -> None:
 
 def test_labels_become_corners() -> None:
     labels = {"boxes": torch.tensor([[0.5, 0.5, 0.5, 0.25]]), "class_labels": torch.tensor([2])}
-    labelled = truths_from_labels(labels)
+    labelled = ground_truth_from_labels(labels)
     assert labelled.boxes_xyxy_normalised.tolist() == [[0.25, 0.375, 0.75, 0.625]]
     assert labelled.class_ids.tolist() == [2]
 
 
-def test_a_picture_without_labels_gives_no_truths() -> None:
-    labelled = truths_from_labels({"boxes": torch.zeros(0, 4), "class_labels": torch.zeros(0, dtype=torch.long)})
+def test_a_picture_without_labels_gives_no_ground_truth() -> None:
+    labelled = ground_truth_from_labels({"boxes": torch.zeros(0, 4), "class_labels": torch.zeros(0, dtype=torch.long)})
     assert labelled.boxes_xyxy_normalised.shape == (0, 4)
     assert labelled.class_ids.shape == (0,)
 
 
 def test_the_second_detection_of_a_label_is_a_false_positive() -> None:
-    matches = match([detections((BOX, 0.6, 0), (BOX, 0.9, 0))], [truths((BOX, 0))], IOU_THRESHOLDS)
+    matches = match([detections((BOX, 0.6, 0), (BOX, 0.9, 0))], [ground_truth((BOX, 0))], IOU_THRESHOLDS)
     assert matches.is_true_positive.tolist() == [[False, False], [True, True]]
 
 
 def test_of_equal_scores_the_earlier_query_comes_first() -> None:
-    matches = match([detections((BOX, 0.6, 0), (BOX, 0.6, 0))], [truths((BOX, 0))], IOU_THRESHOLDS)
+    matches = match([detections((BOX, 0.6, 0), (BOX, 0.6, 0))], [ground_truth((BOX, 0))], IOU_THRESHOLDS)
     assert matches.is_true_positive.tolist() == [[True, True], [False, False]]
 
 
 def test_a_detection_takes_the_free_label_of_highest_iou() -> None:
     near = [0.0, 0.0, 0.5, 0.4375]  # IoU with BOX 0.875
     found = detections((BOX, 0.9, 0), (BOX, 0.8, 0), (near, 0.7, 0))
-    matches = match([found], [truths((near, 0), (BOX, 0))], (0.5, 0.9))
+    matches = match([found], [ground_truth((near, 0), (BOX, 0))], (0.5, 0.9))
     assert matches.is_true_positive.tolist() == [[True, True], [True, False], [False, True]]
 
 
 def test_of_labels_with_equal_iou_the_last_is_taken_as_coco_does() -> None:
     left, middle, right, far_right = ([x / 16, 0.0, (x + 8) / 16, 0.5] for x in (0, 2, 4, 6))
-    found, labelled = detections((middle, 0.9, 0), (far_right, 0.8, 0)), truths((left, 0), (right, 0))
+    found, labelled = detections((middle, 0.9, 0), (far_right, 0.8, 0)), ground_truth((left, 0), (right, 0))
     assert match([found], [labelled], (0.5,)).is_true_positive.tolist() == [[True], [False]]
     assert coco_metrics([found], [labelled], [(160, 160)], ["a"])["mAP50"] == pytest.approx(51 / 101)
 
 
 def test_an_iou_at_the_threshold_is_enough() -> None:
     half = [0.0, 0.0, 0.5, 0.25]
-    matches = match([detections((half, 0.9, 0))], [truths((BOX, 0))], (0.5, 0.51))
+    matches = match([detections((half, 0.9, 0))], [ground_truth((BOX, 0))], (0.5, 0.51))
     assert matches.is_true_positive.tolist() == [[True, False]]
 
 
 def test_the_right_box_of_the_wrong_class_or_picture_is_a_false_positive() -> None:
     found = [detections((BOX, 0.9, 1)), detections((BOX, 0.9, 0))]
-    matches = match(found, [truths((BOX, 0)), truths((BOX, 1))], (0.5,))
+    matches = match(found, [ground_truth((BOX, 0)), ground_truth((BOX, 1))], (0.5,))
     assert scores_at(matches, 0.5, 0.0).fp == 2
 
 
 def test_still_pairs_count_as_false_positives() -> None:
     still = detections(*[(BOX, 0.9, 0)] * 9)
-    matches = match([detections((BOX, 0.9, 0)), still], [truths((BOX, 0)), truths()], (0.5,))
+    matches = match([detections((BOX, 0.9, 0)), still], [ground_truth((BOX, 0)), ground_truth()], (0.5,))
     scores = scores_at(matches, 0.5, 0.5)
     assert (scores.tp, scores.fp, scores.fn) == (1, 9, 0)
     assert scores.precision == pytest.approx(0.1)
@@ -114,7 +114,7 @@ def test_still_pairs_count_as_false_positives() -> None:
 
 def test_scores_at_counts_from_the_threshold_on() -> None:
     found = detections((BOX, 0.5, 0), (FAR, 0.25, 0), (FAR, 0.125, 1))
-    matches = match([found], [truths((BOX, 0), (FAR, 1))], (0.5,))
+    matches = match([found], [ground_truth((BOX, 0), (FAR, 1))], (0.5,))
     assert [scores_at(matches, 0.5, at).tp for at in (0.0, 0.125, 0.5, 0.51)] == [2, 2, 1, 0]
     scores = scores_at(matches, 0.5, 0.25)
     assert (scores.tp, scores.fp, scores.fn) == (1, 1, 1)
@@ -122,8 +122,8 @@ def test_scores_at_counts_from_the_threshold_on() -> None:
 
 
 def test_nothing_found_scores_nothing() -> None:
-    empty = scores_at(match([detections()], [truths()], (0.5,)), 0.5, 0.5)
-    missed = scores_at(match([detections()], [truths((BOX, 0))], (0.5,)), 0.5, 0.5)
+    empty = scores_at(match([detections()], [ground_truth()], (0.5,)), 0.5, 0.5)
+    missed = scores_at(match([detections()], [ground_truth((BOX, 0))], (0.5,)), 0.5, 0.5)
     no_pictures = scores_at(match([], [], (0.5,)), 0.5, 0.5)
     assert (empty.f1, missed.f1, missed.fn, no_pictures.fn) == (0.0, 0.0, 1, 0)
 
@@ -142,7 +142,7 @@ def test_an_iou_threshold_that_was_not_matched_is_refused() -> None:
 
 
 def test_a_missing_picture_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 1 Detections, 0 Truths"):
+    with pytest.raises(ValueError, match="got 1 Detections, 0 GroundTruth"):
         match([detections()], [], (0.5,))
 
 
@@ -181,7 +181,7 @@ def test_matches_do_not_depend_on_the_size_of_a_block(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(match(found, labelled, IOU_THRESHOLDS).is_true_positive, whole.is_true_positive)
 
 
-def _random_pictures(pictures: int) -> tuple[list[Detections], list[Truths]]:
+def _random_pictures(pictures: int) -> tuple[list[Detections], list[GroundTruth]]:
     """Crowded pictures of two classes, so that detections compete for labels; no two scores are the same."""
     random = np.random.default_rng(0)
     scores = random.permutation(np.linspace(0, 1, pictures * 20)).reshape(pictures, 20)
@@ -190,7 +190,7 @@ def _random_pictures(pictures: int) -> tuple[list[Detections], list[Truths]]:
         corners = random.uniform(0, 0.3, (10, 2))
         boxes = np.hstack([corners, corners + random.uniform(0.3, 0.6, (10, 2))])
         class_ids = random.integers(2, size=10)
-        labelled.append(Truths(boxes, class_ids))
+        labelled.append(GroundTruth(boxes, class_ids))
         shifted = np.tile(boxes, (2, 1)) + random.normal(scale=0.04, size=(20, 4))
         found.append(Detections(shifted, scores[index], np.tile(class_ids, 2)))
-    return [*found, detections((BOX, 0.123, 0))], [*labelled, truths()]
+    return [*found, detections((BOX, 0.123, 0))], [*labelled, ground_truth()]

@@ -112,17 +112,21 @@ def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
     """mAP, mAP50 and the F1 at score 0.5 over pictures that training did not see."""
     model = DetrForObjectDetection.from_pretrained(checkpoint).eval()
     stream = iter(ShapeStream(seed))
-    truth: dict = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(SHAPES)]}
+    ground_truth: dict = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i, "name": n} for i, n in enumerate(SHAPES)],
+    }
     found = []
     scale = torch.tensor([*PICTURE_SIZE, *PICTURE_SIZE])
     for image_id in range(pictures):
         sample = next(stream)
         pixels, labels = _batch([sample])
-        truth["images"].append({"id": image_id, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]})
+        ground_truth["images"].append({"id": image_id, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]})
         for box, class_id in zip(labels[0]["boxes"], labels[0]["class_labels"], strict=True):
             x, y, w, h = (_xywh(box) * scale).tolist()
-            number = len(truth["annotations"]) + 1
-            truth["annotations"].append(
+            number = len(ground_truth["annotations"]) + 1
+            ground_truth["annotations"].append(
                 {"id": number, "image_id": image_id, "category_id": int(class_id), "bbox": [x, y, w, h]}
                 | {"area": w * h, "iscrowd": 0}
             )
@@ -133,7 +137,7 @@ def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
             bbox = (_xywh(box) * scale).tolist()
             found.append({"image_id": image_id, "category_id": int(class_id), "bbox": bbox, "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(truth)
+        coco = COCO(ground_truth)
         result = COCOeval_faster(coco, coco.loadRes(found), "bbox")
         result.run()
     return f"mAP {result.stats[0]:.3f}, mAP50 {result.stats[1]:.3f} over {pictures} unseen pictures"

@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
-from trainable.detection import Detections, Truths, detections_from_outputs, match, scores_at, truths_from_labels
+from trainable.detection import (
+    Detections,
+    GroundTruth,
+    detections_from_outputs,
+    ground_truth_from_labels,
+    match,
+    scores_at,
+)
 from trainable.detector.loss import LossAccumulator, forward, picture_losses
 from trainable.precision import autocast
 
@@ -26,15 +33,15 @@ class Evaluation:
     Attributes:
         losses: `val_loss`, `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` of the set taken as one batch.
         detections: one a picture, in the order of the set.
-        truths: one a picture, in the order of the set.
+        ground_truth: one a picture, in the order of the set.
         picture_losses: the loss of each picture alone, in the order of the set; empty unless asked for.
         unread: by its index in the set that was to be evaluated, why a pair could not be read. Another one stood in for
-            it in the losses, as in training; it is not among the detections, truths and losses of pictures.
+            it in the losses, as in training; it is not among the detections, ground_truth and losses of pictures.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
-    truths: list[Truths]
+    ground_truth: list[GroundTruth]
     picture_losses: list[float] = field(default_factory=list)
     unread: dict[int, str] = field(default_factory=dict)
 
@@ -45,16 +52,18 @@ class Evaluation:
             return [value for index, value in enumerate(values) if index not in unread]
 
         return Evaluation(
-            self.losses, rest(self.detections), rest(self.truths), rest(self.picture_losses), dict(unread)
+            self.losses, rest(self.detections), rest(self.ground_truth), rest(self.picture_losses), dict(unread)
         )
 
     def read(self, pairs: Sequence[Item]) -> list[Item]:
-        """Of what was to be evaluated, what was: the items that detections, truths and losses of pictures are of."""
+        """Of what was to be evaluated, what was: the items that detections, ground_truth and losses of pictures are
+        of.
+        """
         return [pair for index, pair in enumerate(pairs) if index not in self.unread]
 
     def scores(self, iou_threshold: float = 0.5, score_threshold: float = 0.5) -> dict[str, float]:
         """`precision`, `recall` and `f1` over all classes at one pair of thresholds."""
-        scores = scores_at(match(self.detections, self.truths, [iou_threshold]), iou_threshold, score_threshold)
+        scores = scores_at(match(self.detections, self.ground_truth, [iou_threshold]), iou_threshold, score_threshold)
         return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
@@ -113,17 +122,17 @@ def evaluate_batches(
         FloatingPointError: the model's outputs are not finite.
     """
     model.eval()
-    sums, detections, truths, losses = LossAccumulator(model.config), [], [], []
+    sums, detections, ground_truth, losses = LossAccumulator(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
             inputs = _to_device(batch, model.device)
             result = forward(model, inputs)
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
-            truths += [truths_from_labels(label) for label in batch["labels"]]
+            ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
             if per_picture:
                 losses += picture_losses(model, result, inputs["labels"])
-    return Evaluation(sums.losses(), detections, truths, losses)
+    return Evaluation(sums.losses(), detections, ground_truth, losses)
 
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from results.drawing.overlays import (
 )
 from trainable.data.annotations import Labels
 from trainable.data.pair import Pair
-from trainable.detection import Detections, Truths
+from trainable.detection import Detections, GroundTruth
 from trainable.training.evaluation import Evaluation
 
 NAMES = ("person", "car")
@@ -37,8 +37,8 @@ def found(*boxes: Sequence[float], score: float = 0.9, class_id: int = 0) -> Det
     return Detections(np.array(boxes).reshape(-1, 4), np.full(count, score), np.full(count, class_id))
 
 
-def labelled(*boxes: Sequence[float]) -> Truths:
-    return Truths(np.array(boxes).reshape(-1, 4), np.zeros(len(boxes), dtype=np.int64))
+def labelled(*boxes: Sequence[float]) -> GroundTruth:
+    return GroundTruth(np.array(boxes).reshape(-1, 4), np.zeros(len(boxes), dtype=np.int64))
 
 
 def make_pair(folder: Path, size: tuple[int, int], id_: str = "yard/0001") -> Pair:
@@ -73,7 +73,7 @@ def kinds(sheet: Image.Image) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("detections", "truths", "expected"),
+    ("detections", "ground_truth", "expected"),
     [
         (found(BOX), labelled(BOX), {"label", "true positive"}),
         (found(ELSEWHERE), labelled(BOX), {"false positive", "miss"}),
@@ -85,8 +85,8 @@ def kinds(sheet: Image.Image) -> set[str]:
     ],
     ids=["found", "elsewhere", "wrong class", "twice", "below the threshold", "still pair", "nothing"],
 )
-def test_every_kind_of_box_is_drawn_on_both_pictures(pair, detections, truths, expected):
-    shifted = replace(truths, boxes_xyxy_normalised=truths.boxes_xyxy_normalised + 0.02)
+def test_every_kind_of_box_is_drawn_on_both_pictures(pair, detections, ground_truth, expected):
+    shifted = replace(ground_truth, boxes_xyxy_normalised=ground_truth.boxes_xyxy_normalised + 0.02)
     assert kinds(draw_overlay(pair, detections, shifted, NAMES, score_threshold=0.5)) == expected
 
 

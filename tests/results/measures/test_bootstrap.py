@@ -8,7 +8,9 @@ from trainable.detection import precision_recall_f1
 
 
 def counts_of(pictures: int, seed: int = 0) -> np.ndarray:
-    """True positives, false positives and misses of pictures with three labels each, found with probability 0.7."""
+    """True positives, false negatives and false positives of pictures with three labels each, found with probability
+    0.7.
+    """
     random = np.random.default_rng(seed)
     tp = random.binomial(3, 0.7, pictures)
     return np.stack([tp, random.poisson(0.5, pictures), 3 - tp], axis=1)

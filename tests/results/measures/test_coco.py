@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from results.measures.coco import coco_metrics, coco_results
-from trainable.detection import Detections, Truths
+from trainable.detection import Detections, GroundTruth
 
 NAMES = ("person", "car", "bike")
 KEYS = ("mAP", "mAP50", "mAP75", "mAP_small", "mAP_medium", "mAP_large", "AR")
 NO_DETECTIONS = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
-NO_TRUTHS = Truths(np.empty((0, 4)), np.empty(0, np.int64))
+NO_GROUND_TRUTH = GroundTruth(np.empty((0, 4)), np.empty(0, np.int64))
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]])
 
 
-def random_pictures(seed: int) -> tuple[list[Detections], list[Truths], list[tuple[int, int]]]:
+def random_pictures(seed: int) -> tuple[list[Detections], list[GroundTruth], list[tuple[int, int]]]:
     """Pictures of unequal size with small, medium and large labels of two of the three classes, some empty."""
     random = np.random.default_rng(seed)
-    detections, truths, sizes = [], [], []
+    detections, ground_truth, sizes = [], [], []
     for _ in range(25):
         count = int(random.choice([0, 3, 8]))
         corners = random.uniform(0, 0.5, (count, 2))
@@ -33,17 +33,19 @@ def random_pictures(seed: int) -> tuple[list[Detections], list[Truths], list[tup
                 np.concatenate([np.tile(class_ids, 2), random.integers(3, size=noise)]),
             )
         )
-        truths.append(Truths(boxes, class_ids))
+        ground_truth.append(GroundTruth(boxes, class_ids))
         sizes.append((int(random.integers(200, 1300)), int(random.integers(200, 800))))
-    return detections, truths, sizes
+    return detections, ground_truth, sizes
 
 
-def pycocotools_stats(detections: list[Detections], truths: list[Truths], sizes: list[tuple[int, int]]) -> np.ndarray:
+def pycocotools_stats(
+    detections: list[Detections], ground_truth: list[GroundTruth], sizes: list[tuple[int, int]]
+) -> np.ndarray:
     """The twelve figures of pycocotools, from a data set written here anew."""
     coco = pytest.importorskip("pycocotools.coco")
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     annotations: list[dict] = []
-    for picture, (labelled, (width, height)) in enumerate(zip(truths, sizes, strict=True)):
+    for picture, (labelled, (width, height)) in enumerate(zip(ground_truth, sizes, strict=True)):
         for (left, top, right, bottom), class_id in zip(
             labelled.boxes_xyxy_normalised, labelled.class_ids, strict=True
         ):
@@ -91,15 +93,15 @@ def test_the_mean_of_the_classes_with_labels_is_the_whole() -> None:
 
 
 def test_perfect_detections_score_one() -> None:
-    found, labelled = Detections(BOX, np.array([0.9]), np.array([1])), Truths(BOX, np.array([1]))
-    metrics = coco_metrics([found, NO_DETECTIONS], [labelled, NO_TRUTHS], [(100, 80), (50, 50)], NAMES)
+    found, labelled = Detections(BOX, np.array([0.9]), np.array([1])), GroundTruth(BOX, np.array([1]))
+    metrics = coco_metrics([found, NO_DETECTIONS], [labelled, NO_GROUND_TRUTH], [(100, 80), (50, 50)], NAMES)
     assert (metrics["mAP"], metrics["mAP75"], metrics["AR"], metrics["mAP_medium"]) == pytest.approx((1, 1, 1, 1))
     assert metrics["mAP_small"] is None
 
 
 def test_a_still_pair_with_a_detection_of_higher_score_halves_the_precision() -> None:
     right, wrong = (Detections(BOX, np.array([score]), np.array([0])) for score in (0.8, 0.9))
-    metrics = coco_metrics([right, wrong], [Truths(BOX, np.array([0])), NO_TRUTHS], [(100, 80)] * 2, NAMES)
+    metrics = coco_metrics([right, wrong], [GroundTruth(BOX, np.array([0])), NO_GROUND_TRUTH], [(100, 80)] * 2, NAMES)
     assert metrics["mAP"] == pytest.approx(0.5)
 
 
@@ -107,12 +109,12 @@ def test_a_still_pair_with_a_detection_of_higher_score_halves_the_precision() ->
 def test_nothing_to_detect_has_no_metrics(pictures: int) -> None:
     found = Detections(BOX, np.array([0.9]), np.array([0]))
     for detections in (NO_DETECTIONS, found):
-        metrics = coco_metrics([detections] * pictures, [NO_TRUTHS] * pictures, [(100, 80)] * pictures, NAMES)
+        metrics = coco_metrics([detections] * pictures, [NO_GROUND_TRUTH] * pictures, [(100, 80)] * pictures, NAMES)
         assert {key: metrics[key] for key in KEYS} == dict.fromkeys(KEYS)
 
 
 def test_nothing_detected_scores_zero() -> None:
-    metrics = coco_metrics([NO_DETECTIONS], [Truths(BOX, np.array([0]))], [(100, 80)], NAMES)
+    metrics = coco_metrics([NO_DETECTIONS], [GroundTruth(BOX, np.array([0]))], [(100, 80)], NAMES)
     assert (metrics["mAP"], metrics["AR"], metrics["per_class"]["person"]["mAP50"]) == (0, 0, 0)
     assert metrics["per_class"]["car"]["mAP"] is None
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.measures.errors import ERRORS, count_errors
-from trainable.detection import Detections, Truths, match, scores_at
+from trainable.detection import Detections, GroundTruth, match, scores_at
 
 PERSON, CAR = 0, 1
 BOX = [0.0, 0.0, 0.5, 0.5]
@@ -20,13 +20,13 @@ Labelled = list[tuple[list[float], int]]
 
 def errors(*pictures: tuple[Found, Labelled], score_threshold: float = 0.5) -> dict[str, int]:
     """The kinds that occur, with their counts."""
-    detections, truths = as_arrays(*pictures)
-    counts = count_errors(detections, truths, match(detections, truths, [0.5]), score_threshold)
+    detections, ground_truth = as_arrays(*pictures)
+    counts = count_errors(detections, ground_truth, match(detections, ground_truth, [0.5]), score_threshold)
     assert list(counts) == list(ERRORS)
     return {kind: count for kind, count in counts.items() if count}
 
 
-def as_arrays(*pictures: tuple[Found, Labelled]) -> tuple[list[Detections], list[Truths]]:
+def as_arrays(*pictures: tuple[Found, Labelled]) -> tuple[list[Detections], list[GroundTruth]]:
     detections = [
         Detections(
             np.array([box for box, _, _ in found], np.float32).reshape(-1, 4),
@@ -35,11 +35,13 @@ def as_arrays(*pictures: tuple[Found, Labelled]) -> tuple[list[Detections], list
         )
         for found, _ in pictures
     ]
-    truths = [
-        Truths(np.array([box for box, _ in labels], np.float32).reshape(-1, 4), np.array([c for _, c in labels], int))
+    ground_truth = [
+        GroundTruth(
+            np.array([box for box, _ in labels], np.float32).reshape(-1, 4), np.array([c for _, c in labels], int)
+        )
         for _, labels in pictures
     ]
-    return detections, truths
+    return detections, ground_truth
 
 
 def test_what_is_right_is_no_error() -> None:
@@ -103,8 +105,8 @@ pictures = st.tuples(
 @settings(deadline=None, max_examples=100)
 @given(st.lists(pictures, max_size=4))
 def test_all_kinds_but_missed_add_up_to_the_false_positives(drawn: list[tuple[Found, Labelled]]) -> None:
-    detections, truths = as_arrays(*drawn)
-    scores = scores_at(match(detections, truths, [0.5]), 0.5, 0.5)
+    detections, ground_truth = as_arrays(*drawn)
+    scores = scores_at(match(detections, ground_truth, [0.5]), 0.5, 0.5)
     counts = errors(*drawn)
     assert sum(count for kind, count in counts.items() if kind != "missed") == scores.fp
     assert counts.get("missed", 0) <= scores.fn

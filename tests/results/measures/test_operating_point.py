@@ -13,7 +13,7 @@ from results.measures.operating_point import (
     why_none,
 )
 from results.measures.sweep import IOU_THRESHOLDS, sweep
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 
 BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5], [0.0, 0.5, 0.5, 1.0]])
 
@@ -21,7 +21,7 @@ BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.5, 0.0, 1.0, 0.
 def recommended(**asked: float) -> tuple[OperatingPoint, str | None, bool | None]:
     """Two of three labels are found, at 0.9 and at 0.6, and something wrong at 0.7: F1 is best at 0.6."""
     found = Detections(BOXES[[0, 3, 1]], np.array([0.9, 0.7, 0.6]), np.zeros(3, np.int64))
-    matches = match([found], [Truths(BOXES[:3], np.zeros(3, np.int64))], IOU_THRESHOLDS)
+    matches = match([found], [GroundTruth(BOXES[:3], np.zeros(3, np.int64))], IOU_THRESHOLDS)
     point, outcome = point_by_rule(matches, sweep(matches, ["thing"]), PointRule(**asked))
     return point, outcome["constraint"], outcome["constraint_kept"]
 
@@ -69,7 +69,7 @@ def swept(found: list, labelled: list) -> pd.DataFrame:
     """The sweep of one picture: (box, score, class id) of what was found in it, (box, class id) of its labels."""
     boxes, scores, class_ids = (np.array(column) for column in zip(*found, strict=True))
     label_boxes, label_ids = (np.array(column) for column in zip(*labelled, strict=True))
-    matches = match([Detections(boxes, scores, class_ids)], [Truths(label_boxes, label_ids)], IOU_THRESHOLDS)
+    matches = match([Detections(boxes, scores, class_ids)], [GroundTruth(label_boxes, label_ids)], IOU_THRESHOLDS)
     return sweep(matches, ("person", "car"))
 
 
@@ -105,7 +105,7 @@ def test_where_nothing_was_measured_no_threshold_can_be_recommended_and_the_reas
     assert why_none(nothing_right, PointRule()) == "no detection is right at any of them (IoU 0.5)"
     assert why_none(nothing_right, PointRule(score_threshold=0.5)) is None, "one that is given is only measured"
     found = Detections(BOXES[:1], np.array([0.9]), np.zeros(1, np.int64))
-    no_labels = sweep(match([found], [Truths(np.zeros((0, 4)), np.zeros(0, np.int64))], IOU_THRESHOLDS), ["thing"])
+    no_labels = sweep(match([found], [GroundTruth(np.zeros((0, 4)), np.zeros(0, np.int64))], IOU_THRESHOLDS), ["thing"])
     for rule in (PointRule(), PointRule(score_threshold=0.5)):
         assert why_none(no_labels, rule) == "there is no labelled box to measure it by"
     assert why_none(swept(FOUND, LABELLED), PointRule()) is None

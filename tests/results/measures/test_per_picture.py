@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 
 BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]
 IDS = ["a", "b", "c"]
@@ -16,14 +16,14 @@ def found(*rows: tuple[list[float], float]) -> Detections:
     return Detections(boxes, np.array([score for _, score in rows]), np.zeros(len(rows), np.int64))
 
 
-def labelled(*boxes: list[float]) -> Truths:
-    return Truths(np.array(boxes).reshape(-1, 4), np.zeros(len(boxes), np.int64))
+def labelled(*boxes: list[float]) -> GroundTruth:
+    return GroundTruth(np.array(boxes).reshape(-1, 4), np.zeros(len(boxes), np.int64))
 
 
 def test_each_picture_has_its_own_counts() -> None:
     detections = [found((BOX, 0.9), (BOX, 0.5), (FAR, 0.2)), found(), found((FAR, 0.6)), found()]
-    truths = [labelled(BOX, FAR), labelled(BOX), labelled(), labelled()]
-    counts = counts_per_picture(match(detections, truths, [0.5]), truths, 0.5, 0.5)
+    ground_truth = [labelled(BOX, FAR), labelled(BOX), labelled(), labelled()]
+    counts = counts_per_picture(match(detections, ground_truth, [0.5]), ground_truth, 0.5, 0.5)
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
-from trainable.detection import Detections, Truths, match, precision_recall_f1, scores_at
+from trainable.detection import Detections, GroundTruth, match, precision_recall_f1, scores_at
 
 NAMES = ("person", "car")
 
@@ -20,7 +20,7 @@ boxes = st.tuples(*[st.integers(0, 2)] * 2, *[st.integers(1, 4)] * 2).map(
 class_ids = st.integers(0, len(NAMES) - 1)
 scores = st.sampled_from([0.0, 0.29, 0.3, 0.305, 0.57, 0.58, 1.0])  # tied with each other and with the thresholds
 detections = st.lists(st.tuples(boxes, scores, class_ids), max_size=6)
-truths = st.lists(st.tuples(boxes, class_ids), max_size=4)
+ground_truth = st.lists(st.tuples(boxes, class_ids), max_size=4)
 
 
 def as_detections(rows: list[tuple[list[float], float, int]], score_dtype: type = np.float64) -> Detections:
@@ -31,8 +31,8 @@ def as_detections(rows: list[tuple[list[float], float, int]], score_dtype: type 
     )
 
 
-def as_truths(rows: list[tuple[list[float], int]]) -> Truths:
-    return Truths(np.array([box for box, _ in rows]).reshape(-1, 4), np.array([c for _, c in rows], np.int64))
+def as_ground_truth(rows: list[tuple[list[float], int]]) -> GroundTruth:
+    return GroundTruth(np.array([box for box, _ in rows]).reshape(-1, 4), np.array([c for _, c in rows], np.int64))
 
 
 def iou(box: list[float], other: list[float]) -> float:
@@ -68,10 +68,12 @@ def by_key(table: pd.DataFrame) -> dict:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(detections, truths), max_size=4))
+@given(st.lists(st.tuples(detections, ground_truth), max_size=4))
 def test_the_sweep_equals_a_loop(pictures: list[tuple[list, list]]) -> None:
     matches = match(
-        [as_detections(found) for found, _ in pictures], [as_truths(labels) for _, labels in pictures], IOU_THRESHOLDS
+        [as_detections(found) for found, _ in pictures],
+        [as_ground_truth(labels) for _, labels in pictures],
+        IOU_THRESHOLDS,
     )
     rows = by_key(sweep(matches, NAMES))
     for iou_threshold, score_threshold in itertools.product((0.5, 0.75, 0.8), (0.0, 0.29, 0.3, 0.31, 0.58, 1.0)):
@@ -85,7 +87,7 @@ BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]
 
 
 def swept(found: list, labelled: list, names: tuple[str, ...] = NAMES, score_dtype: type = np.float64) -> pd.DataFrame:
-    return sweep(match([as_detections(found, score_dtype)], [as_truths(labelled)], IOU_THRESHOLDS), names)
+    return sweep(match([as_detections(found, score_dtype)], [as_ground_truth(labelled)], IOU_THRESHOLDS), names)
 
 
 def test_the_grid_is_whole_for_every_class_and_all() -> None:
@@ -99,7 +101,7 @@ def test_the_grid_is_whole_for_every_class_and_all() -> None:
 
 
 def test_the_sweep_agrees_with_scores_at() -> None:
-    matches = match([as_detections([(BOX, 0.7, 0), (FAR, 0.4, 1)])], [as_truths([(BOX, 0)])], IOU_THRESHOLDS)
+    matches = match([as_detections([(BOX, 0.7, 0), (FAR, 0.4, 1)])], [as_ground_truth([(BOX, 0)])], IOU_THRESHOLDS)
     rows = by_key(sweep(matches, NAMES))
     for iou_threshold, score_threshold in itertools.product(IOU_THRESHOLDS, SCORE_THRESHOLDS):
         expected = vars(scores_at(matches, iou_threshold, score_threshold))

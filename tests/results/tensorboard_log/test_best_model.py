@@ -11,20 +11,20 @@ from tensorboard.util import tensor_util
 
 from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
 from results.tensorboard_log.best_model import write_best_events
-from trainable.detection import Detections, Truths, match
+from trainable.detection import Detections, GroundTruth, match
 
 BOX = np.array([[0.1, 0.1, 0.5, 0.5]])
 
 
 @pytest.fixture
 def best(tmp_path: Path) -> Path:
-    """One label of class `1`, found once at 0.8, and a false alarm of class `NA` at 0.3."""
+    """One label of class `1`, found once at 0.8, and a false positive of class `NA` at 0.3."""
     folder = tmp_path / "best"
     (folder / "overlays").mkdir(parents=True)
     for name in ("worst-1_a", "best-1_b"):
         Image.new("RGB", (30, 20), "red").save(folder / "overlays" / f"{name}.png")
     found = Detections(np.vstack([BOX, BOX]), np.array([0.8, 0.3]), np.array([0, 1]))
-    matches = match([found], [Truths(BOX, np.array([0]))], IOU_THRESHOLDS)
+    matches = match([found], [GroundTruth(BOX, np.array([0]))], IOU_THRESHOLDS)
     sweep(matches, ("1", "NA")).to_csv(folder / "sweep.csv", index=False)
     return folder
 

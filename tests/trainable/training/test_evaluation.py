@@ -53,7 +53,7 @@ def test_val_loss_does_not_move_with_the_order(model, data):
 def test_detections_and_truths_follow_the_order_of_the_set(model, data):
     evaluation = evaluate(model, data.val, data.collator)
     counts = [len(pair.labels.class_ids) for pair in data.val.pairs]
-    assert [len(truths.class_ids) for truths in evaluation.truths] == counts
+    assert [len(ground_truth.class_ids) for ground_truth in evaluation.ground_truth] == counts
     assert [len(detections.scores) for detections in evaluation.detections] == [6] * len(counts)
 
 
