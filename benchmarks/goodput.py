@@ -109,7 +109,10 @@ def watched_trial() -> Stopwatch:
     watch.watch("data loading", trainable.reuse.frozen_features.ActivationDataset, "__getitem__")
     watch.watch("data loading", trainable.reuse.frozen_features, "stack_activations")
     watch.watch(
-        "cache: opening pictures and layer outputs", trainable.training.staged_trainer, "open_store", "start_behind"
+        "cache: opening pictures and layer outputs",
+        trainable.training.staged_trainer,
+        "open_store",
+        "use_frozen_features",
     )
     watch.watch("weights and history on disk", TrialFolder, "__init__", "commit", "checkpoint_written", "close")
     watch.watch("checkpoints on disk", StageTrainer, "_save_checkpoint")

@@ -7,7 +7,7 @@ from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import Economy
-from trainable.reuse.frozen_features import FrozenPrefix, start_behind
+from trainable.reuse.frozen_features import FrozenPrefix, use_frozen_features
 from trainable.sample import CHECKPOINT
 
 LEVELS = [PARTS[1:], PARTS[2:], PARTS[3:]]
@@ -37,7 +37,7 @@ def fast_cudnn(monkeypatch):
 
 @pytest.mark.parametrize("trainable", LEVELS, ids="+".join)
 def test_what_is_kept_is_what_is_computed_each_time(model, data, dtype, trainable, fast_cudnn, tmp_path):
-    kept, inputs = start_behind(model, trainable, data, dtype, 10**9, tmp_path)
+    kept, inputs = use_frozen_features(model, trainable, data, dtype, 10**9, tmp_path)
     assert kept is not model and inputs is not data
     behind = inputs.collator([inputs.train[index] for index in range(8)])
     whole = data.collator([data.train[index] for index in range(8)])

@@ -15,7 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.detr.modeling_detr import DetrDecoderOutput, DetrModelOutput
 
 
-def model_behind(model: DetrForObjectDetection, parts: Sequence[str], dtype: torch.dtype) -> DetrForObjectDetection:
+def model_from_features(
+    model: DetrForObjectDetection, parts: Sequence[str], dtype: torch.dtype
+) -> DetrForObjectDetection:
     """A view of a model that takes the values of its first parts for the pictures.
 
     Its `model.model` takes them as `pixel_values` [n, ...], float32, and the mask of the backbone's map as `pixel_mask`
@@ -34,11 +36,13 @@ def model_behind(model: DetrForObjectDetection, parts: Sequence[str], dtype: tor
     return _with(model, {"model": _with(model.model, stubs)})
 
 
-def fed_by(behind: DetrForObjectDetection, values_of: Callable[..., dict[str, Tensor]]) -> DetrForObjectDetection:
+def with_feature_extractor(
+    behind: DetrForObjectDetection, values_of: Callable[..., dict[str, Tensor]]
+) -> DetrForObjectDetection:
     """A view that takes pictures, has `values_of` make of them what `behind` takes, and goes on as that does.
 
     Args:
-        behind: from `model_behind`.
+        behind: from `model_from_features`.
         values_of: from `pixel_values` [n, 3, height, width] and `pixel_mask` to the batch that `behind.model` takes.
     """
     goes_on = behind.model
@@ -56,7 +60,7 @@ def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tenso
 
     Args:
         model: the whole model.
-        parts: as `model_behind` takes them.
+        parts: as `model_from_features` takes them.
         maps: the backbone's map of the picture, [1, channels, h, w].
         mask: bool [1, h, w], True on real pixels.
     """

@@ -25,7 +25,7 @@ from trainable.data.dataset import Key, MovedObjectDataset, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pair import Pair
 from trainable.data.trial_data import TrialData
-from trainable.detector.model_view import fed_by, kept_values, model_behind
+from trainable.detector.model_view import kept_values, model_from_features, with_feature_extractor
 from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import autocast
 from trainable.recipe import PARTS
@@ -38,7 +38,7 @@ _CACHEABLE = PARTS[:3]
 _NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
 
 
-def start_behind(
+def use_frozen_features(
     model: DetrForObjectDetection,
     trainable: Sequence[str],
     data: TrialData,
@@ -73,13 +73,13 @@ def start_behind(
     train, val = data.train, data.val
     assert isinstance(train, MovedObjectDataset) and isinstance(val, MovedObjectDataset)
     prefix = FrozenPrefix(model, parts, (train, val), data.collator, dtype)
-    begins_behind = model_behind(model, parts, prefix.values_dtype)
+    begins_behind = model_from_features(model, parts, prefix.values_dtype)
     # With one thread: autocast, gradients being off and the number of torch's threads are a thread's own affair.
     records = cache_bytes and open_records(
         "activations", prefix.key(), prefix.record_sizes(), prefix.record, cache_bytes, cache, threads=1
     )
     if not records:
-        return fed_by(begins_behind, prefix.batch), data
+        return with_feature_extractor(begins_behind, prefix.batch), data
     behind = dataclasses.replace(
         data,
         train=ActivationDataset(train, prefix, records),

@@ -28,7 +28,7 @@ from trainable.history import Row, best_row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, Economy
-from trainable.reuse.frozen_features import start_behind
+from trainable.reuse.frozen_features import use_frozen_features
 from trainable.storage.mirror import Mirror
 from trainable.training.exhaustion import is_out_of_memory
 from trainable.training.stage_trainer import StageTrainer
@@ -154,12 +154,12 @@ def _train_stage(
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to(compute.device)
     try:
-        behind, inputs = start_behind(model, trainable, data, dtype, economy.layer_bytes)
+        behind, inputs = use_frozen_features(model, trainable, data, dtype, economy.layer_bytes)
     except ValueError as error:
         if not data.skip_bad:
             raise
         _log.warning("layer outputs are not cached: %s", error)
-        behind, inputs = start_behind(model, trainable, data, dtype, cache_bytes=0)
+        behind, inputs = use_frozen_features(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
     workers = compute.workers if inputs is data else 0
     callback = _EpochCallback(trial, stage, model, report, economy)

@@ -15,7 +15,7 @@ from trainable.detector.loss import forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast
 from trainable.recipe import Recipe, Stage
-from trainable.reuse.frozen_features import frozen_prefix, start_behind
+from trainable.reuse.frozen_features import frozen_prefix, use_frozen_features
 from trainable.training.evaluation import evaluate
 from trainable.training.stage_trainer import StageTrainer
 
@@ -66,7 +66,7 @@ def batches(common_cache, data):
     """One batch of items for the whole model, and the same for the view of it."""
 
     def make(model, trainable, indices, dtype=torch.float32):
-        behind, inputs = start_behind(model, trainable, data, dtype, PLENTY, common_cache)
+        behind, inputs = use_frozen_features(model, trainable, data, dtype, PLENTY, common_cache)
         assert behind is not model
         whole = data.collator([data.train[index] for index in indices])
         return behind, whole, inputs.collator([inputs.train[index] for index in indices])
@@ -180,7 +180,7 @@ class TestTheView:
     ):
         model = make_model(auxiliary_loss=True)
         before = states(model)
-        behind, inputs = start_behind(model, trainable, data, torch.float32, PLENTY, cache)
+        behind, inputs = use_frozen_features(model, trainable, data, torch.float32, PLENTY, cache)
         names = {name for name, _ in model.named_parameters()}
         assert {name for name, _ in behind.named_parameters()} <= names
         recipe = Recipe((Stage("stage", trainable, 1, 1e-3),), batch_size=2, accumulation_steps=2)
@@ -199,13 +199,13 @@ class TestTheView:
         batch = data.collator([data.train[0], data.train[2]])
         before, modules = outputs_and_loss(model, batch), [id(module) for module in model.modules()]
         random = torch.get_rng_state()
-        start_behind(model, trainable, data, torch.float32, PLENTY, cache)
+        use_frozen_features(model, trainable, data, torch.float32, PLENTY, cache)
         assert torch.equal(torch.get_rng_state(), random)
         assert [id(module) for module in model.modules()] == modules
         assert all(map(torch.equal, outputs_and_loss(model, batch), before))
 
     def test_needs_no_picture_and_has_the_same_labels(self, make_model, data, cache, pictures_read, trainable):
-        _, inputs = start_behind(make_model(), trainable, data, torch.float32, PLENTY, cache)
+        _, inputs = use_frozen_features(make_model(), trainable, data, torch.float32, PLENTY, cache)
         assert sorted(pictures_read) == sorted(pair.id for pair in (*data.train.pairs, *data.val.pairs))
         items = [inputs.val[index] for index in range(len(inputs.val))]
         assert len(pictures_read) == len(data.train) + len(data.val)
@@ -218,7 +218,7 @@ class TestTheStore:
     TRAINABLE = ("decoder", "box_head", "class_head")
 
     def start(self, model, data, cache, trainable=TRAINABLE, dtype=torch.float32):
-        return start_behind(model, trainable, data, dtype, PLENTY, cache)
+        return use_frozen_features(model, trainable, data, dtype, PLENTY, cache)
 
     def test_is_shared_by_trials_whose_frozen_parts_are_equal(
         self, make_model, make_checkpoint, data, cache, pictures_read, tmp_path
@@ -296,7 +296,7 @@ class TestCudnn:
         model, seen = make_model(), []
         model.model.backbone.register_forward_hook(lambda *_: seen.append(self.now()))
         model.model.encoder.register_forward_hook(lambda *_: seen.append(self.now()))
-        behind, inputs = start_behind(model, ("encoder", "class_head"), data, torch.float32, cache_bytes, cache)
+        behind, inputs = use_frozen_features(model, ("encoder", "class_head"), data, torch.float32, cache_bytes, cache)
         assert set(seen) == {(True, False)} and self.now() == (False, True)
         seen.clear()
         outputs_and_loss(behind, inputs.collator([inputs.train[0]]))
@@ -306,20 +306,20 @@ class TestCudnn:
         model = make_model()
         model.model.backbone.register_forward_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            start_behind(model, ("class_head",), data, torch.float32, PLENTY, cache)
+            use_frozen_features(model, ("class_head",), data, torch.float32, PLENTY, cache)
         assert self.now() == (False, True)
 
 
 class TestWithoutAStore:
     def test_no_room_is_said_once_and_the_pictures_are_taken(self, make_model, data, cache, caplog):
-        _, inputs = start_behind(make_model(), ("class_head",), data, torch.float32, 1000, cache)
+        _, inputs = use_frozen_features(make_model(), ("class_head",), data, torch.float32, 1000, cache)
         assert inputs is data
         (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert line.message.startswith("activations are not cached, every trial makes its own: they take")
 
     def test_where_the_backbone_trains_nothing_changes(self, make_model, data, cache, caplog):
         model = make_model()
-        found = start_behind(model, ("backbone", "class_head"), data, torch.float32, PLENTY, cache)
+        found = use_frozen_features(model, ("backbone", "class_head"), data, torch.float32, PLENTY, cache)
         assert found[0] is model and found[1] is data
         assert not caplog.text and not cache.exists()
 
@@ -327,8 +327,8 @@ class TestWithoutAStore:
     @every_level
     def test_what_is_computed_each_time_is_what_would_be_kept(self, make_model, data, cache, trainable, dtype):
         model = make_model(auxiliary_loss=True).eval()
-        fed, pictures = start_behind(model, trainable, data, dtype, 0, cache)
-        kept, inputs = start_behind(model, trainable, data, dtype, PLENTY, cache)
+        fed, pictures = use_frozen_features(model, trainable, data, dtype, 0, cache)
+        kept, inputs = use_frozen_features(model, trainable, data, dtype, PLENTY, cache)
         expected, found = (
             outputs_and_loss(view, source.collator([source.train[index] for index in range(4)]), dtype)
             for view, source in ((kept, inputs), (fed, pictures))
