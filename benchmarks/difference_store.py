@@ -25,7 +25,7 @@ from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData, read_pairs
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.training.staged_trainer import train_recipe
@@ -81,7 +81,9 @@ def trial(pairs: PairData, parts: tuple[str, ...], epochs: int, cache_bytes: int
         history.append({name: value for name, value in row.items() if name != "seconds"})
 
     with tempfile.TemporaryDirectory() as folder:
-        train_recipe(recipe, pairs, CHECKPOINT, Path(folder), report, economy=Economy(cache_bytes, frozen_layers=False))
+        train_recipe(
+            recipe, pairs, CHECKPOINT, Path(folder), report, reuse=ReuseConfig(cache_bytes, frozen_layers=False)
+        )
     return history, (clock[-1] - clock[0]) / epochs
 
 

@@ -22,7 +22,7 @@ from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import read_pairs
 from trainable.history import Row
 from trainable.recipe import PARTS, Recipe, Stage, reference
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.training.stage_trainer import StageTrainer
@@ -51,7 +51,7 @@ class SampleTrials:
                 checkpoint_of(EMBEDDED),
                 Path(folder) / "trial",
                 report=lambda row: None,
-                economy=Economy(cache_bytes=10**10),
+                reuse=ReuseConfig(cache_bytes=10**10),
             )
             return trial.history, time.perf_counter() - started
 

@@ -21,7 +21,7 @@ from search.study import SearchStudy
 from trainable.data.image_cache import open_store
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.reuse.shared_stages import SharedStages
 from trainable.sample import checkpoint_of
 from trainable.storage.mirror import Mirror
@@ -77,11 +77,11 @@ def run_trials(
     searcher = StudySearcher(
         study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
     )
-    economy = _economy(options, resources)
+    reuse = _reuse(options, resources)
     idle = 0
     address = gcs_address(options)
     leave = partial(leave_paused, str(address), resume_command(options), end)
-    with _differences_ready(options, pairs, economy), Head(address, leave) as head:
+    with _differences_ready(options, pairs, reuse), Head(address, leave) as head:
         watchdog = Watchdog(say, None if options.address else logs_of_this_machine)
 
         def step() -> None:
@@ -96,7 +96,7 @@ def run_trials(
                 return
             events = len(study.journal.events)
             try:
-                _tuner(options, resources, searcher, scheduler, pairs, economy, step, seconds).fit()
+                _tuner(options, resources, searcher, scheduler, pairs, reuse, step, seconds).fit()
             except KeyboardInterrupt:
                 _take_in_last_epochs(study, folder, mirror, say)
                 raise
@@ -110,11 +110,11 @@ def run_trials(
             )
 
 
-def _economy(options: Options, resources: Resources) -> Economy:
+def _reuse(options: Options, resources: Resources) -> ReuseConfig:
     run = options.run.resolve()
     # What bits depend on beside the recipe: how many threads add up a sum, and on what.
     context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}"
-    return Economy(
+    return ReuseConfig(
         cache_bytes=options.cache_bytes,
         pictures=options.cache_pictures,
         frozen_layers=options.cache_layers,
@@ -124,17 +124,17 @@ def _economy(options: Options, resources: Resources) -> Economy:
 
 
 @contextlib.contextmanager
-def _differences_ready(options: Options, pairs: PairData, economy: Economy) -> Iterator[None]:
+def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) -> Iterator[None]:
     """Has this machine's store of differences filled and checked, and keeps it from being dropped between trials.
 
     Here, since all cores are still free and what there is to say reaches the user. On a cluster, where this machine may
     train nothing, the first trial of each node fills its own.
     """
-    if options.address is None and economy.picture_bytes:
+    if options.address is None and reuse.picture_bytes:
         everything = (*pairs.train, *pairs.val)
         # A picture that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            if store := open_store(everything, load_processor(checkpoint_of(options.model)), economy.picture_bytes):
+            if store := open_store(everything, load_processor(checkpoint_of(options.model)), reuse.picture_bytes):
                 for pair in everything:
                     store[pair]
     yield
@@ -164,7 +164,7 @@ def _tuner(
     searcher: StudySearcher,
     scheduler: FairASHA,
     pairs: PairData,
-    economy: Economy,
+    reuse: ReuseConfig,
     on_step: Callable[[], None],
     seconds: float | None,
 ) -> tune.Tuner:
@@ -175,7 +175,7 @@ def _tuner(
             model=options.model,
             cpus=resources.cpus,
             gpus=resources.gpus,
-            economy=economy,
+            reuse=reuse,
             run=options.remote,
         ),
         trial_resources(resources.cpus, resources.gpus, options.placement),

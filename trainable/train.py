@@ -73,7 +73,7 @@ def _train(
     from trainable.compute import compute_with
     from trainable.detector.loading import ModelError, load_processor
     from trainable.history import best_row
-    from trainable.reuse.config import Economy
+    from trainable.reuse.config import ReuseConfig
     from trainable.training.staged_trainer import train_recipe
     from trainable.training.trial_process import only_process
     from trainable.training.weights import trial_model
@@ -93,7 +93,7 @@ def _train(
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
         with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
-            trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, Economy(cache_bytes))
+            trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, ReuseConfig(cache_bytes))
             trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
             processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:

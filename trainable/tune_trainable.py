@@ -20,7 +20,7 @@ from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.history import ROW_FIELDS, Row
 from trainable.recipe import Recipe
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.sample import checkpoint_of
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.mirror import Mirror
@@ -61,7 +61,7 @@ def tune_trainable(
     model: str,
     cpus: int,
     gpus: float,
-    economy: Economy,
+    reuse: ReuseConfig,
     run: Remote | None = None,
 ) -> None:
     """Trains the recipe of `config` and reports every epoch to Ray Tune.
@@ -78,7 +78,7 @@ def tune_trainable(
         model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`.
         cpus: cores that the trial may use.
         gpus: GPUs that the trial may use; with 0 it trains on the CPU, whatever the machine has.
-        economy: what trials do once.
+        reuse: what trials do once.
         run: where the run lies, if in a remote storage; the trial is then worked on in this machine's own folder, which
             has the name of `folder`, and nothing of it is left here.
     """
@@ -107,7 +107,7 @@ def tune_trainable(
             raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
         if run:
             mirror = working_mirror(run)
-            folder, economy = mirror.local / "trials" / folder.name, economy.in_run(mirror)
+            folder, reuse = mirror.local / "trials" / folder.name, reuse.in_run(mirror)
             begin_work(mirror)
         # What is fetched from a storage replaces the folder, so that the lock must lie elsewhere.
         held.enter_context(only_process(mirror.local / "locks" / folder.name if mirror else folder, wait))
@@ -115,7 +115,7 @@ def tune_trainable(
             held.callback(shutil.rmtree, folder, ignore_errors=True)
         pairs = on_this_machine(pairs)
         recipe, model = Recipe.from_dict(config["recipe"]), checkpoint_of(model)
-        train_recipe(recipe, pairs, model, folder, report, compute, economy, mirror, reported)
+        train_recipe(recipe, pairs, model, folder, report, compute, reuse, mirror, reported)
     except Exception as error:
         if fault := node_fault(error, folder if run else None):
             tune.report({"node_fault": fault, "notes": _notes.take()} | origin)

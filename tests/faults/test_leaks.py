@@ -15,7 +15,7 @@ from transformers import DetrForObjectDetection, Trainer
 import trainable.tune_trainable
 from tests.whole_search import Search, table_of
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.reuse.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
 
@@ -56,7 +56,7 @@ def run_trial(monkeypatch, tmp_path, pair_data, checkpoint) -> Callable[[int], s
     """Runs a trial of this number as Ray has a process do so, every third one to each end; says to which it came."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shared = SharedStages(tmp_path / "shared", "test", 10**9)
-    economy = Economy(cache_bytes=10**9, shared_stages=shared, checkpoint_seconds=0)
+    reuse = ReuseConfig(cache_bytes=10**9, shared_stages=shared, checkpoint_seconds=0)
 
     def run_trial(number: int) -> str:
         ending = ("completed", "stopped", "failed")[number % 3]
@@ -76,7 +76,7 @@ def run_trial(monkeypatch, tmp_path, pair_data, checkpoint) -> Callable[[int], s
         )
         config = {"number": number, "recipe": recipe.to_dict(), "folder": str(tmp_path / f"{number:04d}")}
         try:
-            tune_trainable(config | {"failure": None}, pair_data, str(checkpoint), 1, GPUS, economy)
+            tune_trainable(config | {"failure": None}, pair_data, str(checkpoint), 1, GPUS, reuse)
         except SystemExit:
             return "stopped"
         return "failed" if "failure" in reports[-1] else "completed"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.training.exhaustion import is_out_of_memory, with_half_batch
 from trainable.training.stage_trainer import StageTrainer
 from trainable.training.staged_trainer import train_recipe
@@ -39,7 +39,7 @@ def memory_for(monkeypatch):
 @pytest.fixture
 def train(pair_data, checkpoint, tmp_path):
     def train(name, report=lambda row: None):
-        return train_recipe(RECIPE, pair_data, checkpoint, tmp_path / name, report, economy=Economy())
+        return train_recipe(RECIPE, pair_data, checkpoint, tmp_path / name, report, reuse=ReuseConfig())
 
     return train
 

@@ -19,7 +19,7 @@ from trainable.data.difference import PictureError
 from trainable.data.pairs import read_pairs
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import NO_CACHE, Economy
+from trainable.reuse.config import NO_CACHE, ReuseConfig
 from trainable.training.staged_trainer import train_recipe
 
 RECIPE = Recipe(
@@ -52,8 +52,8 @@ def data(data_folder, tmp_path):
 def train(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def train(pairs, name="trial", economy=NO_CACHE):
-        return train_recipe(RECIPE, pairs, checkpoint, tmp_path / name, lambda row: None, economy=economy)
+    def train(pairs, name="trial", reuse=NO_CACHE):
+        return train_recipe(RECIPE, pairs, checkpoint, tmp_path / name, lambda row: None, reuse=reuse)
 
     return train
 
@@ -74,22 +74,22 @@ def test_the_trial_fails_with_the_files_name(train, data, side, go_bad):
 
 @WAYS_TO_GO_BAD
 @pytest.mark.parametrize("side", ["train", "val"])
-@pytest.mark.parametrize("economy", [NO_CACHE, Economy(10**9)], ids=["without a cache", "with a cache"])
-def test_with_skip_bad_another_pair_stands_in_and_the_file_is_named(train, data, side, go_bad, economy, caplog):
+@pytest.mark.parametrize("reuse", [NO_CACHE, ReuseConfig(10**9)], ids=["without a cache", "with a cache"])
+def test_with_skip_bad_another_pair_stands_in_and_the_file_is_named(train, data, side, go_bad, reuse, caplog):
     pairs = read_pairs(data, skip_bad=True)
     path = getattr(pairs, side)[1].after
     go_bad(path)
-    assert len(train(pairs, economy=economy).history) == 2
+    assert len(train(pairs, reuse=reuse).history) == 2
     assert f"{path}" in caplog.text
     assert "another pair stands in for it" in caplog.text
 
 
 def test_a_picture_that_goes_bad_after_it_was_cached_is_not_missed(train, data):
-    pairs, economy = read_pairs(data), Economy(10**9)
-    before = train(pairs, "before", economy)
+    pairs, reuse = read_pairs(data), ReuseConfig(10**9)
+    before = train(pairs, "before", reuse)
     for pair in pairs.train:
         delete(pair.before)
-    assert losses(train(pairs, "after", economy)) == losses(before)
+    assert losses(train(pairs, "after", reuse)) == losses(before)
 
 
 def test_where_no_picture_can_be_read_skipping_does_not_help(train, data):

@@ -99,11 +99,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> PairData:
 @pytest.fixture
 def train(pair_data: PairData, checkpoint: Path, tmp_path: Path, compute: "Compute") -> Callable[..., Any]:
     """Trains a recipe on the GPU in a folder of this name; on the tiny data set unless told otherwise."""
-    from trainable.reuse.config import Economy
+    from trainable.reuse.config import ReuseConfig
     from trainable.training.staged_trainer import train_recipe
 
     def train(recipe: Any, name: str = "trial", report: Any = lambda row: None, **other: Any) -> Any:
-        given = {"pairs": pair_data, "checkpoint": checkpoint, "compute": compute, "economy": Economy()} | other
+        given = {"pairs": pair_data, "checkpoint": checkpoint, "compute": compute, "reuse": ReuseConfig()} | other
         return train_recipe(recipe, folder=tmp_path / name, report=report, **given)
 
     return train

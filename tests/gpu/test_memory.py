@@ -14,7 +14,7 @@ from transformers import DetrImageProcessorPil
 from tests.gpu.conftest import ON_CPU
 from trainable.compute import Compute
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
 from trainable.training.stage_trainer import StageTrainer
 
@@ -115,7 +115,7 @@ def test_after_20_trials_it_is_as_it_was(train, device):
             accumulation_steps=1,
             backbone_learning_rate_factor=9e18 if ending == "failed" else 1.0,
         )
-        given = {"economy": Economy(checkpoint_seconds=0), "compute": Compute(device, 1, workers=2)}
+        given = {"reuse": ReuseConfig(checkpoint_seconds=0), "compute": Compute(device, 1, workers=2)}
         try:
             train(recipe, f"{number:04d}", stop, **given)
             endings.append("completed")

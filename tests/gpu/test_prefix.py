@@ -6,7 +6,7 @@ import torch
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.reuse.frozen_features import FrozenPrefix, use_frozen_features
 from trainable.sample import CHECKPOINT
 
@@ -64,8 +64,8 @@ def test_a_trial_trains_from_what_is_kept_as_without(train, repeating, tmp_path,
     stages = [Stage("+".join(parts), parts, 1, 1e-3) for parts in reversed(LEVELS)]
     recipe = Recipe((*stages, Stage("all", PARTS, 1, 1e-3)), accumulation_steps=2)
     without = train(recipe, "without")
-    first = train(recipe, "first", economy=Economy(10**9))
-    again = train(recipe, "again", economy=Economy(10**9))
+    first = train(recipe, "first", reuse=ReuseConfig(10**9))
+    again = train(recipe, "again", reuse=ReuseConfig(10**9))
     assert len(list((tmp_path / "cache").rglob("activations/*.records"))) >= 3
     for trial in (first, again):
         for found, expected in zip(trial.history, without.history, strict=True):

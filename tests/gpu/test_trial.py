@@ -12,7 +12,7 @@ from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.history import best_row
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
 from trainable.training.evaluation import evaluate, evaluate_batches, evaluation_batches
 from trainable.training.stage_trainer import StageTrainer
@@ -115,7 +115,7 @@ class TestResume:
         optimizer that was not restored moves a loss by 4e-3 and more.
         """
         recipe = replace(self.RECIPE, dtype=dtype)
-        given = {"economy": Economy(checkpoint_seconds=0), "checkpoint": make_checkpoint(dropout=0.5)}
+        given = {"reuse": ReuseConfig(checkpoint_seconds=0), "checkpoint": make_checkpoint(dropout=0.5)}
         unbroken = train(recipe, "unbroken", **given)
         original, went_on_from = StageTrainer.train, []
 

@@ -8,7 +8,7 @@ import trainable.training.trial_process
 import trainable.tune_trainable
 from tests.s3 import BUSY
 from trainable.recipe import Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.storage.remote import Remote
 from trainable.training.trial_folder import TrialFolder
 from trainable.training.trial_process import only_process
@@ -43,7 +43,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
         config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
         config["reported"] = list(reported)
-        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=gpus, economy=Economy(), run=remote)
+        tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=gpus, reuse=ReuseConfig(), run=remote)
         return reports
 
     return start

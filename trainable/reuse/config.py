@@ -7,7 +7,7 @@ from trainable.storage.mirror import Mirror
 
 
 @dataclass(frozen=True)
-class Economy:
+class ReuseConfig:
     """Every saving can be switched off alone, and leaves every bit of a trial as it is."""
 
     cache_bytes: int = 0
@@ -33,10 +33,10 @@ class Economy:
         """`cache_bytes` as far as layer outputs may be kept."""
         return self.cache_bytes if self.frozen_layers else 0
 
-    def in_run(self, mirror: Mirror) -> "Economy":
+    def in_run(self, mirror: Mirror) -> "ReuseConfig":
         """The same on a machine that has this mirror of a run in a remote storage."""
         return replace(self, shared_stages=self.shared_stages and self.shared_stages.in_run(mirror))
 
 
-NO_CACHE = Economy()
+NO_CACHE = ReuseConfig()
 """What a trial by itself makes do with."""

@@ -27,7 +27,7 @@ from trainable.detector.loading import load_processor
 from trainable.history import Row, best_row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
-from trainable.reuse.config import NO_CACHE, Economy
+from trainable.reuse.config import NO_CACHE, ReuseConfig
 from trainable.reuse.frozen_features import use_frozen_features
 from trainable.storage.mirror import Mirror
 from trainable.training.exhaustion import is_out_of_memory
@@ -45,7 +45,7 @@ def train_recipe(
     folder: Path,
     report: Callable[[Row], None],
     compute: Compute = ON_CPU,
-    economy: Economy = NO_CACHE,
+    reuse: ReuseConfig = NO_CACHE,
     mirror: Mirror | None = None,
     reported: Sequence[Row] = (),
 ) -> TrialFolder:
@@ -61,7 +61,7 @@ def train_recipe(
         report: called at the end of each epoch, after the epoch is safe on disk; first with the epochs that `folder`
             already holds. May raise to end the trial.
         compute: what to train with.
-        economy: what is done once; none of it is needed for the result.
+        reuse: what is done once; none of it is needed for the result.
         mirror: of the run that `folder` is in, where that lies in a remote storage.
         reported: epochs that are known to the caller, for where `folder` has lost them.
 
@@ -77,17 +77,17 @@ def train_recipe(
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint)
-    data = TrialData.of(pairs, processor, _differences(pairs, processor, economy))
+    data = TrialData.of(pairs, processor, _differences(pairs, processor, reuse))
     try:
         while (stage := trial.next_stage()) is not None:
-            if taken_over := _take_over(trial, stage, economy):
+            if taken_over := _take_over(trial, stage, reuse):
                 for row in taken_over:
                     report(row)
                 continue
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
             try:
-                _train_stage(trial, stage, model, data, report, compute, economy)
+                _train_stage(trial, stage, model, data, report, compute, reuse)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_batch()):
                     raise
@@ -107,9 +107,9 @@ def effective_recipe(recipe: Recipe, pictures: int, device: torch.device = CPU) 
     return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
 
 
-def _differences(pairs: PairData, processor: DetrImageProcessorPil, economy: Economy) -> DifferenceStore | None:
+def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> DifferenceStore | None:
     try:
-        return open_store((*pairs.train, *pairs.val), processor, economy.picture_bytes)
+        return open_store((*pairs.train, *pairs.val), processor, reuse.picture_bytes)
     except ValueError as error:
         if not pairs.skip_bad:
             raise
@@ -117,9 +117,9 @@ def _differences(pairs: PairData, processor: DetrImageProcessorPil, economy: Eco
         return None
 
 
-def _take_over(trial: TrialFolder, stage: int, economy: Economy) -> list[Row]:
+def _take_over(trial: TrialFolder, stage: int, reuse: ReuseConfig) -> list[Row]:
     """The rows of a stage that another trial has finished, now in this one's history; none where there is no such."""
-    shared = economy.shared_stages
+    shared = reuse.shared_stages
     if not shared or trial.rows_of(stage) or not (found := shared.find(trial.recipe, stage)):
         return []
     own = {"seconds": trial.seconds, "shared_from": found.trial}
@@ -149,12 +149,12 @@ def _train_stage(
     data: TrialData,
     report: Callable[[Row], None],
     compute: Compute,
-    economy: Economy,
+    reuse: ReuseConfig,
 ) -> None:
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to(compute.device)
     try:
-        behind, inputs = use_frozen_features(model, trainable, data, dtype, economy.layer_bytes)
+        behind, inputs = use_frozen_features(model, trainable, data, dtype, reuse.layer_bytes)
     except ValueError as error:
         if not data.skip_bad:
             raise
@@ -162,7 +162,7 @@ def _train_stage(
         behind, inputs = use_frozen_features(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
     workers = compute.workers if inputs is data else 0
-    callback = _EpochCallback(trial, stage, model, report, economy)
+    callback = _EpochCallback(trial, stage, model, report, reuse)
     trainer = StageTrainer(behind, trial.recipe, stage, inputs, trial.path / f"stage-{stage}", workers, [callback])
     callback.trainer = trainer
     resumed_from = trial.checkpoint_of(stage)
@@ -186,13 +186,13 @@ class _EpochCallback(TrainerCallback):
         stage: int,
         model: DetrForObjectDetection,
         report: Callable[[Row], None],
-        economy: Economy,
+        reuse: ReuseConfig,
     ):
         self.trial = trial
         self.stage = stage
         self.model = model
         self.report = report
-        self.economy = economy
+        self.reuse = reuse
         self.within_epoch: list[Row] = []
         self.ended: Row = {}
         """The epoch that was evaluated last; `is_new` where it has not been reported before."""
@@ -250,7 +250,7 @@ class _EpochCallback(TrainerCallback):
         """Whether to write one now; none is asked for while the one before is on its way to the disk."""
         self.trial.take_in_checkpoint()
         now = time.monotonic()
-        due = now - self.checkpoint_asked >= self.economy.checkpoint_seconds
+        due = now - self.checkpoint_asked >= self.reuse.checkpoint_seconds
         if self.stage_over or self.trial.is_writing or not due:
             return False
         self.checkpoint_asked = now
@@ -266,10 +266,10 @@ class _EpochCallback(TrainerCallback):
             self.report(self.ended)
 
     def _share(self) -> None:
-        if self.economy.shared_stages:
+        if self.reuse.shared_stages:
             rows = self.trial.rows_of(self.stage)
             weights = self.trial.weights_of(best_row(rows))
-            self.economy.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
+            self.reuse.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
 
     def _evaluated(self, epoch: float) -> Row:
         trainer = self.trainer

@@ -14,7 +14,7 @@ from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.history import ROW_FIELDS, best_row
 from trainable.recipe import PARTS, Recipe, Stage
-from trainable.reuse.config import Economy
+from trainable.reuse.config import ReuseConfig
 from trainable.reuse.shared_stages import SharedStages
 from trainable.training.evaluation import evaluate
 from trainable.training.progress import read_progress
@@ -45,7 +45,7 @@ EVENTFUL = Recipe(
 
 
 LAST_STATES = {}
-OFTEN = Economy(checkpoint_seconds=0)
+OFTEN = ReuseConfig(checkpoint_seconds=0)
 """A checkpoint after every epoch."""
 
 
@@ -72,11 +72,11 @@ def train(pair_data, checkpoint, tmp_path):
     """Trains a recipe in a folder of its own, or in the one named."""
     count = 0
 
-    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint, economy=OFTEN):
+    def run(recipe, folder=None, report=lambda row: None, checkpoint=checkpoint, reuse=OFTEN):
         nonlocal count
         count += 1
         folder = tmp_path / (folder or f"trial-{count}")
-        return train_recipe(recipe, pair_data, checkpoint, folder, report, economy=economy)
+        return train_recipe(recipe, pair_data, checkpoint, folder, report, reuse=reuse)
 
     return run
 
@@ -116,11 +116,11 @@ class TestRepeating:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         without = train(EVENTFUL)
         assert not (tmp_path / "cache").exists()
-        economy = Economy(10**9, frozen_layers=False)
-        train(RECIPE, economy=economy)
+        reuse = ReuseConfig(10**9, frozen_layers=False)
+        train(RECIPE, reuse=reuse)
         # From here on there is nothing but the store: no picture may be decoded.
         monkeypatch.setattr("trainable.data.resizing.open_picture", lambda path: pytest.fail(f"{path} was read"))
-        stored = train(EVENTFUL, economy=economy)
+        stored = train(EVENTFUL, reuse=reuse)
         assert without_seconds(stored.history) == without_seconds(without.history)
         assert last_weights(stored) == last_weights(without)
         assert best_weights(stored) == best_weights(without)
@@ -232,14 +232,14 @@ class TestResume:
         return trial
 
     @pytest.fixture(params=[0, 1e9], ids=["a checkpoint every epoch", "no checkpoints"])
-    def economy(self, request):
-        return Economy(checkpoint_seconds=request.param)
+    def reuse(self, request):
+        return ReuseConfig(checkpoint_seconds=request.param)
 
-    def until_done(self, train, economy, most=12):
+    def until_done(self, train, reuse, most=12):
         """Starts the trial again after every kill."""
         for start in range(1, most + 1):
             try:
-                return train(EVENTFUL, "broken", economy=economy), start
+                return train(EVENTFUL, "broken", reuse=reuse), start
             except KilledError:
                 pass
         return pytest.fail(f"not done after {most} starts")
@@ -249,7 +249,7 @@ class TestResume:
         assert best_weights(broken) == best_weights(unbroken)
         assert last_weights(broken) == last_weights(unbroken)
 
-    def test_killed_after_every_epoch(self, train, unbroken, economy):
+    def test_killed_after_every_epoch(self, train, unbroken, reuse):
         for epoch in range(1, len(unbroken.history)):
             rows = []
 
@@ -259,12 +259,12 @@ class TestResume:
                     raise KilledError
 
             with pytest.raises(KilledError):
-                train(EVENTFUL, "broken", report, economy=economy)
+                train(EVENTFUL, "broken", report, reuse=reuse)
             assert without_seconds(rows) == without_seconds(unbroken.history[:epoch])
-        self.check(train(EVENTFUL, "broken", economy=economy), unbroken)
+        self.check(train(EVENTFUL, "broken", reuse=reuse), unbroken)
 
     @pytest.mark.parametrize("call", [3, 4], ids=["in the middle of an epoch", "at the end of an epoch"])
-    def test_killed_while_evaluating(self, train, unbroken, economy, monkeypatch, call):
+    def test_killed_while_evaluating(self, train, unbroken, reuse, monkeypatch, call):
         calls = 0
         original = StageTrainer.evaluate_data_set
 
@@ -277,12 +277,12 @@ class TestResume:
             return original(trainer)
 
         monkeypatch.setattr(StageTrainer, "evaluate_data_set", evaluate_data_set)
-        trial, starts = self.until_done(train, economy)
+        trial, starts = self.until_done(train, reuse)
         assert starts == len(unbroken.history)
         self.check(trial, unbroken)
 
     @pytest.mark.parametrize("moment", ["before the commit", "before its last write", "after its last write"])
-    def test_killed_in_every_commit(self, train, unbroken, economy, monkeypatch, moment):
+    def test_killed_in_every_commit(self, train, unbroken, reuse, monkeypatch, moment):
         commit, write = TrialFolder.commit, trainable.training.progress.write_atomically
         killed_at = set()
 
@@ -308,7 +308,7 @@ class TestResume:
             monkeypatch.setattr(TrialFolder, "commit", broken_commit)
         else:
             monkeypatch.setattr(trainable.training.progress, "write_atomically", broken_write)
-        trial, starts = self.until_done(train, economy)
+        trial, starts = self.until_done(train, reuse)
         assert starts == len(unbroken.history) + 1
         self.check(trial, unbroken)
 
@@ -333,7 +333,7 @@ def leave_half_written_files(folder):
 class TestSavings:
     @pytest.fixture
     def sharing(self, tmp_path):
-        return Economy(shared_stages=SharedStages(tmp_path / "shared", "one search", 10**9))
+        return ReuseConfig(shared_stages=SharedStages(tmp_path / "shared", "one search", 10**9))
 
     def without_origin(self, history):
         history = without_seconds(history)
@@ -345,12 +345,12 @@ class TestSavings:
 
     def test_a_trial_takes_over_the_stages_that_another_one_finished(self, train, sharing):
         heads, *others = EVENTFUL.stages
-        first = train(EVENTFUL, "0004", economy=sharing)
+        first = train(EVENTFUL, "0004", reuse=sharing)
         assert {row["shared_from"] for row in first.history} == {None}
         other = dataclasses.replace(EVENTFUL, stages=(heads, dataclasses.replace(others[0], learning_rate=5e-4)))
         alone = train(other)
         rows = []
-        second = train(other, "0005", rows.append, economy=sharing)
+        second = train(other, "0005", rows.append, reuse=sharing)
         assert rows == second.history
         assert [row["shared_from"] for row in rows] == [None if row["stage"] else "0004" for row in rows]
         assert [row["seconds"] > 0 for row in rows] == [row["stage"] > 0 for row in rows]
@@ -359,9 +359,9 @@ class TestSavings:
         assert last_weights(second) == last_weights(alone)
 
     def test_a_recipe_that_is_tried_again_trains_nothing(self, train, sharing, monkeypatch):
-        first = train(EVENTFUL, economy=sharing)
+        first = train(EVENTFUL, reuse=sharing)
         monkeypatch.setattr(StageTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
-        again = train(EVENTFUL, economy=sharing)
+        again = train(EVENTFUL, reuse=sharing)
         assert self.without_origin(again.history) == self.without_origin(first.history)
         assert best_weights(again) == best_weights(first)
         assert again.history[-1]["final"]
@@ -371,26 +371,26 @@ class TestSavings:
             raise KilledError
 
         with pytest.raises(KilledError):
-            train(RECIPE, "0001", stop, economy=sharing)
-        assert train(RECIPE, "0002", economy=sharing).history[0]["shared_from"] == "0001"
+            train(RECIPE, "0001", stop, reuse=sharing)
+        assert train(RECIPE, "0002", reuse=sharing).history[0]["shared_from"] == "0001"
 
     def test_a_trial_that_is_killed_while_it_reports_what_it_took_over_goes_on(self, train, sharing):
-        whole = train(RECIPE, economy=sharing)
+        whole = train(RECIPE, reuse=sharing)
 
         def stop(row):
             raise KilledError
 
         with pytest.raises(KilledError):
-            train(RECIPE, "broken", stop, economy=sharing)
+            train(RECIPE, "broken", stop, reuse=sharing)
         rows = []
-        broken = train(RECIPE, "broken", rows.append, economy=sharing)
+        broken = train(RECIPE, "broken", rows.append, reuse=sharing)
         assert rows == broken.history
         assert self.without_origin(broken.history) == self.without_origin(whole.history)
 
     def test_kept_layer_outputs_leave_every_bit_and_resume_exactly(self, train, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        economy = Economy(10**9)
-        whole, cached = train(EVENTFUL), train(EVENTFUL, economy=economy)
+        reuse = ReuseConfig(10**9)
+        whole, cached = train(EVENTFUL), train(EVENTFUL, reuse=reuse)
         assert list((tmp_path / "cache").rglob("activations/*")), "the first stages were trained from what was kept"
         assert without_seconds(cached.history) == without_seconds(whole.history)
         assert last_weights(cached) == last_weights(whole)
@@ -399,8 +399,8 @@ class TestSavings:
             raise KilledError
 
         with pytest.raises(KilledError):
-            train(EVENTFUL, "broken", stop, economy=economy)
-        broken = train(EVENTFUL, "broken", economy=economy)
+            train(EVENTFUL, "broken", stop, reuse=reuse)
+        broken = train(EVENTFUL, "broken", reuse=reuse)
         assert without_seconds(broken.history) == without_seconds(cached.history)
         assert best_weights(broken) == best_weights(cached)
 
@@ -456,7 +456,7 @@ class TestCheckpoints:
             lost.append((step - 1) // 4 * self.EPOCH_SECONDS - saved // 4 * self.EPOCH_SECONDS)
 
         at_each_step(look)
-        train(self.LONG, economy=Economy(checkpoint_seconds=seconds))
+        train(self.LONG, reuse=ReuseConfig(checkpoint_seconds=seconds))
         assert len(lost) == 36
         assert max(lost) <= seconds
         assert max(lost) >= seconds - self.EPOCH_SECONDS, "they are no more frequent than was asked for"
