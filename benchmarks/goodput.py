@@ -111,7 +111,7 @@ def watched_trial() -> Stopwatch:
     watch.watch(
         "cache: opening pictures and layer outputs",
         trainable.training.staged_trainer,
-        "open_store",
+        "open_image_cache",
         "use_frozen_features",
     )
     watch.watch("weights and history on disk", TrialFolder, "__init__", "commit", "checkpoint_written", "close")

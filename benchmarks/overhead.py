@@ -38,7 +38,7 @@ from search.console.progress import Progress
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
-from search.study_database import StudyMirror
+from search.study_database import StudyDatabase
 
 PARTS = ("driver", "reports", "goodput")
 REPORTS, MAX_EPOCHS = 3, 24
@@ -156,7 +156,7 @@ def watched_driver() -> Stopwatch:
     watch.watch("searcher, study and ASHA", SearchStudy, "report", "end")
     watch.watch("searcher, study and ASHA", FairASHA, "on_trial_result", "adopt")
     watch.watch("tensorboard/", TensorBoardLog, "reported", "ended")
-    watch.watch("optuna.db", StudyMirror, "sync")
+    watch.watch("optuna.db", StudyDatabase, "sync")
     watch.watch("report.html", LiveReport, "follow", "write")
     watch.watch("console", Progress, "tick")
     return watch

@@ -21,7 +21,7 @@ LOCK_SECONDS = 0.2
 """How long a sync waits for a reader to let go."""
 
 
-class StudyMirror:
+class StudyDatabase:
     """An SQLite file in step with a study in memory.
 
     The study in it is named after the file's folder when it is first written. Optuna numbers the trials of the file

@@ -18,7 +18,7 @@ from search.run_folder.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
-from trainable.data.image_cache import open_store
+from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
 from trainable.reuse.config import ReuseConfig
@@ -134,7 +134,7 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
         everything = (*pairs.train, *pairs.val)
         # A picture that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            if store := open_store(everything, load_processor(checkpoint_of(options.model)), reuse.picture_bytes):
+            if store := open_image_cache(everything, load_processor(checkpoint_of(options.model)), reuse.picture_bytes):
                 for pair in everything:
                     store[pair]
     yield

@@ -14,7 +14,7 @@ from search.console.live_report import LiveReport
 from search.console.progress import Progress
 from search.options import Options
 from search.study import SearchStudy
-from search.study_database import StudyMirror
+from search.study_database import StudyDatabase
 
 
 class Monitor:
@@ -30,7 +30,7 @@ class Monitor:
     def __init__(self, options: Options, study: SearchStudy, concurrent: int, console: Console):
         self.study = study
         self.progress = Progress(study, options.trials, concurrent, console)
-        self.mirror = StudyMirror(options.run / "optuna.db")
+        self.mirror = StudyDatabase(options.run / "optuna.db")
         self._print = partial(console.print, style="yellow", markup=False, soft_wrap=True)
         self._said: set[str] = set()
         self._underivable: set[str] = set()

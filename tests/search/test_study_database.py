@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.study_database import StudyMirror
+from search.study_database import StudyDatabase
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def complete_one(study: optuna.Study) -> None:
 
 
 def test_the_file_opens_as_a_study_named_after_the_run(path, study):
-    assert StudyMirror(path).sync(study)
+    assert StudyDatabase(path).sync(study)
     assert load(path).study_name == "my search"
     assert load(path).best_value == 0.1 + 0.2
     assert load(path).direction == study.direction
@@ -58,7 +58,7 @@ def test_the_file_opens_as_a_study_named_after_the_run(path, study):
 def test_no_name_of_a_run_folder_is_taken_for_an_option(tmp_path, study, name):
     path = tmp_path / name / "optuna.db"
     path.parent.mkdir()
-    assert StudyMirror(path).sync(study) and StudyMirror(path).sync(study)
+    assert StudyDatabase(path).sync(study) and StudyDatabase(path).sync(study)
     assert [file.name for file in tmp_path.iterdir()] == [name] and [file.name for file in path.parent.iterdir()] == [
         path.name
     ]
@@ -69,7 +69,7 @@ def test_no_name_of_a_run_folder_is_taken_for_an_option(tmp_path, study, name):
 
 def test_optuna_dashboard_shows_states_intermediate_values_and_readable_parameters(path, study):
     wsgi = pytest.importorskip("optuna_dashboard").wsgi
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     request = {"PATH_INFO": "/api/studies/1", "REQUEST_METHOD": "GET"}
     setup_testing_defaults(request)
     body = b"".join(wsgi(f"sqlite:///{path}")(request, lambda *answer: None))
@@ -80,7 +80,7 @@ def test_optuna_dashboard_shows_states_intermediate_values_and_readable_paramete
 
 
 def test_finished_trials_are_mirrored_as_they_are(path, study):
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     copies = mirrored(path)
     assert sorted(copies) == [0, 1, 2]
     for number, copied in copies.items():
@@ -94,12 +94,12 @@ def test_finished_trials_are_mirrored_as_they_are(path, study):
 
 
 def test_the_study_itself_is_left_as_it_was(path, study):
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     assert "trial" not in study.trials[0].user_attrs
 
 
 def test_each_sync_adds_only_what_is_new_in_the_order_of_endings(path, study):
-    mirror = StudyMirror(path)
+    mirror = StudyDatabase(path)
     mirror.sync(study)
     complete_one(study)
     assert mirror.sync(study) and mirror.sync(study)
@@ -109,35 +109,35 @@ def test_each_sync_adds_only_what_is_new_in_the_order_of_endings(path, study):
 
 
 def test_a_search_without_finished_trials_has_a_file_already(path):
-    StudyMirror(path).sync(optuna.create_study())
+    StudyDatabase(path).sync(optuna.create_study())
     assert load(path).trials == []
 
 
 def test_a_resumed_search_adds_to_the_file_that_it_finds(path, study):
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     complete_one(study)
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     assert sorted(mirrored(path)) == [0, 1, 2, 4]
 
 
 def test_a_run_folder_that_moved_keeps_one_study(path, study):
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     moved = path.parent.rename(path.parent.with_name("moved")) / path.name
     complete_one(study)
-    StudyMirror(moved).sync(study)
+    StudyDatabase(moved).sync(study)
     assert optuna.get_all_study_names(f"sqlite:///{moved}") == ["my search"]
     assert len(load(moved).trials) == 4
 
 
 @pytest.mark.parametrize("opened_before", [True, False])
 def test_a_reader_that_holds_the_file_costs_nothing_but_time(path, study, opened_before):
-    mirror = StudyMirror(path)
+    mirror = StudyDatabase(path)
     mirror.sync(study)
     complete_one(study)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM trials").fetchone()
-    mirror = mirror if opened_before else StudyMirror(path)
+    mirror = mirror if opened_before else StudyDatabase(path)
     assert not mirror.sync(study)
     assert len(reader.execute("SELECT * FROM trials").fetchall()) == 3
     reader.close()
@@ -147,16 +147,16 @@ def test_a_reader_that_holds_the_file_costs_nothing_but_time(path, study, opened
 
 @pytest.mark.parametrize("damage", ["no database", "half of it", "empty"])
 def test_a_damaged_file_is_made_anew_when_a_search_is_resumed(path, study, damage):
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     whole = path.read_bytes()
     contents = {"no database": b"no database" * 100, "half of it": whole[: len(whole) // 2], "empty": b""}
     path.write_bytes(contents[damage])
-    assert StudyMirror(path).sync(study)
+    assert StudyDatabase(path).sync(study)
     assert sorted(mirrored(path)) == [0, 1, 2]
 
 
 def test_a_file_deleted_under_a_running_search_is_made_anew(path, study):
-    mirror = StudyMirror(path)
+    mirror = StudyDatabase(path)
     mirror.sync(study)
     path.unlink()
     assert mirror.sync(study)
@@ -166,5 +166,5 @@ def test_a_file_deleted_under_a_running_search_is_made_anew(path, study):
 def test_nothing_is_printed(path, study, capfd):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()
-    StudyMirror(path).sync(study)
+    StudyDatabase(path).sync(study)
     assert capfd.readouterr() == ("", "")

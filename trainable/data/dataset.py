@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import DetrImageProcessorPil
 
-from trainable.data.image_cache import DifferenceStore
+from trainable.data.image_cache import ImageCache
 from trainable.data.pair import Pair
 from trainable.data.resizing import resized_difference, resized_size
 
@@ -73,7 +73,7 @@ class MovedObjectDataset(Dataset):
         self,
         pairs: Sequence[Pair],
         processor: DetrImageProcessorPil,
-        store: DifferenceStore | None = None,
+        store: ImageCache | None = None,
         stand_ins: bool = False,
     ):
         self.pairs = pairs

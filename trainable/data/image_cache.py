@@ -16,15 +16,15 @@ from trainable.data.difference import PictureError
 from trainable.data.pair import Pair
 from trainable.data.pairs import pictures_digest
 from trainable.data.resizing import resized_difference, resized_size
-from trainable.storage.disk_cache import RecordStore, open_records
+from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 1
 """Goes up whenever `resized_difference` gives other pixels, or they are laid out in another way."""
 
 
-def open_store(
+def open_image_cache(
     pairs: Sequence[Pair], processor: DetrImageProcessorPil, cache_bytes: int, cache: Path | None = None
-) -> "DifferenceStore | None":
+) -> "ImageCache | None":
     """The store of these pairs' differences on this node, filled if it is not there yet.
 
     Any number of processes may call this at once. A store goes by what its pixels depend on, see `pixels_key`.
@@ -32,7 +32,7 @@ def open_store(
     Args:
         pairs: all pairs that will be asked for.
         processor: resizes them.
-        cache_bytes: most bytes of all stores of the cache together, see `open_records`; 0 turns the store off.
+        cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 turns the store off.
         cache: folder to keep it in; the user's cache folder by default, which follows `XDG_CACHE_HOME`.
 
     Returns:
@@ -43,7 +43,7 @@ def open_store(
     """
     by_digest = {pair.pictures_digest: pair for pair in pairs}
     shapes = {digest: (3, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
-    records = open_records(
+    records = open_disk_cache(
         "differences",
         pixels_key(pairs, processor),
         {digest: int(np.prod(shape)) for digest, shape in shapes.items()},
@@ -51,18 +51,18 @@ def open_store(
         cache_bytes,
         cache,
     )
-    return DifferenceStore(records, shapes) if records else None
+    return ImageCache(records, shapes) if records else None
 
 
-class DifferenceStore:
-    """The resized differences of a data set, by the contents of their pictures; made by `open_store`.
+class ImageCache:
+    """The resized differences of a data set, by the contents of their pictures; made by `open_image_cache`.
 
     Attributes:
         path: the file.
         bytes: its size.
     """
 
-    def __init__(self, records: RecordStore, shapes: Mapping[str, tuple[int, int, int]]):
+    def __init__(self, records: DiskCache, shapes: Mapping[str, tuple[int, int, int]]):
         self._records = records
         self._shapes = shapes
         self.path = records.path

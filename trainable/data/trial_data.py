@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from transformers import DetrImageProcessorPil
 
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
-from trainable.data.image_cache import DifferenceStore
+from trainable.data.image_cache import ImageCache
 from trainable.data.pairs import PairData
 
 
@@ -23,7 +23,7 @@ class TrialData:
     """Whether other pairs stand in for those whose pictures cannot be read any more."""
 
     @classmethod
-    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: DifferenceStore | None = None) -> "TrialData":
+    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: ImageCache | None = None) -> "TrialData":
         """The data set's pictures through `processor`, padded to the largest height and width of them all.
 
         They come out of `store` if there is one; it makes no difference to the numbers.

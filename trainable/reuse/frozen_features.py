@@ -29,7 +29,7 @@ from trainable.detector.model_view import kept_values, model_from_features, with
 from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import autocast
 from trainable.recipe import PARTS
-from trainable.storage.disk_cache import RecordStore, open_records
+from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 2
 """Goes up whenever what is kept of a picture changes, to the last bit, or is laid out in another way."""
@@ -57,7 +57,7 @@ def use_frozen_features(
         trainable: parts that the stage trains.
         data: pictures, in `MovedObjectDataset`.
         dtype: of the forward pass.
-        cache_bytes: most bytes of all stores of the cache together, see `open_records`; 0 keeps nothing.
+        cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 keeps nothing.
         cache: folder to keep the outputs in; the user's cache folder by default.
 
     Returns:
@@ -75,7 +75,7 @@ def use_frozen_features(
     prefix = FrozenPrefix(model, parts, (train, val), data.collator, dtype)
     begins_behind = model_from_features(model, parts, prefix.values_dtype)
     # With one thread: autocast, gradients being off and the number of torch's threads are a thread's own affair.
-    records = cache_bytes and open_records(
+    records = cache_bytes and open_disk_cache(
         "activations", prefix.key(), prefix.record_sizes(), prefix.record, cache_bytes, cache, threads=1
     )
     if not records:
@@ -196,7 +196,7 @@ class FrozenPrefix:
 class ActivationDataset(Dataset):
     """The items of a `MovedObjectDataset` with what a frozen prefix makes of each picture in the picture's place."""
 
-    def __init__(self, pictures: MovedObjectDataset, prefix: FrozenPrefix, records: RecordStore):
+    def __init__(self, pictures: MovedObjectDataset, prefix: FrozenPrefix, records: DiskCache):
         self._pictures = pictures
         self._prefix = prefix
         self._records = records

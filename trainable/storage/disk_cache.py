@@ -25,7 +25,7 @@ _CHECKSUM_BYTES = 4
 _log = logging.getLogger(__name__)
 
 
-def open_records(
+def open_disk_cache(
     kind: str,
     key: str,
     sizes: Mapping[str, int],
@@ -33,7 +33,7 @@ def open_records(
     cache_bytes: int,
     cache: Path | None = None,
     threads: int | None = None,
-) -> "RecordStore | None":
+) -> "DiskCache | None":
     """The store of these records on this node, filled if it is not there yet. Any number of processes may call this.
 
     Args:
@@ -55,7 +55,7 @@ def open_records(
     if not cache_bytes:
         return None
     try:
-        store = RecordStore((cache or cache_folder()) / kind / f"{key}.records", sizes, make)
+        store = DiskCache((cache or cache_folder()) / kind / f"{key}.records", sizes, make)
         if store.bytes > cache_bytes:
             raise OSError(f"they take {_gigabytes(store.bytes)}, --cache-size allows {_gigabytes(cache_bytes)}")
         while not store.opened():
@@ -70,8 +70,8 @@ def open_records(
     return store
 
 
-class RecordStore:
-    """Records in a file, by name; made by `open_records`.
+class DiskCache:
+    """Records in a file, by name; made by `open_disk_cache`.
 
     The file holds one record after the other, in the order of their names, then the CRC-32 of each. An open store holds
     a shared lock on it, which keeps it from being dropped; whoever fills it, an exclusive one.

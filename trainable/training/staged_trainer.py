@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from trainable.compute import CPU, ON_CPU, Compute
-from trainable.data.image_cache import DifferenceStore, open_store
+from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
@@ -107,9 +107,9 @@ def effective_recipe(recipe: Recipe, pictures: int, device: torch.device = CPU) 
     return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
 
 
-def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> DifferenceStore | None:
+def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> ImageCache | None:
     try:
-        return open_store((*pairs.train, *pairs.val), processor, reuse.picture_bytes)
+        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.picture_bytes)
     except ValueError as error:
         if not pairs.skip_bad:
             raise

@@ -17,7 +17,7 @@ import trainable.data.image_cache
 from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import PictureError, difference, open_picture
-from trainable.data.image_cache import VERSION, open_store
+from trainable.data.image_cache import VERSION, open_image_cache
 from trainable.data.pair import Pair
 from trainable.data.pairs import pictures_digest
 from trainable.data.resizing import resized_difference
@@ -81,7 +81,7 @@ class TestItems:
         ],
     )
     def test_items_are_what_the_processor_makes_of_the_difference_to_the_last_bit(self, pairs, cache, processor):
-        store = open_store(pairs, processor, PLENTY, cache)
+        store = open_image_cache(pairs, processor, PLENTY, cache)
         with_store, without = MovedObjectDataset(pairs, processor, store), MovedObjectDataset(pairs, processor)
         for index, pair in enumerate(pairs):
             picture = difference(open_picture(pair.before), open_picture(pair.after))
@@ -98,34 +98,34 @@ class TestItems:
 
     def test_a_pair_that_the_store_was_not_opened_for_is_refused(self, pairs, cache, tmp_path):
         with pytest.raises(KeyError):
-            open_store(pairs, PROCESSOR, PLENTY, cache)[make_pairs(tmp_path / "others", seed=1)[0]]
+            open_image_cache(pairs, PROCESSOR, PLENTY, cache)[make_pairs(tmp_path / "others", seed=1)[0]]
 
 
 class TestFilling:
     def test_each_difference_is_made_once_whoever_opens_the_store(self, pairs, cache, made):
         for _ in range(2):
-            store = open_store(pairs, PROCESSOR, PLENTY, cache)
+            store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
             for pair in pairs:
                 store[pair]
         assert sorted(made) == sorted(pair.id for pair in pairs)
         assert files_of(cache) == [".records"]
 
     def test_a_data_set_that_was_moved_or_split_anew_finds_its_store(self, pairs, cache, made, tmp_path):
-        open_store(pairs, PROCESSOR, PLENTY, cache)
+        open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         made.clear()
         folder = (tmp_path / "pairs").rename(tmp_path / "moved")
         moved = [
             dataclasses.replace(pair, before=folder / pair.before.name, after=folder / pair.after.name)
             for pair in reversed(pairs)
         ]
-        open_store(moved, PROCESSOR, PLENTY, cache)
+        open_image_cache(moved, PROCESSOR, PLENTY, cache)
         assert not made
 
     def test_other_settings_and_other_pictures_have_stores_of_their_own(self, pairs, cache, tmp_path):
         larger = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 65})
         others = make_pairs(tmp_path / "others", seed=1)
-        stores = {open_store(*asked, PLENTY, cache).path for asked in ((pairs, PROCESSOR), (pairs, larger))}
-        assert len(stores | {open_store(others, PROCESSOR, PLENTY, cache).path}) == 3
+        stores = {open_image_cache(*asked, PLENTY, cache).path for asked in ((pairs, PROCESSOR), (pairs, larger))}
+        assert len(stores | {open_image_cache(others, PROCESSOR, PLENTY, cache).path}) == 3
 
     def test_several_processes_at_once_fill_it_once(self, pairs, cache, tmp_path):
         context = multiprocessing.get_context("fork")
@@ -141,20 +141,20 @@ class TestFilling:
     def test_a_broken_picture_is_named_and_no_store_is_left(self, pairs, cache):
         pairs[3].after.write_bytes(pairs[3].after.read_bytes()[:60])
         with pytest.raises(PictureError, match=r"3-after\.png: cannot be read as a picture"):
-            open_store(pairs, PROCESSOR, PLENTY, cache)
+            open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         pairs[3].after.unlink()
         with pytest.raises(PictureError, match=r"3-after\.png"):
-            open_store(pairs, PROCESSOR, PLENTY, cache)
+            open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         assert files_of(cache) == []
 
     def test_a_picture_that_changed_since_the_check_is_not_kept_under_the_old_ones_name(self, pairs, cache):
         shutil.copy(pairs[0].before, pairs[5].before)
         with pytest.raises(PictureError, match=r"5-before\.png or .*5-after\.png has changed since it was checked"):
-            open_store(pairs, PROCESSOR, PLENTY, cache)
+            open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         assert files_of(cache) == []
 
     def test_a_store_goes_to_another_process_by_pickle(self, pairs, cache, made):
-        store = open_store(pairs, PROCESSOR, PLENTY, cache)
+        store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         copy = pickle.loads(pickle.dumps(store))
         made.clear()
         assert all(np.array_equal(copy[pair], store[pair]) for pair in pairs) and not made
@@ -162,7 +162,7 @@ class TestFilling:
 
 class TestDamage:
     def test_a_damaged_picture_is_made_anew(self, pairs, cache, made):
-        store = open_store(pairs, PROCESSOR, PLENTY, cache)
+        store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         whole = store.path.read_bytes()
         store.path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
         made.clear()
@@ -172,11 +172,11 @@ class TestDamage:
 
 class TestRoom:
     def test_no_cache_is_no_store_and_no_folder(self, pairs, cache, caplog):
-        assert open_store(pairs, PROCESSOR, 0, cache) is None
+        assert open_image_cache(pairs, PROCESSOR, 0, cache) is None
         assert not cache.exists() and not caplog.text
 
     def test_a_data_set_larger_than_the_cache_is_not_kept_and_that_is_said(self, pairs, cache, caplog):
-        assert open_store(pairs, PROCESSOR, 1000, cache) is None
+        assert open_image_cache(pairs, PROCESSOR, 1000, cache) is None
         assert "differences are not cached, every trial makes its own: they take" in caplog.text
 
 
@@ -190,5 +190,5 @@ def _open_and_check(pairs, cache, together):
 
     trainable.data.image_cache.resized_difference = make
     together.wait(timeout=30)
-    store = open_store(pairs, PROCESSOR, PLENTY, cache)
+    store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
     assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)

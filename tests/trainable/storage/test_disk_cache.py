@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from trainable.storage.disk_cache import open_records
+from trainable.storage.disk_cache import open_disk_cache
 
 SIZES = {"b": 300, "a": 1000, "c": 1}
 BYTES = sum(SIZES.values()) + 4 * len(SIZES)
@@ -45,7 +45,7 @@ def opened(cache):
     """Opens the store of a key; `make` is a `Maker` unless told."""
 
     def open_(key, cache_bytes=PLENTY, make=None, kind="things", threads=None):
-        return open_records(kind, key, SIZES, make or Maker(key), cache_bytes, cache, threads)
+        return open_disk_cache(kind, key, SIZES, make or Maker(key), cache_bytes, cache, threads)
 
     return open_
 
