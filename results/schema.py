@@ -6,33 +6,35 @@ from typing import Any
 from trainable.text.shown import shown
 
 LARGE = 1e300
-Shape = Callable[[Any], bool] | list[Any] | dict[str, Any]
-"""A rule; a list, whose items all have one shape; a dict, whose names may end in `?` (may be missing, or null), and in
+Schema = Callable[[Any], bool] | list[Any] | dict[str, Any]
+"""A rule; a list, whose items all have one schema; a dict, whose names may end in `?` (may be missing, or null), and in
 which `*` is any other name."""
 
 
-def misfit(value: Any, shape: Shape, where: str = "it") -> str | None:
-    """The first place at which a value has not the shape; None where it has."""
-    if isinstance(shape, dict):
+def schema_error(value: Any, schema: Schema, where: str = "it") -> str | None:
+    """The first place at which a value has not the schema; None where it has."""
+    if isinstance(schema, dict):
         if not isinstance(value, dict):
             return f"{where} is no mapping: {shown(value)}"
-        return next(filter(None, (_named_misfit(value, name, inner, where) for name, inner in shape.items())), None)
-    if isinstance(shape, list):
+        return next(
+            filter(None, (_named_schema_error(value, name, inner, where) for name, inner in schema.items())), None
+        )
+    if isinstance(schema, list):
         if not isinstance(value, list):
             return f"{where} is no list: {shown(value)}"
-        return next(filter(None, (misfit(item, shape[0], f"an item of {where}") for item in value)), None)
-    return None if shape(value) else f"{where} cannot be {shown(value)}"
+        return next(filter(None, (schema_error(item, schema[0], f"an item of {where}") for item in value)), None)
+    return None if schema(value) else f"{where} cannot be {shown(value)}"
 
 
-def _named_misfit(value: dict[str, Any], name: str, inner: Shape, where: str) -> str | None:
+def _named_schema_error(value: dict[str, Any], name: str, inner: Schema, where: str) -> str | None:
     if name == "*":
         if not all(map(_text, value)):
             return f"{where} has a name that is no text"
-        return next(filter(None, (misfit(item, inner, f"a value of {where}") for item in value.values())), None)
+        return next(filter(None, (schema_error(item, inner, f"a value of {where}") for item in value.values())), None)
     plain = name.removesuffix("?")
     if name != plain and value.get(plain) is None:
         return None
-    return misfit(value[plain], inner, plain) if plain in value else f"{where} lacks {plain}"
+    return schema_error(value[plain], inner, plain) if plain in value else f"{where} lacks {plain}"
 
 
 def _number(value: Any) -> bool:
@@ -66,7 +68,7 @@ def _two(value: Any) -> bool:
 
 _FIGURES = {f"{name}?": _number for name in ("mAP", "mAP50", "mAP75", "AR")}
 _COUNTS = dict.fromkeys(("tp", "fp", "fn"), _count)
-METRICS: Shape = {
+METRICS: Schema = {
     **_FIGURES,
     "per_class?": {"*": _FIGURES},
     "recommended?": {
@@ -94,7 +96,7 @@ METRICS: Shape = {
         "f1_unflagged": _share_or_null,
     },
 }
-ASKED: Shape = {
+ASKED: Schema = {
     "trials?": _count,
     "max_epochs": _count,
     "grace": lambda value: _count(value) and value > 0,
@@ -103,5 +105,5 @@ ASKED: Shape = {
     "identity?": {"*": _is_utf8},
     "*": _is_utf8,
 }
-NOTICES: Shape = [{"about": _text, "found": _text, "names": [_text], "advice": _text}]
-ENVIRONMENT: Shape = {"resources?": {"*": _is_utf8}, "packages?": {"*": _is_utf8}, "*": _is_utf8}
+NOTICES: Schema = [{"about": _text, "found": _text, "names": [_text], "advice": _text}]
+ENVIRONMENT: Schema = {"resources?": {"*": _is_utf8}, "packages?": {"*": _is_utf8}, "*": _is_utf8}

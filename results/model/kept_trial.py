@@ -9,12 +9,12 @@ from typing import Any
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.journal.objects import read_objects
-from results.schema import Shape, misfit
+from results.schema import Schema, schema_error
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.yaml_file import YamlError, read_yaml
 
-_ASKED: Shape = {
+_ASKED: Schema = {
     "model": lambda value: isinstance(value, str),
     **{f"{name}?": lambda value: isinstance(value, str) for name in ("data", "group_by")},
     **{f"{name}?": lambda value: isinstance(value, int | float) for name in ("subset", "min_precision", "min_recall")},
@@ -94,7 +94,7 @@ def _asked(folder: Path, run: str) -> dict[str, Any]:
         asked = read_yaml(folder / "search.yaml")
     except YamlError as error:
         raise NotKeptError(f"{run}: its search.yaml cannot be read, so this is no run folder: {error}") from None
-    if fault := misfit(asked, _ASKED):
+    if fault := schema_error(asked, _ASKED):
         raise NotKeptError(f"{run}: its search.yaml holds no options of a search: {fault}")
     return asked
 

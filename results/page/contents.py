@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from results.journal.journal import TrialRecord, best_trial, read_journal, trial_records
-from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES, Shape, misfit
+from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES, Schema, schema_error
 from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.text.shown import printable
 from trainable.text.yaml_file import read_yaml
@@ -94,11 +94,11 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
     return RunContents(
         path=run,
         records=records,
-        asked=files.read("search.yaml", lambda path: _shaped(read_yaml(path), ASKED), {}),
-        environment=files.read("environment.json", lambda path: _shaped(_json(path), ENVIRONMENT), {}),
-        metrics=_measured(files.read("best/metrics.json", lambda path: _shaped(_json(path), METRICS), {})),
+        asked=files.read("search.yaml", lambda path: _of_schema(read_yaml(path), ASKED), {}),
+        environment=files.read("environment.json", lambda path: _of_schema(_json(path), ENVIRONMENT), {}),
+        metrics=_measured(files.read("best/metrics.json", lambda path: _of_schema(_json(path), METRICS), {})),
         on_test=_measured(
-            files.read("best/test/metrics.json", lambda path: _shaped(_json(path), METRICS), {}), given=True
+            files.read("best/test/metrics.json", lambda path: _of_schema(_json(path), METRICS), {}), given=True
         ),
         sweep=files.read("best/sweep.csv", _sweep, None),
         evaluated=int(trial[1]) if trial else None,
@@ -132,8 +132,8 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _shaped(content: Any, shape: Shape) -> dict[str, Any]:
-    if fault := misfit(content, shape):
+def _of_schema(content: Any, schema: Schema) -> dict[str, Any]:
+    if fault := schema_error(content, schema):
         raise ValueError(fault)
     return {name: value for name, value in content.items() if value is not None}
 
@@ -153,7 +153,7 @@ def _measured(metrics: dict[str, Any], given: bool = False) -> dict[str, Any]:
 
 def _notices(path: Path) -> list[dict[str, Any]]:
     content = _json(path)
-    if fault := misfit(content, NOTICES):
+    if fault := schema_error(content, NOTICES):
         raise ValueError(fault)
     return content
 
