@@ -154,7 +154,7 @@ def watched_driver() -> Stopwatch:
     watch.watch("journal", Journal, "append")
     watch.watch("searcher, study and ASHA", StudySearcher, "on_trial_result", "on_trial_complete")
     watch.watch("searcher, study and ASHA", SearchStudy, "report", "end")
-    watch.watch("searcher, study and ASHA", FairASHA, "on_trial_result", "adopt")
+    watch.watch("searcher, study and ASHA", FairASHA, "on_trial_result", "rename_trial")
     watch.watch("tensorboard/", TensorBoardLog, "reported", "ended")
     watch.watch("optuna.db", StudyDatabase, "sync")
     watch.watch("report.html", LiveReport, "follow", "write")

@@ -42,7 +42,7 @@ class FairASHA(ASHAScheduler):
         elif event["event"] == "reported":
             self.on_trial_result(None, trial, event["metrics"])
 
-    def adopt(self, number: int, trial_id: str) -> None:
+    def rename_trial(self, number: int, trial_id: str) -> None:
         """Gives a trial's places in the rungs to the live trial that goes on with it."""
         before, self._ids[number] = self._ids.get(number, _replayed_id(number)), trial_id
         for bracket in self._brackets:  # No public way to rename a trial in Ray 2.60.

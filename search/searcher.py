@@ -92,7 +92,7 @@ class StudySearcher(Searcher):
         if self.pause:
             return Searcher.FINISHED
         self.numbers[trial_id] = record.number
-        self.scheduler.adopt(record.number, trial_id)
+        self.scheduler.rename_trial(record.number, trial_id)
         self._live.add(record.number)
         self.alive = True
         return {

@@ -94,7 +94,7 @@ def test_an_adopted_trial_is_not_compared_with_itself(asha):
     asha.replay({"event": "reported", "trial": 1, "metrics": {"epoch": 2, "val_loss": 1.0}})
     cutoffs = asha.debug_string()
     live = start(asha, 1)
-    asha.adopt(1, live.trial_id)
+    asha.rename_trial(1, live.trial_id)
     # Started anew, it reports its history again; a little worse, it would be stopped by its own first report.
     assert report(asha, live, 2, 1.0001) == CONTINUE
     assert asha.debug_string() == cutoffs
@@ -103,10 +103,10 @@ def test_an_adopted_trial_is_not_compared_with_itself(asha):
 
 def test_a_trial_that_is_sent_round_again_counts_once(asha):
     first = start(asha, 1)
-    asha.adopt(1, first.trial_id)
+    asha.rename_trial(1, first.trial_id)
     report(asha, first, 2, 1.0)
     cutoffs = asha.debug_string()
     second = start(asha, 1, round_=2)
-    asha.adopt(1, second.trial_id)
+    asha.rename_trial(1, second.trial_id)
     assert report(asha, second, 2, 1.0001) == CONTINUE
     assert asha.debug_string() == cutoffs

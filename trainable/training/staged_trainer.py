@@ -129,7 +129,7 @@ def _take_over(trial: TrialFolder, stage: int, reuse: ReuseConfig) -> list[Row]:
         for row in found.rows
     ]
     # Another trial may have dropped it at this moment.
-    return rows if trial.adopt(rows, found.weights) else []
+    return rows if trial.take_over_stage(rows, found.weights) else []
 
 
 def _free_memory() -> None:

@@ -134,7 +134,7 @@ class TrialFolder:
             self._push(self.weights_of(row))
         self._write_progress(self._weights_to_drop(row["stage"]))
 
-    def adopt(self, rows: list[Row], weights: Path) -> bool:
+    def take_over_stage(self, rows: list[Row], weights: Path) -> bool:
         """Takes over a stage that another trial has finished, all of it at once.
 
         Args:

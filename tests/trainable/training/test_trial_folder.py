@@ -402,7 +402,7 @@ def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
     rows = history_of([3, 1, 2])
     other = committed(tmp_path / "other", rows)
     trial = TrialFolder(tmp_path / "trial", RECIPE)
-    assert trial.adopt([row | {"shared_from": "other"} for row in rows], other.best_weights)
+    assert trial.take_over_stage([row | {"shared_from": "other"} for row in rows], other.best_weights)
     shutil.rmtree(tmp_path / "other")
     again = TrialFolder(tmp_path / "trial", RECIPE)
     assert [row["shared_from"] for row in again.history] == ["other"] * 3
@@ -412,7 +412,7 @@ def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
 
 def test_a_stage_whose_weights_are_gone_is_not_taken_over(tmp_path):
     trial = TrialFolder(tmp_path, RECIPE)
-    assert not trial.adopt(history_of([3, 1, 2]), tmp_path / "gone")
+    assert not trial.take_over_stage(history_of([3, 1, 2]), tmp_path / "gone")
     assert TrialFolder(tmp_path, RECIPE).history == trial.history == []
 
 
@@ -522,7 +522,7 @@ class TestInARemoteStorage:
     def test_a_stage_that_was_taken_over_is_stored(self, machines, tmp_path):
         rows = history_of([3, 1, 2])
         other = committed(tmp_path / "other", rows)
-        assert TrialFolder(machines[0].local / "0007", RECIPE, machines[0]).adopt(rows, other.best_weights)
+        assert TrialFolder(machines[0].local / "0007", RECIPE, machines[0]).take_over_stage(rows, other.best_weights)
         assert number_in(self.trial(machines[1]).start_weights(1)) == 2
 
     def test_what_is_dropped_goes_from_the_storage_too(self, machines, tmp_path):
