@@ -69,10 +69,10 @@ def command_line_of(kind: type[Options]) -> Command:
             options = replace(options, name=line.before.name or options.name)
         except (OptionsError, RunFolderError, StorageError) as error:
             stop(error)
-        from search.driver import conduct
+        from search.driver import run_search
 
         resumed = resume is not None or line.before.name is not None
-        raise typer.Exit(conduct(options, resumed=resumed, force=force, console=console, line=line))
+        raise typer.Exit(run_search(options, resumed=resumed, force=force, console=console, line=line))
 
     # typer reads the flags from the signature: those of the options take the place of `given`.
     context, *own, _ = signature(main).parameters.values()

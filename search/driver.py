@@ -24,8 +24,8 @@ from search.run_folder.run_folder import (
     RunFolderError,
     check_identity,
     create_run,
-    identity_of,
     open_journal,
+    provenance,
     publish,
     resume_command,
     run_folder,
@@ -50,7 +50,7 @@ class PausedError(RuntimeError):
     """A run that has begun cannot go on for now, such as one whose cluster is gone; the message says why."""
 
 
-def conduct(options: Options, *, resumed: bool, force: bool, console: Console, line: Line) -> int:
+def run_search(options: Options, *, resumed: bool, force: bool, console: Console, line: Line) -> int:
     """Checks everything, searches, writes the results.
 
     Args:
@@ -79,7 +79,7 @@ def conduct(options: Options, *, resumed: bool, force: bool, console: Console, l
             # Ray first: while its processes start, the checkpoint is checked.
             with _ray(options, resumed, console) as resources:
                 inputs = check_checkpoint(inputs, console)
-                identity = identity_of(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
+                identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
                     started = True

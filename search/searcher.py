@@ -16,7 +16,7 @@ from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
 from trainable.training.trial_folder import drop_checkpoints, drop_weights
 
-DEATHS = 3
+MAX_CRASHES = 3
 """So many times a trial's process dies without a new evaluation in between, and the trial has failed."""
 
 
@@ -35,7 +35,7 @@ class StudySearcher(Searcher):
         folder: where each trial has its own folder.
         keep: trials whose weights are kept, the best ones.
         say: called with what a trial wants the user to know.
-        deaths: how often the process of a trial died since its last evaluation, in the rounds before this one.
+        crashes: how often the process of a trial died since its last evaluation, in the rounds before this one.
         trials: how many the search is to have; None for no end.
         mirror: of the run, where that lies in a remote storage.
         nodes: where trials may run; told of what happens to them there.
@@ -52,7 +52,7 @@ class StudySearcher(Searcher):
         folder: Path,
         keep: int = 10,
         say: Callable[[str], None] = lambda note: None,
-        deaths: dict[int, int] | None = None,
+        crashes: dict[int, int] | None = None,
         trials: int | None = None,
         mirror: Mirror | None = None,
         nodes: Nodes | None = None,
@@ -64,7 +64,7 @@ class StudySearcher(Searcher):
         self.keep = keep
         self.say = say
         self.numbers: dict[str, int] = {}
-        self.deaths = dict(deaths or {})
+        self.crashes = dict(crashes or {})
         self.trials = trials
         self.mirror = mirror
         self.nodes = nodes or Nodes()
@@ -122,7 +122,7 @@ class StudySearcher(Searcher):
             fields = (*ROW_FIELDS, "node", "pid")
             with self._pausing():
                 if self.study.report(number, {name: result[name] for name in fields}):
-                    self.deaths.pop(number, None)
+                    self.crashes.pop(number, None)
                     self.nodes.went_on(number)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -148,11 +148,13 @@ class StudySearcher(Searcher):
             self.say(f"trial {number}: it goes on elsewhere after epoch {len(record.history)}")
             self._waiting.insert(0, record)
         else:
-            self.deaths[number] = self.deaths.get(number, 0) + 1
+            self.crashes[number] = self.crashes.get(number, 0) + 1
             for blameless in self.nodes.died(number):
-                self.deaths.pop(blameless, None)
-            if self.deaths.get(number, 0) >= DEATHS:
-                self.study.end(number, "FAILED", f"its process died {DEATHS} times without a new evaluation in between")
+                self.crashes.pop(blameless, None)
+            if self.crashes.get(number, 0) >= MAX_CRASHES:
+                self.study.end(
+                    number, "FAILED", f"its process died {MAX_CRASHES} times without a new evaluation in between"
+                )
             else:
                 self.say(f"trial {number}: its process died after epoch {len(record.history)}; it goes on from there")
                 self._waiting.insert(0, record)

@@ -26,7 +26,7 @@ from typing import NoReturn
 import psutil
 
 CODES = (0, 1, 2, 3, 4, 130)
-"""Exit codes of a search; see `search.driver.conduct`. Another one is none that a search gives."""
+"""Exit codes of a search; see `search.driver.run_search`. Another one is none that a search gives."""
 
 BAD_INPUT, PAUSED, INTERRUPTED = 2, 4, 130
 

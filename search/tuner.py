@@ -106,7 +106,7 @@ def run_trials(
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
             searcher = StudySearcher(
-                study, scheduler, folder, options.keep, say, searcher.deaths, options.trials, mirror, nodes
+                study, scheduler, folder, options.keep, say, searcher.crashes, options.trials, mirror, nodes
             )
 
 

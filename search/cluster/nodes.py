@@ -18,7 +18,7 @@ QUICK_DEATHS = 3
 class Nodes:
     """The nodes that have room for a trial, and what has happened to trials on each.
 
-    A death says little: it may be the recipe's, which would then die everywhere. So deaths never cost the last node
+    A death says little: it may be the recipe's, which would then die everywhere. So crashes never cost the last node
     that is left, and a trial's own count only where another one fares better. A reason that the trial gave is certain.
 
     Args:
@@ -70,7 +70,7 @@ class Nodes:
         self._give_up(node, reason)
 
     def died(self, trial: int) -> list[int]:
-        """The process of a trial died; the trials whose deaths on its node are the node's, and not to be counted."""
+        """The process of a trial died; the trials whose crashes on its node are the node's, and not to be counted."""
         node, began = self._begun.pop(trial, ("", 0.0))
         if trial in self._doubted:  # It dies elsewhere too: not the node's fault.
             doubted, hold = self._doubted.pop(trial)
@@ -80,11 +80,11 @@ class Nodes:
         others = set(self._usable()) - set(self._given_up) - {held for held, _ in self._doubted.values()} - {node}
         if not others or node not in self._usable() or self._clock() - began > QUICK_SECONDS:
             return []
-        deaths = self._quick_deaths[node] = [*self._quick_deaths[node], trial][-QUICK_DEATHS:]
-        if len(deaths) == QUICK_DEATHS and len(set(deaths)) > 1:
+        crashes = self._quick_deaths[node] = [*self._quick_deaths[node], trial][-QUICK_DEATHS:]
+        if len(crashes) == QUICK_DEATHS and len(set(crashes)) > 1:
             self._give_up(node, f"the last {QUICK_DEATHS} trials there died within seconds")
-            return deaths
-        if deaths.count(trial) == QUICK_DEATHS - 1:
+            return crashes
+        if crashes.count(trial) == QUICK_DEATHS - 1:
             # Its next death would be its last, so let it try elsewhere.
             self._doubted[trial] = (node, self._hold(node))
         return []

@@ -97,7 +97,7 @@ def create_run(options: Options, identity: dict[str, str]) -> None:
 
     Args:
         options: what was asked.
-        identity: see `identity_of`.
+        identity: see `provenance`.
 
     Raises:
         RunFolderError: the name is taken, or the folder cannot be written.
@@ -200,7 +200,7 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
         )
 
 
-def identity_of(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]:
+def provenance(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]:
     """Short hashes of what decides a trial's result, its results version, and the code's hash, for the record.
 
     Args:
@@ -231,7 +231,7 @@ def code_version() -> str:
 
 
 def identity_text(run: Path) -> str:
-    """What `identity_of` gave for a run, as one text; empty where the run folder has none."""
+    """What `provenance` gave for a run, as one text; empty where the run folder has none."""
     return repr(_read(run).get("identity", {})) if (run / "search.yaml").exists() else ""
 
 

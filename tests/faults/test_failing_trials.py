@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from results.journal.journal import read_journal
-from search.searcher import DEATHS
+from search.searcher import MAX_CRASHES
 from tests.whole_search import assert_study_is_that_of_the_table, table_of
 from trainable.recipe import Recipe
 
@@ -39,7 +39,7 @@ def failing(start, storage, flags, tmp_path_factory):
     space = tmp_path_factory.mktemp("space") / "mine.py"
     space.write_text(SPACE)
     search = start(*flags, "--name", "failing", "--trials", 6, "--space", f"{space}:sometimes")
-    for _ in range(DEATHS):
+    for _ in range(MAX_CRASHES):
         search.kill_trial()
     code, output = search.wait()
     assert code == 0, output

@@ -57,7 +57,7 @@ OTHERS = Options(
 def asked_for(monkeypatch):
     """The options that the command line makes of a command."""
     asked = []
-    driver = SimpleNamespace(conduct=lambda options, **how: asked.append(options) or 0)
+    driver = SimpleNamespace(run_search=lambda options, **how: asked.append(options) or 0)
     monkeypatch.setitem(sys.modules, "search.driver", driver)
 
     def run(command: str) -> Options:

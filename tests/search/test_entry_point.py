@@ -104,11 +104,11 @@ def test_a_run_is_resumed_by_its_folder_with_what_a_resume_may_change(supervised
     create_run(begun, {})
     asked = []
 
-    def conduct(options, resumed, force, console, line):
+    def run_search(options, resumed, force, console, line):
         asked.append((options.trials, options.name, resumed, force, line))
         return 0
 
-    monkeypatch.setattr("search.driver.conduct", conduct)
+    monkeypatch.setattr("search.driver.run_search", run_search)
     assert call("resume", "--trials", "5", begun.run, "--force")[0] == 0
     assert asked == [(5, "begun", True, True, lines[0])]
     code, output = call("resume", begun.run, "--seed", "1")

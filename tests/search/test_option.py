@@ -24,7 +24,7 @@ class MoreOptions(Options):
 def invoked(monkeypatch):
     """Runs the command line of the wider class; gives the result, and the options that it asked a search for."""
     asked = []
-    driver = SimpleNamespace(conduct=lambda options, **how: asked.append(options) or 0)
+    driver = SimpleNamespace(run_search=lambda options, **how: asked.append(options) or 0)
     monkeypatch.setitem(sys.modules, "search.driver", driver)
     runner = CliRunner()
 

@@ -5,7 +5,7 @@ import errno
 import pytest
 from optuna.trial import TrialState
 
-from search.searcher import DEATHS, StudySearcher
+from search.searcher import MAX_CRASHES, StudySearcher
 from spaces.registry import Space
 from trainable.recipe import Recipe, Stage
 from trainable.storage.mirror import Mirror
@@ -82,14 +82,14 @@ def test_a_space_that_raised_fails_its_trial_once(search):
 
 def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
     started = search()
-    for death in range(1, DEATHS + 1):
+    for death in range(1, MAX_CRASHES + 1):
         assert started.study.unfinished == [] or started.study.unfinished[0].number == 0
         started.run_trial(epochs=3)
-        assert started.study.records[0].status == ("FAILED" if death == DEATHS else "RUNNING")
+        assert started.study.records[0].status == ("FAILED" if death == MAX_CRASHES else "RUNNING")
         started.searcher = StudySearcher(
-            started.study, started.scheduler, started.searcher.folder, deaths=started.searcher.deaths
+            started.study, started.scheduler, started.searcher.folder, crashes=started.searcher.crashes
         )
-    assert started.study.records[0].error == f"its process died {DEATHS} times without a new evaluation in between"
+    assert started.study.records[0].error == f"its process died {MAX_CRASHES} times without a new evaluation in between"
     assert len(started.study.records[0].history) == 3
     assert started.searcher.suggest("next")["number"] == 1
 
@@ -205,7 +205,7 @@ def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_fa
     assert started.searcher.pause == "s3://bucket/runs: cannot be reached"
     assert started.study.records[0].status == "RUNNING"
     assert started.searcher.suggest("next") == StudySearcher.FINISHED, "nothing is begun while the search pauses"
-    assert started.searcher.deaths == {}
+    assert started.searcher.crashes == {}
 
 
 def test_a_journal_that_gives_out_pauses_the_search_with_no_gap_in_it(search, row, monkeypatch):

@@ -219,14 +219,14 @@ class _EpochCallback(TrainerCallback):
         step, wanted = (state.global_step - 1) % updates + 1, self.trial.recipe.evaluations_per_epoch
         due = step < updates and step * wanted // updates > (step - 1) * wanted // updates
         epoch = self.epochs_before + (state.epoch or 0)
-        if due and not self.trial.known(math.ceil(epoch)):
+        if due and not self.trial.row_of_epoch(math.ceil(epoch)):
             self.within_epoch.append(self._evaluated(epoch))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         epoch = self.epochs_before + round(state.epoch or 0)
-        known = self.trial.known(epoch)
+        known = self.trial.row_of_epoch(epoch)
         self.is_new = known is None
         self.ended = row = known or self._evaluated(epoch)
         until_now = [earlier for earlier in self.trial.history if earlier["epoch"] < epoch] + [row]

@@ -85,7 +85,7 @@ class TrialFolder:
         """What the trial has trained so far."""
         return self.history[-1]["seconds"] if self.history else 0.0
 
-    def known(self, epoch: int) -> Row | None:
+    def row_of_epoch(self, epoch: int) -> Row | None:
         """The row of an epoch that the trial has had before it was broken off, if it has."""
         return next((row for row in reversed(self.history) if row["epoch"] == epoch), None)
 
@@ -126,7 +126,7 @@ class TrialFolder:
             row: of the epoch just evaluated.
             model: as evaluated; holds the parts that the recipe has trained by then.
         """
-        if not self.known(row["epoch"]):
+        if not self.row_of_epoch(row["epoch"]):
             self.history.append(row)
         if self.weights_of(row) in self._kept(row["stage"]) and not self._has_weights(row):
             parts = trained_parts(self.recipe, row["stage"])

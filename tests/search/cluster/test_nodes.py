@@ -1,9 +1,9 @@
-"""A node that fails its trials gets no more of them, and they go elsewhere; a trial's own deaths cost no node."""
+"""A node that fails its trials gets no more of them, and they go elsewhere; a trial's own crashes cost no node."""
 
 import pytest
 
 from search.cluster.nodes import QUICK_DEATHS, QUICK_SECONDS, Nodes
-from search.searcher import DEATHS, StudySearcher
+from search.searcher import MAX_CRASHES, StudySearcher
 
 
 class Cluster:
@@ -121,10 +121,10 @@ def fails_on(started, trial, node):
 
 def test_the_trials_of_a_bad_node_are_handed_out_again_and_never_fail(on):
     started = on(Cluster("good", "bad"))
-    for _ in range(2 * DEATHS):
+    for _ in range(2 * MAX_CRASHES):
         fails_on(started, started.start_trial(), "bad")
     assert [record.status for record in started.study.records.values()] == ["RUNNING"]
-    assert started.searcher.deaths == {} and started.searcher.pause is None
+    assert started.searcher.crashes == {} and started.searcher.pause is None
     started.run(2)
     assert [record.status for record in started.study.records.values()] == ["COMPLETED"] * 2
 
@@ -145,4 +145,4 @@ def test_trials_that_died_of_their_node_have_all_their_tries_again(on):
         started.searcher.on_trial_result(trial.trial_id, {"begun": True, "node_id": "bad"})
     for trial in trials:
         started.searcher.on_trial_complete(trial.trial_id, error=True)
-    assert started.searcher.deaths == {} and cluster.held == ["bad"]
+    assert started.searcher.crashes == {} and cluster.held == ["bad"]

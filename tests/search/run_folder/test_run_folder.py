@@ -17,8 +17,8 @@ from search.run_folder.run_folder import (
     check_identity,
     code_version,
     create_run,
-    identity_of,
     open_journal,
+    provenance,
     publish,
     resume_command,
     resume_options,
@@ -159,17 +159,17 @@ def test_the_identity_follows_data_model_space_and_its_file(tmp_path):
     (checkpoint / "model.safetensors").write_bytes(b"weights")
     space.write_text("def narrow(trial, max_epochs): ...")
     asked = ("fingerprint of the data", str(checkpoint), f"{space}:narrow")
-    first = identity_of(*asked)
-    assert identity_of(*asked) == first
+    first = provenance(*asked)
+    assert provenance(*asked) == first
 
     def changed() -> set[str]:
-        return {name for name, value in identity_of(*asked).items() if value != first[name]}
+        return {name for name, value in provenance(*asked).items() if value != first[name]}
 
     space.write_text("def narrow(trial, max_epochs): return None")
     assert changed() == {"space"}
     (checkpoint / "model.safetensors").write_bytes(b"other weights")
     assert changed() == {"space", "model"}
-    assert identity_of("other data", *asked[1:])["data"] != first["data"]
+    assert provenance("other data", *asked[1:])["data"] != first["data"]
 
 
 def test_the_identity_does_not_follow_where_model_and_space_lie(tmp_path):
@@ -178,7 +178,7 @@ def test_the_identity_does_not_follow_where_model_and_space_lie(tmp_path):
         (tmp_path / place).mkdir()
         (tmp_path / place / "config.json").write_text("{}")
         (tmp_path / place / "mine.py").write_text("def narrow(trial, max_epochs): ...")
-        identities.append(identity_of("data", str(tmp_path / place), f"{tmp_path / place / 'mine.py'}:narrow"))
+        identities.append(provenance("data", str(tmp_path / place), f"{tmp_path / place / 'mine.py'}:narrow"))
     assert identities[0] == identities[1]
 
 

@@ -265,7 +265,7 @@ class TestDamagedProgress:
         assert f"{tmp_path / 'progress.json'} is damaged: " in caplog.text and "is trained again" in caplog.text
         assert (trial.history, trial.next_stage(), trial.checkpoint_of(0)) == (history, 0, None)
         for epoch in (1, 2):
-            trial.commit(trial.known(epoch), FakeModel(epoch))
+            trial.commit(trial.row_of_epoch(epoch), FakeModel(epoch))
         again = TrialFolder(tmp_path, RECIPE)
         assert (again.history, number_in(again.best_weights)) == (history, 2)
 
@@ -367,7 +367,7 @@ def test_damaged_weights_send_a_trial_back_to_the_stage_that_they_come_from(tmp_
     trial = TrialFolder(tmp_path, RECIPE)
     assert (trial.next_stage(), len(trial.history)) == (0, 4)
     assert "epoch-0002.safetensors is damaged or gone; its stage is trained again" in caplog.text
-    trial.commit(trial.known(2), FakeModel(2))
+    trial.commit(trial.row_of_epoch(2), FakeModel(2))
     assert trial.next_stage() == 1
     assert kept_weights(tmp_path) == {2, 4}
 
@@ -394,7 +394,7 @@ def test_a_trial_that_goes_back_by_two_stages_gets_through_both_again(tmp_path):
     for stage, epochs in enumerate([(1, 2, 3), (4, 5)]):
         assert trial.next_stage() == stage
         for epoch in epochs:
-            trial.commit(trial.known(epoch), FakeModel(epoch))
+            trial.commit(trial.row_of_epoch(epoch), FakeModel(epoch))
     assert trial.next_stage() == 2 and number_in(trial.start_weights(2)) == 5
 
 
