@@ -42,9 +42,10 @@ from search.study_database import StudyDatabase
 
 PARTS = ("driver", "reports", "goodput")
 REPORTS, MAX_EPOCHS = 3, 24
-"""Of a trial that does nothing; its recipe has more epochs, so that what is sampled is what a real search samples."""
+"""What a trial that does nothing reports, and the most epochs of a search; its recipe has more epochs, so that what is
+sampled is what a real search samples."""
 WORKERS = 8
-"""That report on a timetable."""
+"""Workers that report on a timetable."""
 MARKS = (10, 100, 300, 1000, 3000, 10_000)
 """Ended trials at which the driver is looked at."""
 CPUS = 2

@@ -42,7 +42,7 @@ from spaces.registry import load_space
 PARTS = ("tables", "workers")
 WORKERS = (1, 2, 4, 8)
 TABLE_WORKERS, TABLE_EPOCH_SECONDS = 8, 1.25
-"""Of the made-up journal."""
+"""Workers of the made-up journal, and seconds of its epochs."""
 
 
 def main() -> None:
@@ -135,14 +135,14 @@ def workers(folder: Path, trials_each: int, epochs: int) -> list[str]:
 
 
 def epoch_seconds() -> float:
-    """Of a trial that trains everything, its evaluation included: the mean of all epochs but the first."""
+    """Seconds of an epoch that trains everything, its evaluation included: the mean of all epochs but the first."""
     with sample_trials() as trials:
         history, _ = trials.run(everything(epochs=4))
     return mean(after["seconds"] - before["seconds"] for before, after in pairwise(history))
 
 
 def searching_seconds(folder: Path, workers: int, trials: int, epochs: int, seconds: float) -> float:
-    """From when all workers are there until the last trial has ended."""
+    """Seconds from when all workers are there until the last trial has ended."""
     meeting = folder / "meeting"
     meeting.mkdir(parents=True)
     trial = reporting_trial(epochs, lambda number: seconds, meeting, workers)

@@ -127,7 +127,7 @@ class Search:
     started: float
     """Seconds since the epoch, as are the times of the events."""
     seconds: float
-    """From the start of its process to its exit."""
+    """Seconds from the start of its process to its exit."""
     events: Sequence[Event]
     """`asked`, `reported` and `ended`, as `results.journal.journal` has them."""
 

@@ -33,7 +33,7 @@ from trainable.text.command_line import Command, SkipBad, stop
 from trainable.text.console import plain_console
 
 DEFAULT_SCORE = 0.5
-"""Where neither the user nor the model's config says a score threshold."""
+"""The score threshold where neither the user nor the model's config says one."""
 
 app = Command()
 

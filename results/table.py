@@ -221,8 +221,8 @@ FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "md": _md,
     "html": _html,
 }
-"""From a table to the bytes of its file. csv, parquet and json hold every column at full precision; md and html, for
-reading, round to four significant digits."""
+"""Functions from a table to the bytes of its file. csv, parquet and json hold every column at full precision; md and
+html, for reading, round to four significant digits."""
 
 _PAGE = """<!doctype html>
 <html lang="en">

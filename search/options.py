@@ -27,7 +27,7 @@ MIN_EPOCHS = 3
 """The reference has three stages of at least one epoch."""
 
 PLACEMENTS = ("spread", "pack")
-"""On which nodes trials run: evenly on all, or on as few as will do."""
+"""The ways to choose a trial's node: evenly on all, or on as few as will do."""
 
 
 class OptionsError(ValueError):
@@ -173,7 +173,7 @@ class Options:
 
     @property
     def address_of_run(self) -> str:
-        """By which the user finds the run folder and may resume it."""
+        """The path or URI by which the user finds the run folder and may resume it."""
         return without_secrets(self.remote.uri) if self.remote else str(self.run)
 
     def shown(self, name: str = "") -> str:
@@ -226,7 +226,9 @@ def grace_of(max_epochs: int, asked: int | None) -> int:
 
 
 def _is_of_type(value: Any, kind: Any) -> bool:
-    """As in annotations, where a whole number passes for a float; a truth value passes for no number."""
+    """Whether a value is of a type, as in annotations, where a whole number passes for a float; a truth value passes
+    for no number.
+    """
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))

@@ -40,7 +40,7 @@ class Budget:
     pictures: int
     """Pairs to train on; they limit the restart cycles."""
     seed: int
-    """Of every trial's training, and of the sampler."""
+    """Seed of every trial's training, and of the sampler."""
 
 
 class SearchStudy:

@@ -32,7 +32,7 @@ HEAD_ONLY = ("class_head", "heads")
 """The lowest rungs of the ladder. A recipe never ends on them: it would outlast the grace period."""
 
 HEAD_RESTART_CYCLES = REFERENCE.stages[0].restart_cycles
-"""Of every head-only stage. Whatever their number, the rate has the same mean and ends at 0."""
+"""Restart cycles of every head-only stage. Whatever their number, the rate has the same mean and ends at 0."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def flags(storage: Path, data_folder: Path, checkpoint: Path) -> tuple[Any, ...]:
-    """Of the search of the fixture `complete`, but its name."""
+    """The flags of the search of the fixture `complete`, but its name."""
     from tests.whole_search import MAX_EPOCHS, TRIALS
 
     return (

@@ -26,7 +26,7 @@ PATIENCE = 300
 """Seconds after which a search that hangs fails its test."""
 
 TRIALS, MAX_EPOCHS = 5, 6
-"""Of the unbroken search that broken ones are compared with; see the fixture `complete`."""
+"""The size of the unbroken search that broken ones are compared with; see the fixture `complete`."""
 
 TRIAL = b"ray::ImplicitFunc"
 """How Ray calls a process that holds a trial."""

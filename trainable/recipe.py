@@ -76,7 +76,7 @@ class Recipe:
     dtype: str = "float32"
     """Precision of the forward pass, one of `DTYPES`; `auto` is bfloat16 on a GPU that has it, else float32."""
     seed: int = 0
-    """Of weights, order and augmentation, 0 or more."""
+    """Seed of weights, order and augmentation, 0 or more."""
 
     def __post_init__(self) -> None:
         stages = [vars(stage) for stage in self.stages]

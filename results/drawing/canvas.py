@@ -31,7 +31,7 @@ class Pen:
     dashes: tuple[float, ...] = ()
     """Lengths of line and gap in turn, in line widths; none is a solid line."""
     thickness: float = 1.0
-    """Of the line, as a multiple of the usual."""
+    """Width of the line, as a multiple of the usual."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class JournalError(ValueError):
 
 
 MOST_SECONDS = 253_402_300_800.0
-"""From 1970 to the year 10000, after which no date can be written."""
+"""Seconds from 1970 to the year 10000, after which no date can be written."""
 STATUSES = ("COMPLETED", "PRUNED", "FAILED")
 
 

@@ -28,7 +28,7 @@ from trainable.storage.remote import StorageError
 from trainable.text.shown import printable_lines
 
 BLOCK_BYTES = 1 << 22
-"""Of lines that are parsed at once."""
+"""Most bytes of lines that are parsed at once."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 from trainable.detection import Matches
 
 BINS = 10
-"""Of equal width from 0 to 1; a score on an edge belongs to the bin above, 1 to the last."""
+"""Bins of equal width from 0 to 1; a score on an edge belongs to the bin above, 1 to the last."""
 
 
 def calibration(matches: Matches, lowest_score: float | None, iou_threshold: float = 0.5) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class RunContents:
 
     path: Path
     records: Sequence[TrialRecord]
-    """In the order of their numbers; of unfinished searches too."""
+    """Its trials, in the order of their numbers; of unfinished searches too."""
     asked: dict[str, Any]
     """`search.yaml`."""
     environment: dict[str, Any]

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 MOST_WIDTH = 1400
 """Pixels; wider pictures are made smaller."""
 MOST_BYTES = 1_400_000
-"""Of all pictures together, as they stand in the page."""
+"""Most bytes of all pictures together, as they stand in the page."""
 QUALITY, METHOD = 78, 1
 """WebP's; methods above 1 take three times as long for a twentieth of the bytes."""
 
@@ -32,7 +32,7 @@ class Picture:
 
 
 def read_pictures(paths: Sequence[Path]) -> list[Picture]:
-    """As many overlays as fit, the worst first, then the middle and the best ones; damaged files are left out.
+    """Reads as many overlays as fit, the worst first, then the middle and the best ones; damaged files are left out.
 
     Args:
         paths: as `overlays.write_overlays` names them.

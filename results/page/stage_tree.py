@@ -13,7 +13,7 @@ class StageNode:
     """A stage as one trial trained it, on top of the stages above it in the tree."""
 
     index: int
-    """Of the stage, from 0."""
+    """Index of the stage, from 0."""
     trained_by: str
     """The `trial_id` of that trial."""
     trials: Sequence[TrialRecord]

@@ -33,7 +33,7 @@ class Task:
     packages: dict[str, str]
     pairs: PairData
     folder: Remote
-    """Within the run folder, wherever that lies; the driver has put the file `driver` into it."""
+    """A folder within the run folder, wherever that lies; the driver has put the file `driver` into it."""
     token: str
     """Content of that file, and of the nodes' own."""
     loaders: bool

@@ -32,7 +32,9 @@ class Interrupts:
         self._looping = self._came = False
 
     def listen(self) -> None:
-        """From here on. After Ray was started: its own handler of SIGTERM would end us without a word."""
+        """Listens from here on, which must be after Ray was started: its own handler of SIGTERM would end us without a
+        word.
+        """
         self._handle_by(self._first)
 
     def __enter__(self) -> "Interrupts":

@@ -10,7 +10,7 @@ from trainable.text.command_line import command_line
 
 SECONDS_BETWEEN = 30.0
 SHARE = 0.05
-"""Of the driver's time that the report may take: one that took 3 seconds is written again after 60."""
+"""Share of the driver's time that the report may take: one that took 3 seconds is written again after 60."""
 
 
 class LiveReport:

@@ -14,11 +14,11 @@ from search.console.fitting import FittingTable
 from search.study import SearchStudy
 
 SECONDS_BETWEEN_LINES = 20.0
-"""Between two lines of progress where the output is no terminal."""
+"""Seconds between two lines of progress where the output is no terminal."""
 
 SECONDS_BETWEEN_PANELS = 0.25
 SHARE = 0.05
-"""Of the driver's time that the panel may take: one that took 0.1 seconds is drawn again after 2."""
+"""Share of the driver's time that the panel may take: one that took 0.1 seconds is drawn again after 2."""
 
 BAR_WIDTH = 24
 """Columns; with the text beside it the bar fits into 80."""

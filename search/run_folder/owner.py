@@ -26,13 +26,13 @@ from trainable.storage.remote import Remote, StorageError
 from trainable.text.shown import printable
 
 BEAT_SECONDS = 20.0
-"""Between two writings of a claim."""
+"""Seconds between two writings of a claim."""
 
 FENCE_SECONDS = 150.0
-"""After so long without one, a search must take it that it has been given up for dead."""
+"""Seconds without one after which a search must take it that it has been given up for dead."""
 
 STALE_SECONDS = 180.0
-"""After so long, by the storage's clock, others take it so."""
+"""Seconds, by the storage's clock, after which others take it so."""
 
 SETTLE_SECONDS = 3.0
 """How long the lower name waits for the others to give way; a search that holds the run does not."""
@@ -122,7 +122,7 @@ class Owner:
                 return
 
     def _others(self) -> dict[str, tuple[dict[str, Any], float]]:
-        """By its name, what each other claim says and how many seconds old it is; drops those of the dead."""
+        """What each other claim says and how many seconds old it is, by its name; drops those of the dead."""
         now = self.folder.written(self._claim) or 0.0
         others = {}
         names = set(self.folder.names()) - {self._claim}

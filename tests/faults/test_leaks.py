@@ -21,9 +21,10 @@ from trainable.tune_trainable import tune_trainable
 
 WARM_UP, TRIALS = 6, 12
 MOST_BYTES = 2**17
-"""That a trial may add to the memory of a process that runs trial after trial. Its model and optimizer take more."""
+"""Most bytes that a trial may add to the memory of a process that runs trial after trial. Its model and optimizer take
+more."""
 MOST_BYTES_OF_DRIVER = 2**19
-"""That it may add to the driver's, which remembers what every trial was and gave."""
+"""Most bytes that it may add to the driver's, which remembers what every trial was and gave."""
 
 GPUS = float(torch.cuda.is_available())
 SOAK_TRIALS, SOAK_WARM_UP = 200, 50

@@ -20,7 +20,7 @@ from trainable.training.stage_trainer import StageTrainer
 
 WARM_UP, TRIALS = 6, 20
 MOST_BYTES = 2**20
-"""That a trial may add to the memory of the process, on the machine's side."""
+"""Most bytes that a trial may add to the memory of the process, on the machine's side."""
 
 
 @pytest.fixture

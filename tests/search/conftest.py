@@ -18,7 +18,7 @@ from search.study import Budget, SearchStudy
 from spaces.registry import Space, load_space
 
 Losses = Callable[[dict[str, Any], int], float | str]
-"""From a recipe and an epoch to its loss, or to a text: why the trial fails there."""
+"""Functions from a recipe and an epoch to its loss, or to a text: why the trial fails there."""
 
 
 def made_up_losses(recipe: dict[str, Any], epoch: int) -> float:

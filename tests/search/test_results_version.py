@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("recorded_results.json")
 RECORDED = json.loads(FILE.read_text())
 
 TRIALS = 9
-"""Of each space: six at random, the reference among them, and some that TPE draws from what those gave."""
+"""Trials of each space: six at random, the reference among them, and some that TPE draws from what those gave."""
 RECIPE = Recipe(
     (
         Stage("heads", PARTS[3:], epochs=2, learning_rate=3e-3),

@@ -145,7 +145,7 @@ class PairCollator:
     height: int
     """Pixels of every picture of every batch, at least that of the largest; see `padded_size`."""
     width: int
-    """As `height`."""
+    """Pixels, as `height`."""
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Pads n items with zeros at the bottom and on the right, and leaves their labels alone.

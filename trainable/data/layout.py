@@ -28,7 +28,7 @@ class Layout:
     val_ratio: float = 0.2
     """Share of the pairs that a drawn split gives to val, above 0 and below 1."""
     seed: int = 0
-    """Of a drawn split."""
+    """Seed of a drawn split."""
     root: Path = Path()
     """The folder that holds all of it."""
     yaml: Path | None = None

@@ -28,7 +28,7 @@ THREADS = 16
 """Files that are fetched side by side: most of a small one's time is waiting."""
 
 SAY_SECONDS = 10.0
-"""Between two lines on how much of a data set is here."""
+"""Seconds between two lines on how much of a data set is here."""
 
 Say = Callable[[str], None]
 

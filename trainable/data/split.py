@@ -21,7 +21,7 @@ class Split:
     id_faults: tuple[Fault, ...] = ()
     """Each of one id, which is then on neither side."""
     faults: tuple[Fault, ...] = ()
-    """Of the split as a whole."""
+    """Faults of the split as a whole."""
 
 
 MissingLabel = Callable[[str, str, int | None], Fault]

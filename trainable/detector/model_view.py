@@ -78,7 +78,7 @@ def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tenso
 
 
 class _KeptMaps(nn.Module):
-    """In the place of the backbone: takes its map for the picture."""
+    """Stands in the place of the backbone: takes its map for the picture."""
 
     def __init__(self, dtype: torch.dtype):
         super().__init__()
@@ -90,21 +90,21 @@ class _KeptMaps(nn.Module):
 
 
 class _KeptEncoder(nn.Module):
-    """In the place of the encoder: takes its states [n, h * w, d_model] for its input."""
+    """Stands in the place of the encoder: takes its states [n, h * w, d_model] for its input."""
 
     def forward(self, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=inputs_embeds.contiguous())
 
 
 class _NoDecoder(nn.Module):
-    """In the place of the decoder where only what comes before it is asked for; gives the encoder's states."""
+    """Stands in the place of the decoder where only what comes before it is asked for; gives the encoder's states."""
 
     def forward(self, encoder_hidden_states: Tensor, **kwargs: Any) -> DetrDecoderOutput:
         return DetrDecoderOutput(last_hidden_state=encoder_hidden_states)
 
 
 class _KeptDecoder(nn.Module):
-    """In the place of all but the heads: takes the decoder's states [n, k, queries, d_model] for the picture."""
+    """Stands in the place of all but the heads: takes the decoder's states [n, k, queries, d_model] for the picture."""
 
     def __init__(self, dtype: torch.dtype):
         super().__init__()

@@ -170,7 +170,7 @@ class FrozenPrefix:
         return _bytes(values) + _bytes(mask)
 
     def batch(self, pixel_values: Tensor, pixel_mask: Tensor) -> dict[str, Tensor]:
-        """Of a batch of pictures, what `stack_activations` makes of their records."""
+        """What `stack_activations` makes of the records of a batch of pictures."""
         pictures = zip(pixel_values.split(1), pixel_mask.split(1), strict=True)
         outputs = [self._outputs({"pixel_values": picture, "pixel_mask": mask}) for picture, mask in pictures]
         return _stacked([values.contiguous() for values, _ in outputs], [mask for _, mask in outputs])

@@ -53,10 +53,10 @@ class SharedStages:
     context: str
     """What all recipes of the search have in common and a stage depends on: data, model, code, kind of device."""
     max_bytes: int
-    """Of all weights together; beyond it, the least recently used stages are dropped."""
+    """Most bytes of all weights together; beyond it, the least recently used stages are dropped."""
     mirror: Mirror | None = None
-    """Of the run, where that lies in a remote storage; `folder` is in it. A stage is fetched when it is looked for; the
-    storage keeps `max_bytes` as each machine does, and drops what was added first."""
+    """The mirror of the run, where that lies in a remote storage; `folder` is in it. A stage is fetched when it is
+    looked for; the storage keeps `max_bytes` as each machine does, and drops what was added first."""
 
     def in_run(self, mirror: Mirror) -> "SharedStages":
         """The same stages as a machine keeps and finds them that has this mirror of the run."""

@@ -23,7 +23,7 @@ from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 from trainable.sample.shapes import PICTURE_SIZE, SHAPES, ShapeStream
 
 MEAN, STD = 0.05, 0.15
-"""Of difference pictures in 0-1; most of a difference is nearly black, unlike a photograph."""
+"""Mean and deviation of difference pictures in 0-1; most of a difference is nearly black, unlike a photograph."""
 
 
 def build_model() -> DetrForObjectDetection:

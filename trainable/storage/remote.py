@@ -34,7 +34,7 @@ _CHUNK = 16 << 20
 """Bytes a request: with pyarrow's own 256 KiB, a file of 30 MB takes over 100 requests."""
 
 _ATOMIC = ("s3", "gcs", "abfs")
-"""Where an object appears when all of it has been written; elsewhere a file is written aside and renamed."""
+"""Storages where an object appears when all of it has been written; elsewhere a file is written aside and renamed."""
 
 _QUERY = {
     # Without it a small object takes three requests instead of one, and some servers refuse an empty one.
@@ -48,13 +48,14 @@ _LASTING = re.compile(
     r"|UNRECOGNIZED_CLIENT|Bucket '.*' not found|PERMISSION_DENIED|UNAUTHENTICATED|Authorization|Authentication"
     r"|ContainerNotFound"
 )
-"""In the texts of S3's, Google's and Azure's errors: what another try would only meet again."""
+"""What the texts of S3's, Google's and Azure's errors say of what another try would only meet again."""
 
 _PASSING = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENETUNREACH, errno.EHOSTUNREACH),
     *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN),
 }
-"""Of a mounted folder; other errors with a number are of this machine's disk or the user's making."""
+"""Numbers of the errors of a mounted folder; other errors with a number are of this machine's disk or the user's
+making."""
 
 _UNFINISHED = ".unfinished"
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Remote:
     """
 
     uri: str
-    """As pyarrow reads it, such as `s3://bucket/runs/NAME?region=eu-west-1`; blanks and the like are `%20`."""
+    """The URI as pyarrow reads it, such as `s3://bucket/runs/NAME?region=eu-west-1`; blanks and the like are `%20`."""
     retry_seconds: float = RETRY_SECONDS
 
     def __str__(self) -> str:

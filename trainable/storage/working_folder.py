@@ -12,7 +12,7 @@ from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 
 UNUSED_SECONDS = 14 * 24 * 3600
-"""After so long, what a killed search or worker has left is deleted; all that counts is in the storage."""
+"""Seconds after which what a killed search or worker has left is deleted; all that counts is in the storage."""
 
 
 def working_mirror(run: Remote) -> Mirror:

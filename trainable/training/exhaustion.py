@@ -15,7 +15,8 @@ FULL_BYTES = 2**20
 """A disk with less room than this is full: what fails on it fails for that."""
 
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-"""In the texts of torch's errors that have no type of their own, such as that of its CPU allocator."""
+"""Says in the texts of torch's errors that memory is out where they have no type of their own, such as that of its CPU
+allocator."""
 
 _GIVEN_OUT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV),

@@ -25,7 +25,7 @@ from results.page.charts.chart import (
 
 MOST_CURVES = 150
 MOST_POINTS = 60
-"""Of a learning curve."""
+"""Most points of a learning curve."""
 FEW_POINTS = 60
 """Up to here each is marked, since a stage of one epoch has no line."""
 PAUSE = 600.0

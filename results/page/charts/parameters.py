@@ -25,7 +25,7 @@ from results.page.importance import is_logarithmic, is_numeric, parameter_values
 
 MOST_PARAMETERS = 12
 MOST_AXES = 7
-"""Of the parallel coordinates; more cannot be read on a phone."""
+"""Most axes of the parallel coordinates; more cannot be read on a phone."""
 MOST_SLICES = 8
 MOST_LINES = 200
 

@@ -18,7 +18,7 @@ from results.reuse import reuse
 FEW_TRIALS = 50
 """Up to here, every stage is drawn."""
 MOST_FIRST_STAGES = 24
-"""That a wider search shows, with what follows them."""
+"""Most first stages that a wider search shows, with what follows them."""
 MOST_HEIGHT = 900
 PIXELS_PER_TRIAL = 24
 LEAST_PIXELS = 18
@@ -26,7 +26,7 @@ LEAST_PIXELS = 18
 STAGE_WIDTH = 235
 """Pixels at least, for its label."""
 OPACITIES = (1.0, 0.5, 0.28, 0.12)
-"""Of the blocks, in as many bands of equally many, the lowest `val_loss` first; text can be read on each."""
+"""Opacities of the blocks, in as many bands of equally many, the lowest `val_loss` first; text can be read on each."""
 MOST_NAMED = 12
 """Trials that are named where the pointer rests."""
 
@@ -92,7 +92,7 @@ def stage_blocks(tree: Sequence[StageNode], least: int) -> list[Block]:
 
 
 def _blocks(nodes: Sequence[StageNode], top: int, least: int) -> Iterator[Block]:
-    """Of nodes that follow the same one, those of most trials first."""
+    """Blocks of nodes that follow the same one, those of most trials first."""
     small = [node for node in nodes if len(node.trials) < least]
     for node in nodes:
         if len(node.trials) >= least:

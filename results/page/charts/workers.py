@@ -12,7 +12,7 @@ from results.page.charts.chart import STATUS_COLORS, STATUS_WORDS, Chart, chart,
 from results.page.charts.course import Epoch, SearchClock, time_unit
 
 MOST_BARS = 1000
-"""Of the latest trials; in larger searches a bar would be narrower than a pixel."""
+"""Most bars, those of the latest trials; in larger searches a bar would be narrower than a pixel."""
 MOST_WORKERS = 64
 
 

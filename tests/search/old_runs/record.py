@@ -20,7 +20,8 @@ PLACE = Path("/tmp/old_run")
 """Where it is recorded: `search.yaml` holds the paths of data and model, which who resumes it has to change."""
 FLAGS = ("--space", "staged", "--trials", 8, "--max-epochs", 12, "--max-concurrent", 1, "--seed", 3, "--keep", 1)
 LEFT_OUT = ("tune", "shared", "report.html")
-"""Of a run folder: what no version reads again, and finished stages, which are trained again where they are gone."""
+"""What is left out of a run folder: what no version reads again, and finished stages, which are trained again where
+they are gone."""
 
 
 def test_record(start, data_folder, checkpoint):
