@@ -8,8 +8,8 @@ dicts as of `trainable.recipe.Recipe`; `grace`, `max_epochs`, `reduction` and `s
 `events.jsonl`, when each trial was asked for, reported and ended, in the form of a run's journal.
 
 What a careful user does is done: the worker loads its own pictures, nothing is logged that nobody reads, evaluation
-asks for the loss alone, all layers are in one optimizer whose rate follows the stages, and a frozen layer takes no part
-in the backward pass. All else is as the libraries have it, `reuse_actors` included.
+asks for the loss alone, all layers are in one optimizer whose learning rate follows the stages, and a frozen layer
+takes no part in the backward pass. All else is as the libraries have it, `reuse_actors` included.
 """
 
 import json
@@ -188,37 +188,41 @@ class StagedTrainer(Trainer):
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW over all layers, the backbone at its own multiple of the rate; what is frozen has no gradient."""
+        """AdamW over all layers, the backbone at its own multiple of the learning rate; what is frozen has no
+        gradient.
+        """
         decaying = set(self.get_decay_parameter_names(self.model))
         groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             groups.setdefault((part_of(name) == "backbone", name in decaying), []).append(parameter)
-        rate, factor = self.args.learning_rate, self.recipe["backbone_learning_rate_factor"]
+        learning_rate, factor = self.args.learning_rate, self.recipe["backbone_learning_rate_factor"]
         self.optimizer = torch.optim.AdamW(
             [
                 {
                     "params": parameters,
-                    "lr": rate * factor if is_backbone else rate,
+                    "lr": learning_rate * factor if is_backbone else learning_rate,
                     "weight_decay": self.args.weight_decay if decays else 0.0,
                 }
                 for (is_backbone, decays), parameters in groups.items()
             ],
-            lr=rate,
+            lr=learning_rate,
             fused=True,
         )
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
-        """One schedule over all stages, see `rate_factor`."""
+        """One schedule over all stages, see `learning_rate_factor`."""
         updates_per_epoch = num_training_steps // round(self.args.num_train_epochs)
         self.lr_scheduler: Any = LambdaLR(
-            optimizer or self.optimizer, lambda update: rate_factor(self.recipe, updates_per_epoch, update)
+            optimizer or self.optimizer, lambda update: learning_rate_factor(self.recipe, updates_per_epoch, update)
         )
         return self.lr_scheduler
 
 
-def rate_factor(recipe: dict[str, Any], updates_per_epoch: int, update: int) -> float:
-    """The rate at an update as a multiple of the first stage's: in each stage warm-up, then a cosine with restarts."""
+def learning_rate_factor(recipe: dict[str, Any], updates_per_epoch: int, update: int) -> float:
+    """The learning rate at an update as a multiple of the first stage's: in each stage warm-up, then a cosine with
+    restarts.
+    """
     for stage in recipe["stages"]:
         updates = stage["epochs"] * updates_per_epoch
         if update < updates:

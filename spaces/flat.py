@@ -8,7 +8,7 @@ from trainable.recipe import Recipe
 
 
 def flat(trial: optuna.Trial, max_epochs: int) -> Recipe:
-    """One stage in which everything trains, the plain baseline: its rate, and how it learns.
+    """One stage in which everything trains, the plain baseline: its learning rate, and how it learns.
 
     Args:
         trial: what to draw from.

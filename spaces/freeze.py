@@ -1,4 +1,4 @@
-"""The space of schedules alone: what freezing is worth when the rates stay."""
+"""The space of schedules alone: what freezing is worth when the learning rates stay."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from trainable.recipe import REFERENCE, Recipe
 
 
 def freeze(trial: optuna.Trial, max_epochs: int) -> Recipe:
-    """Which parts train in each of three stages and for how long; rates and all else as in the reference.
+    """Which parts train in each of three stages and for how long; learning rates and all else as in the reference.
 
     Args:
         trial: what to draw from.

@@ -1,9 +1,9 @@
-"""How the parts learn: the rates and settings that several spaces sample, in one place and one range.
+"""How the parts learn: the learning rates and settings that several spaces sample, in one place and one range.
 
 The ranges suit a small DETR as well as `facebook/detr-resnet-50`. What a head-only stage depends on is drawn from a few
 values, so that trials often begin alike and a search can train that beginning once; so are the settings that hold for
-all stages, since they are the head-only stage's too. What decides how good a recipe is stays continuous: the rates of
-all stages that train more than the heads.
+all stages, since they are the head-only stage's too. What decides how good a recipe is stays continuous: the learning
+rates of all stages that train more than the heads.
 """
 
 from typing import Any
@@ -15,7 +15,8 @@ from trainable.recipe import REFERENCE
 
 HEAD_LEARNING_RATES = (1e-4, 1e-3)
 """The reference's and ten times that; on the sample data set, a head-only stage at three times more ends within 5 % of
-its loss, above or below. Later stages miss no rate: their factors reach down from the one to below the other."""
+its loss, above or below. Later stages miss no learning rate: their factors reach down from the one to below the
+other."""
 
 HEAD_LEARNING_RATE_FACTORS = (0.3, 1.0)
 
@@ -23,15 +24,15 @@ ACCUMULATION_STEPS = (1, 4, 16)
 """With batches of 2, optimizer steps of 2, 8 and 32 pictures."""
 
 WEIGHT_DECAYS = (1e-4, 1e-2)
-"""AdamW takes rate x decay off each weight at a step. Over 10,000 steps at a mean rate of 1e-4 that is 0.01 % and 1 %:
-the first stands for all smaller ones, the second begins to be felt."""
+"""AdamW takes learning rate x decay off each weight at a step. Over 10,000 steps at a mean learning rate of 1e-4 that
+is 0.01 % and 1 %: the first stands for all smaller ones, the second begins to be felt."""
 
 WARMUP_SHARES = (0.0, 0.1)
 """Without and with. A stage of few steps rounds half as long a one up to the same number."""
 
 
 def sample_learning_rates(trial: optuna.Trial, rungs: tuple[str, ...]) -> tuple[float, ...]:
-    """Draws a peak rate for each stage, none above that of the stage before it.
+    """Draws a peak learning rate for each stage, none above that of the stage before it.
 
     Args:
         trial: what to draw from.
@@ -39,12 +40,12 @@ def sample_learning_rates(trial: optuna.Trial, rungs: tuple[str, ...]) -> tuple[
     """
     first_is_head_only = rungs[0] in HEAD_ONLY
     if first_is_head_only:
-        rates = [trial.suggest_categorical("head_stage.learning_rate", HEAD_LEARNING_RATES)]
+        learning_rates = [trial.suggest_categorical("head_stage.learning_rate", HEAD_LEARNING_RATES)]
     else:
-        rates = [trial.suggest_float("stage0.learning_rate", 1e-5, 1e-3, log=True)]
+        learning_rates = [trial.suggest_float("stage0.learning_rate", 1e-5, 1e-3, log=True)]
     for index, rung in enumerate(rungs[1:], start=1):
-        rates.append(rates[-1] * _sample_factor(trial, index, rung))
-    return tuple(rates)
+        learning_rates.append(learning_rates[-1] * _sample_factor(trial, index, rung))
+    return tuple(learning_rates)
 
 
 def sample_settings(trial: optuna.Trial, trains_backbone: bool) -> dict[str, Any]:
@@ -65,8 +66,8 @@ def sample_restart_cycles(trial: optuna.Trial) -> int:
     return trial.suggest_int("restart_cycles", 1, 5)
 
 
-def reference_rate_parameters() -> dict[str, Any]:
-    """The parameters with which `sample_learning_rates` gives the reference's rates."""
+def reference_learning_rate_parameters() -> dict[str, Any]:
+    """The parameters with which `sample_learning_rates` gives the reference's learning rates."""
     first, second, third = (stage.learning_rate for stage in REFERENCE.stages)
     return {
         "head_stage.learning_rate": first,

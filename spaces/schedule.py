@@ -32,7 +32,7 @@ HEAD_ONLY = ("class_head", "heads")
 """The lowest rungs of the ladder. A recipe never ends on them: it would outlast the grace period."""
 
 HEAD_RESTART_CYCLES = REFERENCE.stages[0].restart_cycles
-"""Restart cycles of every head-only stage. Whatever their number, the rate has the same mean and ends at 0."""
+"""Restart cycles of every head-only stage. Whatever their number, the learning rate has the same mean and ends at 0."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,17 @@ class Schedule:
         """The stages of a recipe.
 
         Args:
-            learning_rates: peak rate of each stage.
+            learning_rates: peak learning rate of each stage.
             restart_cycles: cosine cycles of every stage but the head-only ones, which have those of the reference.
         """
         stages = []
-        for index, (rung, epochs, rate) in enumerate(zip(self.rungs, self.epochs, learning_rates, strict=True)):
+        for index, (rung, epochs, learning_rate) in enumerate(
+            zip(self.rungs, self.epochs, learning_rates, strict=True)
+        ):
             cycles = HEAD_RESTART_CYCLES if rung in HEAD_ONLY else restart_cycles
-            stages.append(Stage(_stage_name(self.rungs, learning_rates, index), LADDER[rung], epochs, rate, cycles))
+            stages.append(
+                Stage(_stage_name(self.rungs, learning_rates, index), LADDER[rung], epochs, learning_rate, cycles)
+            )
         return tuple(stages)
 
 
@@ -82,8 +86,10 @@ def reference_schedule_parameters(max_epochs: int) -> dict[str, Any]:
 
 def _stage_name(rungs: tuple[str, ...], learning_rates: tuple[float, ...], index: int) -> str:
     pairs = list(zip(rungs, learning_rates, strict=True))
-    rung, rate = pairs[index]
-    steps_down = sum(earlier == rung and earlier_rate > rate for earlier, earlier_rate in pairs[:index])
+    rung, learning_rate = pairs[index]
+    steps_down = sum(
+        earlier == rung and earlier_learning_rate > learning_rate for earlier, earlier_learning_rate in pairs[:index]
+    )
     return rung.replace("_", " ") + ", lower" * steps_down
 
 

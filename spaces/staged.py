@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 
 from spaces.optimizer import (
-    reference_rate_parameters,
+    reference_learning_rate_parameters,
     reference_setting_parameters,
     sample_learning_rates,
     sample_restart_cycles,
@@ -16,7 +16,7 @@ from trainable.recipe import REFERENCE, Recipe
 
 
 def staged(trial: optuna.Trial, max_epochs: int) -> Recipe:
-    """One to three stages that open ever more of the model: which parts, how long, at what rate, and how.
+    """One to three stages that open ever more of the model: which parts, how long, at what learning rate, and how.
 
     Args:
         trial: what to draw from.
@@ -33,6 +33,6 @@ def reference_parameters(max_epochs: int) -> dict[str, Any]:
     return {
         "stages": len(REFERENCE.stages),
         **reference_schedule_parameters(max_epochs),
-        **reference_rate_parameters(),
+        **reference_learning_rate_parameters(),
         **reference_setting_parameters(),
     }

@@ -19,7 +19,8 @@ PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
 them."""
 
 UPDATES_PER_CYCLE = 4
-"""Least optimizer steps of a restart cycle: over fewer, a cosine with restarts aliases into rates that rise."""
+"""Least optimizer steps of a restart cycle: over fewer, a cosine with restarts aliases into learning rates that
+rise."""
 
 LARGEST = 2**63
 """Numbers are below this: the tables hold 64 bits."""
@@ -47,7 +48,7 @@ class Stage:
     epochs: int
     """Passes over the training pairs, at least 1."""
     learning_rate: float
-    """Peak rate of AdamW, above 0."""
+    """Peak learning rate of AdamW, above 0."""
     restart_cycles: int = 1
     """Cycles of the cosine schedule with hard restarts, at least 1; 1 is a plain cosine."""
 
@@ -66,7 +67,7 @@ class Recipe:
     backbone_learning_rate_factor: float = 1.0
     """The backbone's learning rate as a multiple of the stage's, above 0."""
     warmup_share: float = 0.0
-    """Share of a stage's updates over which the rate rises from 0, in [0, 1)."""
+    """Share of a stage's updates over which the learning rate rises from 0, in [0, 1)."""
     max_grad_norm: float = 0.1
     """Norm to which a step's gradient is clipped (DETR's own is 0.1); 0 turns clipping off."""
     evaluations_per_epoch: int = 1

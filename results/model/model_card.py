@@ -198,8 +198,8 @@ def _training(origin: Origin, recipe: Recipe) -> str:
             f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
             f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
-            f"{recipe.weight_decay:.3g}, backbone's rate x {recipe.backbone_learning_rate_factor:.3g}, warm-up "
-            f"{recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
+            f"{recipe.weight_decay:.3g}, backbone's learning rate x {recipe.backbone_learning_rate_factor:.3g}, "
+            f"warm-up {recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
             f"{recipe.seed}.\n",
         ]
     )

@@ -43,7 +43,7 @@ def stage_rows(record: TrialRecord) -> list[Row]:
                 "name": stage["name"],
                 "trains": trains(stage["trainable"]),
                 "epochs": f"{stage['epochs']}",
-                "rate": setting(stage["learning_rate"]),
+                "learning_rate": setting(stage["learning_rate"]),
                 "cycles": f"{stage['restart_cycles']}",
                 "val_loss": figure(min(losses)) if losses else "not reached",
             }
@@ -57,7 +57,7 @@ def settings(recipe: Mapping[str, Any]) -> str:
     return (
         f"batch {recipe['batch_size']} × {recipe['accumulation_steps']}, "
         f"weight decay {setting(recipe['weight_decay'])}, "
-        f"backbone rate × {setting(recipe['backbone_learning_rate_factor'])}, "
+        f"backbone learning rate × {setting(recipe['backbone_learning_rate_factor'])}, "
         f"warm-up {percent(recipe['warmup_share'])} of a stage, "
         + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
         + f"{recipe['dtype']}, seed {recipe['seed']}"

@@ -184,7 +184,7 @@ def _settings(recipe: dict[str, Any]) -> str:
     """The batch, the decay and the rest."""
     return (
         f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, weight decay {recipe['weight_decay']:.2g}, "
-        f"backbone rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
+        f"backbone learning rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
     )
 
 

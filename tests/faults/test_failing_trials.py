@@ -64,7 +64,7 @@ def test_three_deaths_without_a_new_evaluation_in_between_fail_a_trial(failing):
     assert events[:3] == [("asked", 0), ("ended", 0), ("asked", 1)]
 
 
-def test_a_loss_that_is_not_finite_fails_the_trial_there_and_says_stage_update_and_rate(failing):
+def test_a_loss_that_is_not_finite_fails_the_trial_there_and_says_stage_update_and_learning_rate(failing):
     run, _ = failing
     table, history = table_of(run), pd.read_parquet(run / "history.parquet")
     assert table["error"][2].startswith("FloatingPointError: stage 'all', update ")

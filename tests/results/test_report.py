@@ -240,7 +240,7 @@ def test_each_trial_is_a_row_that_opens_its_recipe_and_curves(full_run):
         "name": "heads",
         "trains": "box head, class head",
         "epochs": "2",
-        "rate": "0.0001",
+        "learning_rate": "0.0001",
         "cycles": "1",
         "val_loss": "2.750",
     }

@@ -22,7 +22,7 @@ Losses = Callable[[dict[str, Any], int], float | str]
 
 
 def made_up_losses(recipe: dict[str, Any], epoch: int) -> float:
-    """Better the nearer the first rate is to 1e-3 and the longer it trains; no two recipes alike."""
+    """Better the nearer the first learning rate is to 1e-3 and the longer it trains; no two recipes alike."""
     distance = abs(math.log10(recipe["stages"][0]["learning_rate"]) + 3)
     digest = hashlib.sha256(f"{recipe}{epoch}".encode()).digest()
     return 1 + distance + 1 / epoch + digest[0] / 1024

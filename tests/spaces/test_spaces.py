@@ -57,10 +57,10 @@ class TestEverySpace:
             assert all(earlier <= later for earlier, later in itertools.pairwise(parts)), parts
             assert parts[-1] >= {"decoder", "box_head", "class_head"}
 
-    def test_rates_never_grow(self, space: Space, max_epochs: int):
+    def test_learning_rates_never_grow(self, space: Space, max_epochs: int):
         for _, recipe in draw(space, max_epochs):
-            rates = [stage.learning_rate for stage in recipe.stages]
-            assert rates == sorted(rates, reverse=True)
+            learning_rates = [stage.learning_rate for stage in recipe.stages]
+            assert learning_rates == sorted(learning_rates, reverse=True)
 
     def test_head_only_stages_are_over_within_the_grace_period(self, space: Space, max_epochs: int):
         assert all(fits_grace(recipe, default_grace(max_epochs)) for _, recipe in draw(space, max_epochs))
@@ -161,7 +161,7 @@ def _head_only_beginnings(recipes: list[Recipe]) -> list[str]:
 
 
 def _distance_from_a_good_recipe(recipe: Recipe) -> float:
-    """A made-up loss to which all matters a little, the last stage's rate and parts most."""
+    """A made-up loss to which all matters a little, the last stage's learning rate and parts most."""
     first, last = recipe.stages[0], recipe.stages[-1]
     return (
         abs(math.log10(last.learning_rate) + 4.3)
@@ -174,12 +174,12 @@ def _distance_from_a_good_recipe(recipe: Recipe) -> float:
     )
 
 
-def test_learning_rate_moves_nothing_but_the_rates():
-    fields = {_without_rates(recipe) for _, recipe in draw(SPACES["learning_rate"], 24)}
-    assert fields == {_without_rates(reference(24))}
+def test_learning_rate_moves_nothing_but_the_learning_rates():
+    fields = {_without_learning_rates(recipe) for _, recipe in draw(SPACES["learning_rate"], 24)}
+    assert fields == {_without_learning_rates(reference(24))}
 
 
-def test_freeze_keeps_the_rates_and_settings_of_the_reference():
+def test_freeze_keeps_the_learning_rates_and_settings_of_the_reference():
     for _, recipe in draw(SPACES["freeze"], 24):
         assert [stage.learning_rate for stage in recipe.stages] == [1e-4, 5e-5, 1e-5]
         assert (recipe.accumulation_steps, recipe.weight_decay, recipe.warmup_share) == (16, 1e-4, 0.0)
@@ -189,7 +189,7 @@ def test_flat_trains_everything_in_one_stage():
     assert {(len(recipe.stages), len(recipe.stages[0].trainable)) for _, recipe in draw(SPACES["flat"], 24)} == {(1, 5)}
 
 
-def test_stages_are_named_after_what_they_open_and_a_repeat_at_a_lower_rate_says_so():
+def test_stages_are_named_after_what_they_open_and_a_repeat_at_a_lower_learning_rate_says_so():
     names = {stage.name for _, recipe in draw(SPACES["staged"], 24, 1200) for stage in recipe.stages}
     assert {"class head", "heads", "decoder", "encoder", "everything", "everything, lower"} <= names
 
@@ -227,7 +227,7 @@ def test_only_the_heads_that_come_first_are_cut_to_a_short_grace_period(recipe: 
     assert shorten_heads(recipe, grace=4) == shortened
 
 
-def _without_rates(recipe: Recipe) -> str:
+def _without_learning_rates(recipe: Recipe) -> str:
     plain = recipe.to_dict()
     for stage in plain["stages"]:
         del stage["learning_rate"]

@@ -19,13 +19,13 @@ from trainable.recipe import (
     updates_per_epoch,
 )
 
-RATES = st.floats(1e-12, 1.0)
+LEARNING_RATES = st.floats(1e-12, 1.0)
 STAGES = st.builds(
     Stage,
     name=st.text(st.characters(codec="utf-8"), max_size=12).filter(str.isprintable),
     trainable=st.lists(st.sampled_from(PARTS), min_size=1, unique=True).map(tuple),
     epochs=st.integers(1, 500),
-    learning_rate=RATES,
+    learning_rate=LEARNING_RATES,
     restart_cycles=st.integers(1, 20),
 )
 RECIPES = st.builds(
@@ -34,7 +34,7 @@ RECIPES = st.builds(
     batch_size=st.integers(1, 64),
     accumulation_steps=st.integers(1, 64),
     weight_decay=st.floats(0, 1),
-    backbone_learning_rate_factor=RATES,
+    backbone_learning_rate_factor=LEARNING_RATES,
     warmup_share=st.floats(0, 0.99),
     max_grad_norm=st.floats(0, 10),
     evaluations_per_epoch=st.integers(1, 9),

@@ -146,8 +146,8 @@ def stage_key(context: str, recipe: Recipe, stage: int) -> str:
     """Name of what an effective recipe's first stages up to and with `stage` give; 64 hexadecimal digits.
 
     Recipes with equal names train alike to the last bit through that stage, and their rows say the same. Later stages,
-    names of stages and the order in which parts are listed make no difference; nor does the backbone's rate as long as
-    the backbone does not train.
+    names of stages and the order in which parts are listed make no difference; nor does the backbone's learning rate as
+    long as the backbone does not train.
     """
     depends_on = recipe.to_dict()
     depends_on["stages"] = [

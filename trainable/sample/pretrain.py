@@ -53,14 +53,14 @@ def build_model() -> DetrForObjectDetection:
     return model
 
 
-def pretrain(cycle: int, stop_after: int, batch: int, rate: float, seed: int, out: Path) -> None:
+def pretrain(cycle: int, stop_after: int, batch: int, learning_rate: float, seed: int, out: Path) -> None:
     """Trains on `stop_after` samples and saves model and processor into `out` on the way and at the end.
 
     Args:
-        cycle: samples of the rate's whole cycle, of which the run may be only the beginning.
+        cycle: samples of the learning rate's whole cycle, of which the run may be only the beginning.
         stop_after: samples to train on, at most `cycle`.
         batch: samples a step.
-        rate: peak learning rate.
+        learning_rate: peak learning rate.
         seed: of weights and stream.
         out: where model and processor are saved.
     """
@@ -70,8 +70,8 @@ def pretrain(cycle: int, stop_after: int, batch: int, rate: float, seed: int, ou
     norms = _thaw_batch_norm(model)
     model.train()
     steps, live_until = cycle // batch, int(0.8 * cycle // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.05)
     stream = DataLoader(ShapeStream(seed), batch, num_workers=1, collate_fn=list, prefetch_factor=8)
     started = time.time()
     running: dict[str, float] = {}

@@ -151,15 +151,17 @@ class StageTrainer(Trainer):
         return result
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW over the stage's parts, the backbone at its own multiple of the rate."""
-        rate = self.stage.learning_rate
+        """AdamW over the stage's parts, the backbone at its own multiple of the learning rate."""
+        learning_rate = self.stage.learning_rate
         # The fused one hides from the gradient scaler of float16 that it skipped a step.
         fused = self.dtype is not torch.float16
-        self.optimizer: Any = self.optimizer or torch.optim.AdamW(self._parameter_groups(rate), lr=rate, fused=fused)
+        self.optimizer: Any = self.optimizer or torch.optim.AdamW(
+            self._parameter_groups(learning_rate), lr=learning_rate, fused=fused
+        )
         return self.optimizer
 
     def current_learning_rate(self) -> float:
-        """The highest rate of any part at this moment."""
+        """The highest learning rate of any part at this moment."""
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -186,7 +188,7 @@ class StageTrainer(Trainer):
                 f"learning rate {self.current_learning_rate():.3g}: {error}"
             ) from None
 
-    def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+    def _parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         decaying = set(self.get_decay_parameter_names(self.model))
         groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
@@ -195,7 +197,7 @@ class StageTrainer(Trainer):
         return [
             {
                 "params": parameters,
-                "lr": rate * self.recipe.backbone_learning_rate_factor if is_backbone else rate,
+                "lr": learning_rate * self.recipe.backbone_learning_rate_factor if is_backbone else learning_rate,
                 "weight_decay": self.recipe.weight_decay if decays else 0.0,
             }
             for (is_backbone, decays), parameters in groups.items()

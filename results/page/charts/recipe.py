@@ -29,11 +29,11 @@ def recipe_timeline(recipe: dict[str, Any], title: str, best_epoch: int | None =
         color = SERIES[index % len(SERIES)]
         name = f"stage {index + 1}: {plain(stage['name'])}"
         traces += [_bars(name, stage, start, color, learning=True), _bars(name, stage, start, GROUND, learning=False)]
-        epochs, rates = learning_rates(stage, recipe["warmup_share"])
+        epochs, values = learning_rates(stage, recipe["warmup_share"])
         shifted = [short(start + epoch) for epoch in epochs]
         hover = "epoch %{x:.1f}: %{y:.3g}<extra></extra>"
         traces.append(
-            go.Scatter(x=shifted, y=rates, yaxis="y2", line={"color": color}, showlegend=False, hovertemplate=hover)
+            go.Scatter(x=shifted, y=values, yaxis="y2", line={"color": color}, showlegend=False, hovertemplate=hover)
         )
     peaks = [stage["learning_rate"] for stage in stages]
     lines = [{"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": _LINE} for x in ends[:-1]]
@@ -46,7 +46,7 @@ def recipe_timeline(recipe: dict[str, Any], title: str, best_epoch: int | None =
         bargap=0.25,
         xaxis={"title": "epoch", "range": [0, ends[-1]], "anchor": "y2"},
         yaxis={"domain": [0.52, 1], "showgrid": False, **_ROWS},
-        yaxis2={"domain": [0, 0.44], "title": "learning rate", **_rate_axis(peaks)},
+        yaxis2={"domain": [0, 0.44], "title": "learning rate", **_learning_rate_axis(peaks)},
         shapes=lines + ([_best_line(best_epoch)] if best_epoch else []),
         annotations=[_peak(stage, start, peaks) for stage, start in zip(stages, starts, strict=True)]
         + ([_best_note(best_epoch)] if best_epoch else []),
@@ -54,10 +54,12 @@ def recipe_timeline(recipe: dict[str, Any], title: str, best_epoch: int | None =
 
 
 def learning_rates(stage: dict[str, Any], warmup_share: float) -> tuple[list[float], list[float | None]]:
-    """Epochs within a stage and the rate there: a linear rise, then cosines with hard restarts, as the trainer's."""
+    """Epochs within a stage and the learning rate there: a linear rise, then cosines with hard restarts, as the
+    trainer's.
+    """
     epochs = [stage["epochs"] * index / POINTS_PER_STAGE for index in range(POINTS_PER_STAGE)]
-    rates = [stage["learning_rate"] * _share(epoch / stage["epochs"], stage, warmup_share) for epoch in epochs]
-    return epochs, [short(rate) for rate in rates]
+    values = [stage["learning_rate"] * _share(epoch / stage["epochs"], stage, warmup_share) for epoch in epochs]
+    return epochs, [short(learning_rate) for learning_rate in values]
 
 
 def _share(progress: float, stage: dict[str, Any], warmup_share: float) -> float:
@@ -83,8 +85,10 @@ def _bars(name: str, stage: dict[str, Any], start: int, color: str, learning: bo
     )
 
 
-def _rate_axis(peaks: list[float]) -> dict[str, Any]:
-    """Logarithmic where the stages' rates lie far apart; the cosines' feet, which reach 0, are then cut off."""
+def _learning_rate_axis(peaks: list[float]) -> dict[str, Any]:
+    """Logarithmic where the stages' learning rates lie far apart; the cosines' feet, which reach 0, are then cut
+    off.
+    """
     low, high = min(peaks), max(peaks)
     if high < 5 * low:
         return {"rangemode": "tozero", "exponentformat": "e"}
@@ -92,10 +96,16 @@ def _rate_axis(peaks: list[float]) -> dict[str, Any]:
 
 
 def _peak(stage: dict[str, Any], start: int, peaks: list[float]) -> dict[str, Any]:
-    rate = stage["learning_rate"]
+    learning_rate = stage["learning_rate"]
     log = max(peaks) >= 5 * min(peaks)
-    where = {"x": start, "y": math.log10(rate) if log else rate, "xanchor": "left", "yanchor": "bottom", "yref": "y2"}
-    return {**where, "text": setting(rate), "showarrow": False, "font": {"size": 11, "color": MUTED}}
+    where = {
+        "x": start,
+        "y": math.log10(learning_rate) if log else learning_rate,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "yref": "y2",
+    }
+    return {**where, "text": setting(learning_rate), "showarrow": False, "font": {"size": 11, "color": MUTED}}
 
 
 _ROWS = {"categoryorder": "array", "categoryarray": [part.replace("_", " ") for part in reversed(PARTS)]}

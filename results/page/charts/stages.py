@@ -193,7 +193,8 @@ def _details(node: StageNode) -> str:
     lines = [
         f"<b>stage {node.index + 1}: {plain(stage['name'])}</b>",
         f"trains {trains(stage['trainable'])}",
-        f"{len(node.rows)} of {count(stage['epochs'], 'epoch')} at rates up to {setting(stage['learning_rate'])}",
+        f"{len(node.rows)} of {count(stage['epochs'], 'epoch')} at learning rates up to "
+        f"{setting(stage['learning_rate'])}",
         f"lowest val_loss {figure(node.val_loss)}",
         _who(node),
     ]

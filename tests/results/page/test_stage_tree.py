@@ -86,8 +86,8 @@ def test_only_what_was_taken_over_is_framed_and_each_block_says_what_it_is():
     framed, alone = (trace for trace in traces if "text" in trace)
     assert framed["text"] == ["a&lt;b&gt; 2 @ 0.0003 · 2 trials"]
     assert framed["customdata"] == [
-        "<b>stage 1: a&lt;b&gt;</b><br>trains class head<br>2 of 2 epochs at rates up to 0.0003<br>lowest val_loss "
-        "8.000<br>trials 0, 1<br>trained by trial 0, 2 epochs not trained again"
+        "<b>stage 1: a&lt;b&gt;</b><br>trains class head<br>2 of 2 epochs at learning rates up to 0.0003<br>lowest "
+        "val_loss 8.000<br>trials 0, 1<br>trained by trial 0, 2 epochs not trained again"
     ]
     assert (framed["marker"]["line"]["width"], alone["marker"]["line"]["width"]) == (1.5, 0)
     assert alone["text"] == ["a&lt;b&gt; 2 @ 0.0003 · trial 1", "a&lt;b&gt; 2 @ 0.0003 · trial 0"]

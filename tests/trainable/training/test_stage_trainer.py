@@ -154,29 +154,29 @@ def test_frozen_modules_run_in_eval_mode_and_trained_ones_do_not(make_trainer, t
     assert modes == {part: {part in trainable} for part in PARTS}
 
 
-class Rates(TrainerCallback):
+class LearningRates(TrainerCallback):
     """The learning rates of each update, one a parameter group."""
 
     def __init__(self):
-        self.rates = []
+        self.learning_rates = []
 
     def on_pre_optimizer_step(self, args, state, control, optimizer, **kwargs):
-        self.rates.append([group["lr"] for group in optimizer.param_groups])
+        self.learning_rates.append([group["lr"] for group in optimizer.param_groups])
 
 
 @pytest.mark.parametrize(
     ("epochs", "cycles", "warmup_share", "effective"),
     [(3, 1, 0.0, 1), (3, 5, 0.0, 3), (2, 3, 0.0, 2), (1, 5, 0.0, 1), (3, 5, 0.25, 2), (2, 3, 0.25, 1)],
 )
-def test_rates_are_a_cosine_with_restarts_that_never_rises_within_a_cycle(
+def test_learning_rates_are_a_cosine_with_restarts_that_never_rises_within_a_cycle(
     make_trainer, epochs, cycles, warmup_share, effective
 ):
     asked = one_stage(epochs=epochs, restart_cycles=cycles, accumulation_steps=1, warmup_share=warmup_share)
     recipe = cap_restart_cycles(asked, 8)
-    callback = Rates()
+    callback = LearningRates()
     trainer = make_trainer(recipe, callback)
     trainer.train()
-    updates, found = epochs * 4, [max(rates) for rates in callback.rates]
+    updates, found = epochs * 4, [max(learning_rates) for learning_rates in callback.learning_rates]
     warmup = math.ceil(warmup_share * updates)
     assert recipe.stages[0].restart_cycles == effective
     expected = [update / warmup for update in range(warmup)] + [
@@ -187,8 +187,8 @@ def test_rates_are_a_cosine_with_restarts_that_never_rises_within_a_cycle(
     assert sum(later > earlier for earlier, later in itertools.pairwise(after)) == effective - 1
 
 
-def test_the_backbone_learns_at_its_own_multiple_of_the_rate(make_trainer):
-    callback = Rates()
+def test_the_backbone_learns_at_its_own_multiple_of_the_learning_rate(make_trainer):
+    callback = LearningRates()
     trainer = make_trainer(one_stage(backbone_learning_rate_factor=0.1, weight_decay=0.01), callback)
     trainer.train()
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}

@@ -30,7 +30,7 @@ RECIPE = Recipe(
     (Stage("heads", HEADS, epochs=1, learning_rate=1e-3), Stage("all", PARTS, epochs=2, learning_rate=1e-3)),
     accumulation_steps=1,
 )
-# The rate of the first stage is too high, so that its patience ends it.
+# The learning rate of the first stage is too high, so that its patience ends it.
 EVENTFUL = Recipe(
     (
         Stage("heads", HEADS, epochs=4, learning_rate=0.1),
