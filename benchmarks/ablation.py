@@ -45,7 +45,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SEARCHES = {
     "everything on": (),
     "a process for every trial": ("--no-reuse",),
-    "pictures decoded each time": ("--no-cache-pictures",),
+    "images decoded each time": ("--no-cache-pictures",),
     "frozen layers run each time": ("--no-cache-layers",),
     "every stage trained": ("--no-share",),
     "a checkpoint after every epoch": ("--checkpoint-every", "0s"),
@@ -148,7 +148,7 @@ def compare_steps(rounds: int) -> None:
     torch.set_num_threads(1)
     ways: dict[str, Callable[[], Step]] = {
         "as trials do": Step,
-        "pictures with the channels first": lambda: Step(channels_last=False),
+        "images with the channels first": lambda: Step(channels_last=False),
         "bfloat16": lambda: Step(dtype=torch.bfloat16),
         "attention written out (eager)": lambda: Step(attention="eager"),
         "AdamW without fusion": lambda: Step(fused=False),
@@ -159,7 +159,7 @@ def compare_steps(rounds: int) -> None:
         for name in list(steps)[:: 1 if index % 2 == 0 else -1]:
             seconds[name].append(steps[name].run(STEPS) / STEPS)
     usual = median(seconds["as trials do"])
-    print(f"\n{'a step of 2 pictures':<34}{'ms CPU':>9}{'ratio':>8}")
+    print(f"\n{'a step of 2 images':<34}{'ms CPU':>9}{'ratio':>8}")
     for name, taken in seconds.items():
         print(f"{name:<34}{1e3 * median(taken):>9.1f}{median(taken) / usual:>7.2f}x")
 

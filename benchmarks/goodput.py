@@ -58,7 +58,7 @@ class SampleTrials:
 
 @contextmanager
 def sample_trials() -> Iterator[SampleTrials]:
-    """Gives `SampleTrials` in a process that a trial has warmed, with the pictures made ready."""
+    """Gives `SampleTrials` in a process that a trial has warmed, with the images made ready."""
     trials = SampleTrials()
     with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, XDG_CACHE_HOME=cache):
         trials.run(everything(epochs=1))
@@ -109,7 +109,7 @@ def watched_trial() -> Stopwatch:
     watch.watch("data loading", trainable.reuse.frozen_features.ActivationDataset, "__getitem__")
     watch.watch("data loading", trainable.reuse.frozen_features, "stack_activations")
     watch.watch(
-        "cache: opening pictures and layer outputs",
+        "cache: opening images and layer outputs",
         trainable.training.staged_trainer,
         "open_image_cache",
         "use_frozen_features",

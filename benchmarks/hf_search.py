@@ -7,7 +7,7 @@ lists of `[before, after, labels]`, each label `[class_id, x_center, y_center, w
 dicts as of `trainable.recipe.Recipe`; `grace`, `max_epochs`, `reduction` and `save_strategy`. Beside the task it writes
 `events.jsonl`, when each trial was asked for, reported and ended, in the form of a run's journal.
 
-What a careful user does is done: the worker loads its own pictures, nothing is logged that nobody reads, evaluation
+What a careful user does is done: the worker loads its own images, nothing is logged that nobody reads, evaluation
 asks for the loss alone, all layers are in one optimizer whose learning rate follows the stages, and a frozen layer
 takes no part in the backward pass. All else is as the libraries have it, `reuse_actors` included.
 """
@@ -117,7 +117,7 @@ def config_of(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 class Differences(Dataset):
-    """What changed between two pictures, and the boxes of what moved.
+    """What changed between two images, and the boxes of what moved.
 
     Args:
         pairs: `[before, after, labels]` of each pair.
@@ -135,11 +135,11 @@ class Differences(Dataset):
         """`pixel_values`, float32 [3, height, width], and `labels`, as DETR takes them."""
         before, after, labels = self.pairs[index]
         with Image.open(before) as first, Image.open(after) as second:
-            picture = ImageChops.difference(first.convert("RGB"), second.convert("RGB"))
-        boxes = [coco_annotation(label, picture.size) for label in labels]
+            image = ImageChops.difference(first.convert("RGB"), second.convert("RGB"))
+        boxes = [coco_annotation(label, image.size) for label in labels]
         # Padded here, the boxes would be rewritten to fit the padding.
         inputs = self.processor(
-            images=picture, annotations={"image_id": index, "annotations": boxes}, do_pad=False, return_tensors="pt"
+            images=image, annotations={"image_id": index, "annotations": boxes}, do_pad=False, return_tensors="pt"
         )
         return {"pixel_values": inputs["pixel_values"][0], "labels": inputs["labels"][0]}
 
@@ -149,7 +149,7 @@ def coco_annotation(label: Sequence[float], size: tuple[int, int]) -> dict[str, 
 
     Args:
         label: class id and centre, width and height, normalised.
-        size: width and height of the picture in pixels.
+        size: width and height of the image in pixels.
     """
     class_id, x_center, y_center, width, height = label
     box_width, box_height = width * size[0], height * size[1]
@@ -159,13 +159,13 @@ def coco_annotation(label: Sequence[float], size: tuple[int, int]) -> dict[str, 
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch, padded to its largest picture; `pixel_mask` is 1 on real pixels."""
-    pictures = [item["pixel_values"] for item in items]
-    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (1, 2))
-    margins = [(0, width - picture.shape[2], 0, height - picture.shape[1]) for picture in pictures]
-    masks = [torch.ones(picture.shape[1:], dtype=torch.int64) for picture in pictures]
+    """A batch, padded to its largest image; `pixel_mask` is 1 on real pixels."""
+    images = [item["pixel_values"] for item in items]
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    margins = [(0, width - image.shape[2], 0, height - image.shape[1]) for image in images]
+    masks = [torch.ones(image.shape[1:], dtype=torch.int64) for image in images]
     return {
-        "pixel_values": torch.stack([pad(picture, margin) for picture, margin in zip(pictures, margins, strict=True)]),
+        "pixel_values": torch.stack([pad(image, margin) for image, margin in zip(images, margins, strict=True)]),
         "pixel_mask": torch.stack([pad(mask, margin) for mask, margin in zip(masks, margins, strict=True)]),
         "labels": [item["labels"] for item in items],
     }

@@ -73,7 +73,7 @@ def run_search(
     options = Options(*asked, cache_size=0, share=False)
     resources = Resources(cpus=1, gpus=0, concurrent=concurrent, limit=concurrent)
     scheduler = FairASHA(grace, max_epochs, options.reduction)
-    budget = Budget(max_epochs, grace, pictures=36, seed=options.seed)
+    budget = Budget(max_epochs, grace, images=36, seed=options.seed)
     with Path(os.devnull).open("w") as nowhere, closing(Journal(run / "journal.jsonl")) as journal:
         study = SearchStudy(load_space(options.space), budget, journal, options.sampler, scheduler.replay)
         console = Console(file=nowhere, force_terminal=True, width=120)

@@ -97,7 +97,7 @@ def timed_steps(run: Path) -> list[tuple[str, float, float]]:
 def made_up_events(trials: int, epochs: int) -> Iterator[dict[str, Any]]:
     """The events of a search without pruning, trial after trial; the recipes are of the space `staged`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space, budget = load_space("staged"), Budget(epochs, grace=max(2, epochs // 6), pictures=36, seed=0)
+    space, budget = load_space("staged"), Budget(epochs, grace=max(2, epochs // 6), images=36, seed=0)
     study, numbers = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), random.Random(0)
     for number in range(trials):
         trial = study.ask()

@@ -29,14 +29,14 @@ SIZE = (1280, 720)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--predictions", type=int, default=100, help="a picture")
+    parser.add_argument("--predictions", type=int, default=100, help="an image")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     # Memory first: Linux hands the parent's peak on to its children, so the parent must still be small.
     megabytes = {
         name: peak_megabytes(name, arguments.images, arguments.predictions) for name in ("sweep", "faster-coco-eval")
     }
-    detections, ground_truth = random_pictures(arguments.images, arguments.predictions)
+    detections, ground_truth = random_images(arguments.images, arguments.predictions)
     coco = coco_datasets(detections, ground_truth)
     contestants: dict[str, Callable[[], object]] = {
         "sweep": lambda: run_sweep(detections, ground_truth),
@@ -53,8 +53,8 @@ def main() -> None:
     print(f"ratio sweep/faster-coco-eval: {median(seconds['sweep']) / median(seconds['faster-coco-eval']):.2f}x")
 
 
-def random_pictures(images: int, predictions: int) -> tuple[list[Detections], list[GroundTruth]]:
-    """Pictures with 5 to 10 labels, one in ten with none; each label is found up to twice, the rest is noise."""
+def random_images(images: int, predictions: int) -> tuple[list[Detections], list[GroundTruth]]:
+    """Images with 5 to 10 labels, one in ten with none; each label is found up to twice, the rest is noise."""
     random = np.random.default_rng(0)
     detections, ground_truth = [], []
     for _ in range(images):
@@ -104,7 +104,7 @@ def peak_megabytes(name: str, images: int, predictions: int) -> float:
 
 
 def _raise_of_peak(name: str, images: int, predictions: int) -> float:
-    detections, ground_truth = random_pictures(images, predictions)
+    detections, ground_truth = random_images(images, predictions)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "sweep":
         run_sweep(detections, ground_truth)

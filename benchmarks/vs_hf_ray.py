@@ -4,7 +4,7 @@
 
 Both sides try the same recipes in the same order, the reference first and the others drawn at random from the space,
 from the same checkpoint on the same pairs, under ASHA with the same rungs, one trial at a time on one CPU core. One
-side is `hf_search.py`, what a careful user of that function would write: pictures decoded, differenced and processed in
+side is `hf_search.py`, what a careful user of that function would write: images decoded, differenced and processed in
 `__getitem__`, stages changed by a callback, layers frozen by `requires_grad`. The other is `search/run.py` as a user
 starts it, with all that it does beside (precision and recall at each epoch, the best model, tables, a report), its
 cache folder empty but for the sample data set. The two prune differently: Hugging Face's loss depends on the batches.

@@ -66,7 +66,7 @@ def arrows(imports: Imports) -> list[tuple[str, str]]:
 
 
 def drawing() -> str:
-    """The picture as SVG; the same imports and docstrings give the same text."""
+    """The image as SVG; the same imports and docstrings give the same text."""
     imports = read_imports()
     above = rows(imports)
     width = 2 * MARGIN + max(len(row) * (WIDTH + GAP) - GAP for row in above)

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 
 from results.formatting import ratio, unread
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
@@ -114,7 +114,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
             *(checkpoint, side.of(data), data.names, padded, cpus, usable_device()), skip_bad=data.skip_bad
         )
         metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, data.skip_bad)
-    except (ModelError, PictureError) as error:
+    except (ModelError, ImageError) as error:
         stop(error)
     except OSError as error:
         stop(f"--out {out}: cannot be written: {error.strerror}")

@@ -20,7 +20,7 @@ from rich.console import Console
 from results.evaluate import print_metrics
 from results.journal.events import JournalError
 from results.model.kept_trial import KeptTrial, NotKeptError, kept_trial
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
 from trainable.data.pairs import PairData
@@ -57,7 +57,7 @@ def main(
             if data:
                 kept = replace(kept, asked={**kept.asked, "data": data})
             metrics = export_model(kept, _read_pairs(kept.asked, console), out, cpus)
-    except (ExportError, NotKeptError, JournalError, DataError, PictureError, RecipeError, OSError) as error:
+    except (ExportError, NotKeptError, JournalError, DataError, ImageError, RecipeError, OSError) as error:
         stop(error)
     console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best['epoch']}")
     print_metrics(metrics, out)
@@ -78,7 +78,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
 
     Raises:
         ExportError: the model cannot be made, or does not give the loss that its trial reported.
-        PictureError: a picture can no longer be read.
+        ImageError: an image can no longer be read.
         RecipeError: the trial's recipe cannot be read.
         OSError: the folder cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Finds what moved in pairs of pictures, with a model that a search or a training has written.
+"""Finds what moved in pairs of images, with a model that a search or a training has written.
 
 python results/predict.py --model best/model before.png after.png
 
@@ -6,7 +6,7 @@ python results/predict.py --model best/model before/ after/ --out found/
 
 python results/predict.py --model best/model --pairs pairs.csv
 
-Writes predictions.json, YOLO labels (five columns, ready to be corrected and trained on), COCO results and pictures of
+Writes predictions.json, YOLO labels (five columns, ready to be corrected and trained on), COCO results and images of
 what was found.
 """
 
@@ -21,13 +21,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from results.prediction.image_pairs import PicturePair, pairs_of_csv, pairs_of_paths
+from results.prediction.image_pairs import ImagePair, pairs_of_csv, pairs_of_paths
 from results.prediction.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.faults import DataError, write_report
 from trainable.data.model_input import ModelInput, read_model_input
 from trainable.data.notices import print_notices
-from trainable.data.surprises import picture_notices
+from trainable.data.surprises import image_notices
 from trainable.sample import checkpoint_of
 from trainable.text.command_line import Command, SkipBad, stop
 from trainable.text.console import plain_console
@@ -41,9 +41,9 @@ app = Command()
 @app.command(help=__doc__)
 def main(
     model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model")],
-    before: Annotated[Path | None, typer.Argument(help="The before picture, or a folder of them")] = None,
+    before: Annotated[Path | None, typer.Argument(help="The before image, or a folder of them")] = None,
     after: Annotated[
-        Path | None, typer.Argument(help="The after picture, or a folder in which they have the same names")
+        Path | None, typer.Argument(help="The after image, or a folder in which they have the same names")
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -61,16 +61,16 @@ def main(
     skip_bad: SkipBad = False,
 ) -> None:
     if (pairs is None) == (before is None) or (before is None) != (after is None):
-        stop("give two pictures or two folders (BEFORE AFTER), or --pairs FILE.csv")
+        stop("give two images or two folders (BEFORE AFTER), or --pairs FILE.csv")
     console = plain_console(soft_wrap=True)
     try:
         refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint_of(model)
         usable = _usable_pairs(before, after, pairs, read_model_input(checkpoint), out, skip_bad, console)
-        print_notices(picture_notices([pair.id for pair in usable], [pair.sight for pair in usable]), console)
+        print_notices(image_notices([pair.id for pair in usable], [pair.sight for pair in usable]), console)
         _predict(checkpoint, usable, score, out, console)
-    except (DataError, PictureError, PredictionFolderError) as error:
+    except (DataError, ImageError, PredictionFolderError) as error:
         stop(error)
     except OSError as error:
         stop(f"--out {out}: cannot be written: {error}")
@@ -84,7 +84,7 @@ def _usable_pairs(
     out: Path,
     skip_bad: bool,
     console: Console,
-) -> list[PicturePair]:
+) -> list[ImagePair]:
     if listed is not None:
         usable, faults = pairs_of_csv(listed, model)
     else:
@@ -100,8 +100,8 @@ def _usable_pairs(
     return usable
 
 
-def _predict(checkpoint: str, pairs: list[PicturePair], score: float | None, out: Path, console: Console) -> None:
-    # Torch and transformers take seconds to import: only now that the pictures are good.
+def _predict(checkpoint: str, pairs: list[ImagePair], score: float | None, out: Path, console: Console) -> None:
+    # Torch and transformers take seconds to import: only now that the images are good.
     import transformers
 
     from results.prediction.predictions import predict, write_prediction, write_summary

@@ -1,6 +1,6 @@
 """One page for whoever looks at a search: `python results/report.py RUN` makes `report.html` from the run folder.
 
-The page needs nothing but itself: plotly's script, the pictures and all data are in it. It can be made while a search
+The page needs nothing but itself: plotly's script, the images and all data are in it. It can be made while a search
 runs, after it, and of one that broke.
 """
 
@@ -36,7 +36,7 @@ from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
 from results.page.importance import completed, importances
-from results.page.pictures import read_pictures
+from results.page.overlays import read_overlays
 from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
 from trainable.storage.durable_file import write_atomically
@@ -100,7 +100,7 @@ def render(contents: RunContents, live: bool = False) -> str:
         **_verdict(contents),
         **_recipe(contents),
         **_operating_point(contents),
-        **_pictures(contents),
+        **_images(contents),
         **_search(contents),
         **_parameters(contents),
         **_trials(contents),
@@ -193,11 +193,11 @@ def _counted_at(metrics: dict[str, Any]) -> str:
     return f"score {metrics['counted_at']:.2f} and IoU {IOU_THRESHOLD:g}"
 
 
-def _pictures(contents: RunContents) -> dict[str, Any]:
+def _images(contents: RunContents) -> dict[str, Any]:
     metrics = contents.metrics
     return {
-        "pictures": read_pictures(contents.overlays),
-        "picture_count": len(contents.overlays),
+        "images": read_overlays(contents.overlays),
+        "image_count": len(contents.overlays),
         "error_chart": error_split(metrics.get("errors") or {}, _counted_at(metrics)),
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],

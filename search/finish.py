@@ -29,7 +29,7 @@ from search.study import SearchStudy
 from search.tuner import SHARED
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
@@ -77,7 +77,7 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
             if options.mirror:
                 options.mirror.pull(run / "trials" / f"{best.number:04d}")
             written, on_test = _evaluate_best(options, best, inputs, resources)
-    except (PictureError, ModelError, OSError, RuntimeError, RayError) as error:  # The trials are safe all the same.
+    except (ImageError, ModelError, OSError, RuntimeError, RayError) as error:  # The trials are safe all the same.
         report.write(records)
         publish(options, *DERIVED)
         print_not_evaluated(options, best, error, console)

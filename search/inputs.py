@@ -101,7 +101,7 @@ def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, c
     if both := same_differences((*pairs.train, *pairs.val), (*test.train, *test.val)):
         (pair, seen), *_ = both
         raise InputError(
-            f"--test {test.location}: {len(both)} of its pairs have pictures of the data, the first is {pair.id}, "
+            f"--test {test.location}: {len(both)} of its pairs have images of the data, the first is {pair.id}, "
             f"which is {seen.id} there (swapped sides and another file format make no difference); a test set holds "
             "pairs that the search has not seen"
         )

@@ -119,13 +119,13 @@ class Options:
         "Stop after this long: 90s, 30m, 1.5h", None, Rule(lambda value: value > 0, "above 0"), duration=True
     )
     cache_size: float = SAVING.changeable(
-        "GB of each machine's cache folder for pictures and layer outputs made once",
+        "GB of each machine's cache folder for images and layer outputs made once",
         10,
         at_least(0, "GB, "),
-        zero=("no_cache", "Keep neither pictures nor layer outputs, as --cache-size 0"),
+        zero=("no_cache", "Keep neither images nor layer outputs, as --cache-size 0"),
     )
     cache_pictures: bool = SAVING.option(
-        "Decode, subtract and resize the pictures anew in every epoch", True, switch="no_cache_pictures"
+        "Decode, subtract and resize the images anew in every epoch", True, switch="no_cache_pictures"
     )
     cache_layers: bool = SAVING.option(
         "Run the layers that a stage leaves frozen anew in every epoch", True, switch="no_cache_layers"

@@ -37,7 +37,7 @@ class Budget:
     """Epochs of a trial at most."""
     grace: int
     """Epochs before a trial may be pruned; head-only stages are never longer."""
-    pictures: int
+    images: int
     """Pairs to train on; they limit the restart cycles."""
     seed: int
     """Seed of every trial's training, and of the sampler."""
@@ -199,7 +199,7 @@ class SearchStudy:
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     seeded = dataclasses.replace(shorten_heads(recipe, budget.grace), seed=budget.seed)
-    return cap_restart_cycles(seeded, budget.pictures)
+    return cap_restart_cycles(seeded, budget.images)
 
 
 def _sampler(name: str, seed: int) -> BaseSampler:

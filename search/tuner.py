@@ -116,7 +116,7 @@ def _reuse(options: Options, resources: Resources) -> ReuseConfig:
     context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}"
     return ReuseConfig(
         cache_bytes=options.cache_bytes,
-        pictures=options.cache_pictures,
+        images=options.cache_pictures,
         frozen_layers=options.cache_layers,
         shared_stages=SharedStages(run / SHARED, context, SHARED_BYTES) if options.share else None,
         checkpoint_seconds=options.checkpoint_every,
@@ -130,11 +130,11 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
     Here, since all cores are still free and what there is to say reaches the user. On a cluster, where this machine may
     train nothing, the first trial of each node fills its own.
     """
-    if options.address is None and reuse.picture_bytes:
+    if options.address is None and reuse.image_bytes:
         everything = (*pairs.train, *pairs.val)
-        # A picture that broke since the check is named by the trials that meet it.
+        # An image that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            if store := open_image_cache(everything, load_processor(checkpoint_of(options.model)), reuse.picture_bytes):
+            if store := open_image_cache(everything, load_processor(checkpoint_of(options.model)), reuse.image_bytes):
                 for pair in everything:
                     store[pair]
     yield

@@ -21,7 +21,7 @@ other."""
 HEAD_LEARNING_RATE_FACTORS = (0.3, 1.0)
 
 ACCUMULATION_STEPS = (1, 4, 16)
-"""With batches of 2, optimizer steps of 2, 8 and 32 pictures."""
+"""With batches of 2, optimizer steps of 2, 8 and 32 images."""
 
 WEIGHT_DECAYS = (1e-4, 1e-2)
 """AdamW takes learning rate x decay off each weight at a step. Over 10,000 steps at a mean learning rate of 1e-4 that

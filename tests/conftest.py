@@ -114,7 +114,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def other_data_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many pairs with the same labels and darker pictures."""
+    """As many pairs with the same labels and darker images."""
     folder = Path(shutil.copytree(data_folder, tmp_path_factory.mktemp("other") / "pairs"))
     for path in (*folder.glob("before/*"), *folder.glob("after/*")):
         Image.open(path).point(lambda value: value * 3 // 4).save(

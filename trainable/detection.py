@@ -1,6 +1,6 @@
 """Which detections are right: boxes matched to labels, and the precision, recall and F1 that follow.
 
-The rule is COCO's. Within one class of one picture, detections in falling order of score (ties: in order of query)
+The rule is COCO's. Within one class of one image, detections in falling order of score (ties: in order of query)
 each take the free label of highest IoU (ties: the last such label) at or above the IoU threshold. Whoever takes none
 is a false positive; a label that nobody takes is a false negative. Pairs without labels count: every detection on them
 is a false positive.
@@ -22,10 +22,10 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model found in one picture, one entry a query."""
+    """What a model found in one image, one entry a query."""
 
     boxes_xyxy_normalised: np.ndarray
-    """[n, 4], corners relative to the picture's width and height; may reach beyond [0, 1]."""
+    """[n, 4], corners relative to the image's width and height; may reach beyond [0, 1]."""
     scores: np.ndarray
     """[n], in [0, 1]."""
     class_ids: np.ndarray
@@ -34,21 +34,21 @@ class Detections:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The labels of one picture; none where nothing moved."""
+    """The labels of one image; none where nothing moved."""
 
     boxes_xyxy_normalised: np.ndarray
-    """[m, 4], corners relative to the picture's width and height."""
+    """[m, 4], corners relative to the image's width and height."""
     class_ids: np.ndarray
     """[m], int64."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """All detections of all pictures, flat, and which of them are right at which IoU threshold."""
+    """All detections of all images, flat, and which of them are right at which IoU threshold."""
 
     iou_thresholds: tuple[float, ...]
-    pictures: np.ndarray
-    """[n], index of the detection's picture."""
+    images: np.ndarray
+    """[n], index of the detection's image."""
     class_ids: np.ndarray
     """[n], int64."""
     scores: np.ndarray
@@ -56,9 +56,9 @@ class Matches:
     is_true_positive: np.ndarray
     """[n, IoU thresholds], bool."""
     labels: np.ndarray
-    """[n, IoU thresholds], the label taken, counted through all pictures; -1 for none."""
+    """[n, IoU thresholds], the label taken, counted through all images; -1 for none."""
     labels_per_class: np.ndarray
-    """[highest class id + 1], labels of each class in all pictures."""
+    """[highest class id + 1], labels of each class in all images."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def detections_from_outputs(logits: Tensor, pred_boxes_cxcywh_normalised: Tensor
         pred_boxes_cxcywh_normalised: [batch, queries, 4].
 
     Returns:
-        One `Detections` a picture of the batch, in order.
+        One `Detections` an image of the batch, in order.
     """
     probabilities = logits.detach().cpu().float().softmax(-1)
     scores, class_ids = probabilities[..., :-1].max(-1)  # each [batch, queries]
@@ -95,7 +95,7 @@ def detections_from_outputs(logits: Tensor, pred_boxes_cxcywh_normalised: Tensor
 
 
 def ground_truth_from_labels(labels: Mapping[str, Tensor]) -> GroundTruth:
-    """The labels of one picture as the data set gives them.
+    """The labels of one image as the data set gives them.
 
     Args:
         labels: `boxes` [m, 4] as normalised centre, width and height, and `class_labels` [m].
@@ -111,8 +111,8 @@ def match(
     """Finds the true positives among all detections, once per IoU threshold, by the rule of this module.
 
     Args:
-        detections: one entry a picture.
-        ground_truth: the same pictures in the same order.
+        detections: one entry an image.
+        ground_truth: the same images in the same order.
         iou_thresholds: each above 0; at least one.
 
     Raises:
@@ -120,12 +120,12 @@ def match(
     """
     if len(detections) != len(ground_truth):
         raise ValueError(
-            f"one GroundTruth a picture is needed: got {len(detections)} Detections, {len(ground_truth)} GroundTruth"
+            f"one GroundTruth an image is needed: got {len(detections)} Detections, {len(ground_truth)} GroundTruth"
         )
     if not iou_thresholds or not all(0 < threshold <= 1 for threshold in iou_thresholds):
         raise ValueError(f"iou_thresholds: one or more in (0, 1], got {tuple(iou_thresholds)}")
     found, labelled = _flatten(detections), _flatten(ground_truth)
-    scores = _joined([picture.scores for picture in detections], np.float64)
+    scores = _joined([image.scores for image in detections], np.float64)
     pairs = _pairs_in_order(found, labelled, scores, min(iou_thresholds))
     labels = np.full((len(scores), len(iou_thresholds)), -1)
     for index, threshold in enumerate(iou_thresholds):
@@ -133,7 +133,7 @@ def match(
         labels[taken.detections, index] = taken.labels
     return Matches(
         iou_thresholds=tuple(iou_thresholds),
-        pictures=found.pictures,
+        images=found.images,
         class_ids=found.class_ids,
         scores=scores,
         is_true_positive=labels >= 0,
@@ -194,24 +194,24 @@ def _corners(boxes_cxcywh: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Boxes of all pictures, flat."""
+    """Boxes of all images, flat."""
 
     xyxy_normalised: np.ndarray
     """[n, 4], float64."""
     class_ids: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
 
     def groups(self, class_count: int) -> np.ndarray:
-        """[n], one number for each class of each picture; only boxes of one group can match."""
-        return self.pictures * class_count + self.class_ids
+        """[n], one number for each class of each image; only boxes of one group can match."""
+        return self.images * class_count + self.class_ids
 
 
-def _flatten(per_picture: Sequence[Detections] | Sequence[GroundTruth]) -> _Boxes:
-    class_ids = [picture.class_ids for picture in per_picture]
+def _flatten(per_image: Sequence[Detections] | Sequence[GroundTruth]) -> _Boxes:
+    class_ids = [image.class_ids for image in per_image]
     return _Boxes(
-        xyxy_normalised=_joined([picture.boxes_xyxy_normalised for picture in per_picture], np.float64).reshape(-1, 4),
+        xyxy_normalised=_joined([image.boxes_xyxy_normalised for image in per_image], np.float64).reshape(-1, 4),
         class_ids=_joined(class_ids, np.int64),
-        pictures=np.repeat(np.arange(len(class_ids)), [len(ids) for ids in class_ids]),
+        images=np.repeat(np.arange(len(class_ids)), [len(ids) for ids in class_ids]),
     )
 
 

@@ -15,7 +15,7 @@ from trainable.text.shown import printable, shown
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
-"""Named groups of a DETR's parameters, from the picture to the output; `trainable.detector.parts` maps names to
+"""Named groups of a DETR's parameters, from the image to the output; `trainable.detector.parts` maps names to
 them."""
 
 UPDATES_PER_CYCLE = 4
@@ -59,7 +59,7 @@ class Recipe:
 
     stages: tuple[Stage, ...]
     batch_size: int = 2
-    """Pictures per forward pass, at least 1."""
+    """Images per forward pass, at least 1."""
     accumulation_steps: int = 16
     """Forward passes per optimizer step, at least 1; the effective batch is batch_size x accumulation_steps."""
     weight_decay: float = 1e-4
@@ -131,14 +131,14 @@ class Recipe:
         return cls.from_dict(plain, str(path))
 
 
-def updates_per_epoch(recipe: Recipe, pictures: int) -> int:
-    """Optimizer steps of one pass over `pictures` pictures; the last one may take fewer of them."""
-    return math.ceil(math.ceil(pictures / recipe.batch_size) / recipe.accumulation_steps)
+def updates_per_epoch(recipe: Recipe, images: int) -> int:
+    """Optimizer steps of one pass over `images` images; the last one may take fewer of them."""
+    return math.ceil(math.ceil(images / recipe.batch_size) / recipe.accumulation_steps)
 
 
-def cap_restart_cycles(recipe: Recipe, pictures: int) -> Recipe:
+def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:
     """The recipe with at most one restart cycle for every `UPDATES_PER_CYCLE` optimizer steps after the warm-up."""
-    updates = updates_per_epoch(recipe, pictures)
+    updates = updates_per_epoch(recipe, images)
 
     def capped(stage: Stage) -> Stage:
         total = stage.epochs * updates

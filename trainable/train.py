@@ -17,7 +17,7 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 from rich.console import Console
 
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
@@ -45,7 +45,7 @@ def main(
     subset: Subset = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
     cache_size: Annotated[
-        float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for pictures made ready once; 0 is off")
+        float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for images made ready once; 0 is off")
     ] = 10,
 ) -> None:
     console = plain_console(soft_wrap=True)
@@ -98,7 +98,7 @@ def _train(
             processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:
         stop(error)
-    except (FloatingPointError, PictureError) as error:
+    except (FloatingPointError, ImageError) as error:
         stop(error, code=3)
     except OSError as error:
         stop(f"{error}; once that is mended, the same command goes on with what is in {out}", code=4)

@@ -1,4 +1,4 @@
-"""Boxes and captions drawn on pictures, so that they can be told apart in any colours and read at any size."""
+"""Boxes and captions drawn on images, so that they can be told apart in any colours and read at any size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 from results.drawing.lettering import default_font, lettering
 
 PANEL_WIDTH = (640, 960)
-"""Least and most pixels of a picture that is drawn on: small ones are enlarged, large ones made smaller."""
+"""Least and most pixels of an image that is drawn on: small ones are enlarged, large ones made smaller."""
 MOST_HEIGHT = 1280
 """Most pixels down, whatever the width."""
 CAPTION_SHARE = 0.45
-"""Most of a picture's width that a caption covers; a longer name is shortened."""
+"""Most of an image's width that a caption covers; a longer name is shortened."""
 BACKGROUND, TEXT, FAINT = "#15181d", "#f2f4f7", "#a9b1bd"
 
 _SAMPLE = 3.2
@@ -27,7 +27,7 @@ class Pen:
     """How one kind of box is drawn."""
 
     colour: str
-    """One that stands out on dark and, with its black edge, on bright pictures; captions are black on it."""
+    """One that stands out on dark and, with its black edge, on bright images; captions are black on it."""
     dashes: tuple[float, ...] = ()
     """Lengths of line and gap in turn, in line widths; none is a solid line."""
     thickness: float = 1.0
@@ -49,26 +49,26 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture and what is written above it."""
+    """An image and what is written above it."""
 
     title: str
-    picture: Image.Image
+    image: Image.Image
 
 
 def draw_sheet(
     title: str, note: str, panels: Sequence[Panel], marks: Sequence[Mark], legend: Sequence[tuple[Pen, str]]
 ) -> Image.Image:
-    """One picture: a headline, the panels side by side with all marks on each, and a legend.
+    """One image: a headline, the panels side by side with all marks on each, and a legend.
 
     Args:
         title: the headline; shortened where it is too long.
         note: on the right of the headline, fainter.
-        panels: pictures of one size, at least one.
+        panels: images of one size, at least one.
         marks: drawn in this order, their captions on top of all boxes.
         legend: pens and what they stand for.
     """
-    scaled = [Panel(panel.title, _scaled(panel.picture)) for panel in panels]
-    width, height = scaled[0].picture.size
+    scaled = [Panel(panel.title, _scaled(panel.image)) for panel in panels]
+    width, height = scaled[0].image.size
     font = default_font(max(14, width // 42))
     line, gap = round(1.9 * font.size), round(font.size / 2)
     panels_width = len(panels) * (width + gap) - gap
@@ -84,24 +84,24 @@ def draw_sheet(
     for index, panel in enumerate(scaled):
         left = margin + index * (width + gap)
         draw.text((left + gap, 1.45 * line), panel.title, FAINT, font, anchor="lm")
-        _draw_marks(panel.picture, marks, font)
-        sheet.paste(panel.picture, (left, 2 * line))
+        _draw_marks(panel.image, marks, font)
+        sheet.paste(panel.image, (left, 2 * line))
     _draw_legend(draw, legend, 2 * line + height, line, font)
     return sheet
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
-    width, height = picture.size
+def _scaled(image: Image.Image) -> Image.Image:
+    width, height = image.size
     least, most = PANEL_WIDTH
     wanted = min(max(width, least), most)
     scale = min(wanted / width, MOST_HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
-def _draw_marks(picture: Image.Image, marks: Sequence[Mark], font: ImageFont.FreeTypeFont) -> None:
-    draw = ImageDraw.Draw(picture)
-    width, height = picture.size
+def _draw_marks(image: Image.Image, marks: Sequence[Mark], font: ImageFont.FreeTypeFont) -> None:
+    draw = ImageDraw.Draw(image)
+    width, height = image.size
     unit = max(2.0, width / 240)
     areas = []
     for mark in marks:
@@ -115,7 +115,7 @@ def _draw_marks(picture: Image.Image, marks: Sequence[Mark], font: ImageFont.Fre
     taken: list[_Area] = []
     for mark, area in zip(marks, areas, strict=True):
         if mark.caption:
-            taken.append(_draw_plate(draw, mark, area, taken, font, picture.size))
+            taken.append(_draw_plate(draw, mark, area, taken, font, image.size))
 
 
 def _draw_line(draw: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], pen: Pen, unit: float) -> None:
@@ -153,7 +153,7 @@ def _draw_plate(
     font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> _Area:
-    """Writes a caption beside its box, within the picture, where it covers least of other captions; returns where."""
+    """Writes a caption beside its box, within the image, where it covers least of other captions; returns where."""
     pad = font.size / 4
     figure = f" {mark.figure}" if mark.figure else ""
     room = min(max(CAPTION_SHARE * size[0], 10 * font.size), size[0] - 2 * pad - 1) - font.getlength(figure)

@@ -1,4 +1,4 @@
-"""Text for pictures, in a font that has its letters: Pillow's own for Latin ones, else one of the machine's."""
+"""Text for images, in a font that has its letters: Pillow's own for Latin ones, else one of the machine's."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What a model saw and missed, drawn on the after picture and on the difference, side by side."""
+"""What a model saw and missed, drawn on the after image and on the difference, side by side."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image
 from results.drawing.canvas import Mark, Panel, Pen, draw_sheet
 from results.drawing.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
-from trainable.data.difference import PictureError, difference
+from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
 from trainable.detection import Detections, GroundTruth, match
@@ -37,14 +37,14 @@ def draw_overlay(
     """The labels of a pair and what was detected, each right, wrong or missed, by the rule of `trainable.detection`.
 
     Args:
-        pair: whose pictures are drawn on.
+        pair: whose images are drawn on.
         detections: all of this pair.
         ground_truth: its labels.
         names: class names, by class id.
         score_threshold: detections below it are left out; what only they find is missed.
 
     Raises:
-        PictureError: a picture can no longer be read.
+        ImageError: an image can no longer be read.
     """
     found = _at_least(detections, score_threshold)
     taken = match([found], [ground_truth], [IOU_THRESHOLD]).labels[:, 0]
@@ -82,8 +82,8 @@ def draw_predictions(
     """What was detected in a pair that has no labels.
 
     Args:
-        before: the before picture.
-        after: the after picture, of the same size.
+        before: the before image.
+        after: the after image, of the same size.
         title: the headline.
         detections: all of this pair.
         names: class names, by class id.
@@ -109,7 +109,7 @@ def write_overlays(
 
     Args:
         evaluation: of `pairs`.
-        pairs: the pictures that were evaluated, without those that could not be read.
+        pairs: the images that were evaluated, without those that could not be read.
         names: class names, by class id.
         order: indices of `pairs`, the worst first.
         score_threshold: see `draw_overlay`.
@@ -121,7 +121,7 @@ def write_overlays(
         The files, the worst first, then the middle ones, then the best, the very best last.
 
     Raises:
-        PictureError: a picture can no longer be read, without `skip_bad`.
+        ImageError: an image can no longer be read, without `skip_bad`.
     """
     paths = []
     for name, index in _chosen(order, count):
@@ -131,7 +131,7 @@ def write_overlays(
             sheet = draw_overlay(
                 pair, evaluation.detections[index], evaluation.ground_truth[index], names, score_threshold
             )
-        except PictureError:
+        except ImageError:
             if skip_bad:
                 continue
             raise

@@ -18,7 +18,7 @@ def calibration(matches: Matches, lowest_score: float | None, iou_threshold: flo
     the others, they would make any model look calibrated.
 
     Args:
-        matches: of all pictures.
+        matches: of all images.
         lowest_score: a detection counts at score >= this, the lower end of the sweep's useful range (`useful_range`);
             None where no score is of use, and none counts.
         iou_threshold: one of those matched, at which a detection is right.

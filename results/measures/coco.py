@@ -9,7 +9,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from trainable.detection import Detections, GroundTruth
 
 AREAS = ("small", "medium", "large")
-"""Labels of up to 32 x 32 pixels of the original picture, up to 96 x 96, and above."""
+"""Labels of up to 32 x 32 pixels of the original image, up to 96 x 96, and above."""
 
 
 def coco_metrics(
@@ -18,24 +18,24 @@ def coco_metrics(
     sizes: Sequence[tuple[int, int]],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """Average precision and recall of all pictures, ready for JSON.
+    """Average precision and recall of all images, ready for JSON.
 
     Args:
-        detections: one entry a picture.
-        ground_truth: the same pictures in the same order.
-        sizes: width and height of each original picture, in pixels.
+        detections: one entry an image.
+        ground_truth: the same images in the same order.
+        sizes: width and height of each original image, in pixels.
         names: of the classes, by class id.
 
     Returns:
         `mAP` (mean over IoU 0.50 to 0.95), `mAP50`, `mAP75`, `mAP_small`, `mAP_medium`, `mAP_large` and `AR` (at most
-        100 detections a class and picture), each the mean over the classes that have labels, and `per_class`: the
+        100 detections a class and image), each the mean over the classes that have labels, and `per_class`: the
         same of each class by its name. None stands for what has no labels to be measured on.
 
     Raises:
         ValueError: detections, ground truth and sizes are not equally many.
     """
     if not len(detections) == len(ground_truth) == len(sizes):
-        raise ValueError(f"one entry a picture is needed: got {len(detections)}, {len(ground_truth)} and {len(sizes)}")
+        raise ValueError(f"one entry an image is needed: got {len(detections)}, {len(ground_truth)} and {len(sizes)}")
     labels = coco_labels(ground_truth, sizes, names)
     evaluation = COCOeval_faster(labels, labels.loadRes(coco_results(detections, sizes)), iouType="bbox")
     evaluation.evaluate()
@@ -50,13 +50,13 @@ def coco_metrics(
 
 
 def coco_results(detections: Sequence[Detections], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format: boxes as left, top, width, height in pixels of the original picture.
+    """Detections in COCO's results format: boxes as left, top, width, height in pixels of the original image.
 
-    `image_id` is the picture's index from 1, `category_id` the class id.
+    `image_id` is the image's index from 1, `category_id` the class id.
     """
     return [
-        {"image_id": picture, "category_id": class_id, "bbox": box_xywh_pixels, "score": score}
-        for picture, (found, size) in enumerate(zip(detections, sizes, strict=True), start=1)
+        {"image_id": image, "category_id": class_id, "bbox": box_xywh_pixels, "score": score}
+        for image, (found, size) in enumerate(zip(detections, sizes, strict=True), start=1)
         for class_id, box_xywh_pixels, score in zip(
             found.class_ids.tolist(), _xywh_pixels(found, size), found.scores.tolist(), strict=True
         )
@@ -67,8 +67,8 @@ def coco_labels(ground_truth: Sequence[GroundTruth], sizes: Sequence[tuple[int, 
     """Labels as the data set that COCO's tools take; ids as in `coco_results`, arguments as in `coco_metrics`."""
     images = [{"id": index, "width": width, "height": height} for index, (width, height) in enumerate(sizes, start=1)]
     annotations = [
-        {"image_id": picture, "category_id": class_id, "bbox": box_xywh_pixels, "iscrowd": 0}
-        for picture, (labelled, size) in enumerate(zip(ground_truth, sizes, strict=True), start=1)
+        {"image_id": image, "category_id": class_id, "bbox": box_xywh_pixels, "iscrowd": 0}
+        for image, (labelled, size) in enumerate(zip(ground_truth, sizes, strict=True), start=1)
         for class_id, box_xywh_pixels in zip(labelled.class_ids.tolist(), _xywh_pixels(labelled, size), strict=True)
     ]
     for index, annotation in enumerate(annotations, start=1):  # id 0 would mean "not matched"

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from trainable.data.difference import PictureError, difference
+from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
 from trainable.data.resizing import open_pair
 
@@ -31,7 +31,7 @@ def flagged(pairs: Sequence[Pair], skip_bad: bool = False) -> list[bool]:
         skip_bad: do not flag a pair that can no longer be read.
 
     Raises:
-        PictureError: a picture can no longer be read, without `skip_bad`.
+        ImageError: an image can no longer be read, without `skip_bad`.
     """
     # Threads, since decoding is most of the work and runs outside Python's lock.
     with ThreadPoolExecutor() as pool:
@@ -41,7 +41,7 @@ def flagged(pairs: Sequence[Pair], skip_bad: bool = False) -> list[bool]:
 def _is_flagged(pair: Pair, skip_bad: bool) -> bool:
     try:
         before, after = open_pair(pair)
-    except PictureError:
+    except ImageError:
         if skip_bad:
             return False
         raise

@@ -32,8 +32,8 @@ def count_errors(
     """How many errors of each of the `ERRORS` there are among the detections at or above a score threshold.
 
     Args:
-        detections: one entry a picture.
-        ground_truth: the same pictures in the same order.
+        detections: one entry an image.
+        ground_truth: the same images in the same order.
         matches: of these, `FOREGROUND_IOU` among its thresholds.
         score_threshold: a detection counts at score >= threshold.
 
@@ -57,7 +57,7 @@ def count_errors(
 
 
 def _false_positives(found: Detections, labelled: GroundTruth, wrong: np.ndarray) -> list[tuple[str, set[int]]]:
-    """The kind of each detection at `wrong`, and the label of the picture that it would take without its error."""
+    """The kind of each detection at `wrong`, and the label of the image that it would take without its error."""
     boxes, labels = (each.boxes_xyxy_normalised.astype(np.float64) for each in (found, labelled))
     ious = iou(boxes[wrong][:, None], labels)  # [wrong detections, labels]
     is_own_class = found.class_ids[wrong][:, None] == labelled.class_ids

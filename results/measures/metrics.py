@@ -20,11 +20,11 @@ from results.measures.operating_point import (
     useful_range,
     why_none,
 )
-from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
+from results.measures.per_image import counts_per_image, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.compute import CPU
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.detection import match
 from trainable.detector.loading import load_model, load_processor
@@ -41,25 +41,25 @@ def evaluate_checkpoint(
     device: torch.device = CPU,
     skip_bad: bool = False,
 ) -> Evaluation:
-    """Loads a model and evaluates it in float32, the losses of each picture too.
+    """Loads a model and evaluates it in float32, the losses of each image too.
 
     Args:
         checkpoint: made by `save_pretrained`, with its image processor.
         pairs: what to evaluate on.
         names: class names of the data set; those of the model, or its class head is drawn anew.
-        padded: height and width to which all pictures are padded; those of training give the figures of training.
+        padded: height and width to which all images are padded; those of training give the figures of training.
         cpus: threads of the forward pass.
         device: to evaluate on.
         skip_bad: evaluate without the pairs that can no longer be read, which `unread` then names; in the losses,
             others stand in for them, by the rule of the trials.
 
     Raises:
-        PictureError: a picture can no longer be read; with `skip_bad`, none can.
+        ImageError: an image can no longer be read; with `skip_bad`, none can.
     """
     torch.set_num_threads(cpus)
     model = load_model(checkpoint, names).to(device)
     dataset = _NotingDataset(pairs, load_processor(checkpoint), stand_ins=skip_bad)
-    return evaluate(model, dataset, PairCollator(*padded), per_picture=True).without(dataset.unread)
+    return evaluate(model, dataset, PairCollator(*padded), per_image=True).without(dataset.unread)
 
 
 class _NotingDataset(MovedObjectDataset):
@@ -73,7 +73,7 @@ class _NotingDataset(MovedObjectDataset):
         index = index_of(key)
         try:
             return self.item(index)
-        except PictureError as error:
+        except ImageError as error:
             if not self.stand_ins:
                 raise
             self.unread[index] = str(error)
@@ -91,12 +91,12 @@ def write_evaluation(
     """Writes `metrics.json` and `sweep.csv` into `out`; returns what `metrics.json` holds.
 
     Args:
-        evaluation: of `pairs`, with the losses of each picture; those that it could not read count nowhere else.
-        pairs: the pictures that were to be evaluated.
+        evaluation: of `pairs`, with the losses of each image; those that it could not read count nowhere else.
+        pairs: the images that were to be evaluated.
         names: class names of the data set.
         out: folder that exists.
         rule: how the operating point is chosen.
-        skip_bad: go on where a picture can no longer be read.
+        skip_bad: go on where an image can no longer be read.
 
     Returns:
         The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; or None
@@ -106,7 +106,7 @@ def write_evaluation(
         measured.
 
     Raises:
-        PictureError: a picture can no longer be read, without `skip_bad`.
+        ImageError: an image can no longer be read, without `skip_bad`.
     """
     unread = [{"id": pairs[index].id, "why": why} for index, why in sorted(evaluation.unread.items())]
     pairs = evaluation.read(pairs)
@@ -116,7 +116,7 @@ def write_evaluation(
     if reason and rule.score_threshold is None:
         rule = PointRule(score_threshold=COUNTED_AT)
     point, outcome = point_by_rule(matches, table, rule)
-    counts = counts_per_picture(matches, evaluation.ground_truth, point.iou_threshold, point.score_threshold)
+    counts = counts_per_image(matches, evaluation.ground_truth, point.iou_threshold, point.score_threshold)
     lowest_score, _ = useful_range(table) or (None, None)
     ids, flags = [pair.id for pair in pairs], flagged(pairs, skip_bad)
     metrics = {
@@ -131,7 +131,7 @@ def write_evaluation(
         "errors": count_errors(evaluation.detections, evaluation.ground_truth, matches, point.score_threshold),
         "calibration": calibration(matches, lowest_score),
         "flagged": flagged_beside_others(ids, counts, flags),
-        "pairs_by_loss": pairs_by_loss(ids, evaluation.picture_losses, counts, flags),
+        "pairs_by_loss": pairs_by_loss(ids, evaluation.image_losses, counts, flags),
     }
     write_atomically(out / "sweep.csv", table.to_csv(index=False))
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2))

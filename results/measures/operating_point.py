@@ -47,7 +47,7 @@ def point_by_rule(matches: Matches, sweep: pd.DataFrame, rule: PointRule) -> tup
     """The operating point by a rule, and what became of the rule.
 
     Args:
-        matches: of all pictures, 0.5 among its IoU thresholds.
+        matches: of all images, 0.5 among its IoU thresholds.
         sweep: of these matches.
         rule: what is asked for. What cannot be kept does not fail: the best F1 takes its place, and it is said.
 
@@ -141,7 +141,7 @@ def point_in_metrics(point: OperatingPoint, outcome: dict[str, Any], counts: np.
     Args:
         point: as from `point_by_rule`.
         outcome: as from `point_by_rule`.
-        counts: [pictures, 3], true positives, false negatives and false positives of each picture at the point.
+        counts: [images, 3], true positives, false negatives and false positives of each image at the point.
     """
     return {**asdict(point), "interval": bootstrap_intervals(counts), **outcome}
 

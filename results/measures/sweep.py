@@ -21,7 +21,7 @@ def sweep(matches: Matches, names: Sequence[str]) -> pd.DataFrame:
     """Counts and ratios of every class, IoU threshold and score threshold.
 
     Args:
-        matches: of all pictures, those without labels among them.
+        matches: of all images, those without labels among them.
         names: of the classes, by class id.
 
     Returns:

@@ -60,9 +60,9 @@ def write_best(
     evaluated = written.evaluation.read(pairs.val)
     indices = {pair.id: index for index, pair in enumerate(evaluated)}
     worst_first = [indices[row["id"]] for row in metrics["pairs_by_loss"]]
-    counted_at, pictures = metrics["counted_at"], scratch / "overlays"
+    counted_at, images = metrics["counted_at"], scratch / "overlays"
     write_overlays(
-        *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, pictures, overlays, pairs.skip_bad)
+        *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, images, overlays, pairs.skip_bad)
     )
     shutil.rmtree(best, ignore_errors=True)
     scratch.replace(best)

@@ -57,8 +57,8 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
     sections = [
         f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
         f"# Moved objects: {markdown_text(', '.join(pairs.names))}\n",
-        "Finds what moved between a before and an after picture of a camera that stands still. The model is a DETR "
-        "whose input is the absolute difference of the two pictures. A difference shows a moved object twice, where it "
+        "Finds what moved between a before and an after image of a camera that stands still. The model is a DETR "
+        "whose input is the absolute difference of the two images. A difference shows a moved object twice, where it "
         "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
         _use(metrics["counted_at"]),
         _measured(pairs, metrics),
@@ -121,7 +121,7 @@ after = Image.open("after.png").convert("RGB")
 print(detector(ImageChops.difference(before, after), threshold={score_threshold:g}))
 ```
 
-The program that trained it also writes label files and pictures of what was found, for whole folders:
+The program that trained it also writes label files and images of what was found, for whole folders:
 
 ```
 {documented("predict")} --model path/to/this/folder before/ after/ --out predictions/
@@ -157,7 +157,7 @@ def _where_to_run(metrics: dict[str, Any]) -> list[str]:
     at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
     return [
         f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
-        "There, at IoU 0.5 (in brackets the 95 % interval over pictures):\n",
+        "There, at IoU 0.5 (in brackets the 95 % interval over images):\n",
         markdown_table(("", "all classes"), at_point),
     ]
 
@@ -208,7 +208,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
 def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
     unmeasured = [name for name in pairs.names if metrics["per_class"][name]["mAP"] is None]
     lines = [
-        "The camera must stand still, and both pictures must be of one size. What else changes between them, such as "
+        "The camera must stand still, and both images must be of one size. What else changes between them, such as "
         "light, shadows, rain or leaves, is in the difference too.",
         "A difference has no sign: the model cannot tell an object that came from one that left.",
         f"It was chosen and measured on the same {metrics['pairs']} validation pairs, so these figures flatter it. "

@@ -81,7 +81,7 @@ def write_trial_model(
         ModelError: the checkpoint cannot be used, or the trial's weights are damaged.
         RecipeError: the trial's recipe cannot be read, nor made up for.
         OSError: the trial's weights cannot be read, or `out` not be written.
-        PictureError: a picture can no longer be read, and bad ones are not to be skipped.
+        ImageError: an image can no longer be read, and bad ones are not to be skipped.
     """
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"

@@ -1,8 +1,8 @@
 """What a model finds in pairs without labels, and the files that it is written to.
 
 Every pair goes through the model alone and without padding, as plain transformers does it: a pair's boxes do not depend
-on the other pairs, and may be of any size. During training pictures of unequal size are padded to one, which moves
-DETR's outputs a little (single logits by some hundredths); where all pictures are of one size the two are the same.
+on the other pairs, and may be of any size. During training images of unequal size are padded to one, which moves
+DETR's outputs a little (single logits by some hundredths); where all images are of one size the two are the same.
 """
 
 import json
@@ -17,9 +17,9 @@ from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
 from results.drawing.overlays import draw_predictions
 from results.measures.coco import coco_results
-from results.prediction.image_pairs import PicturePair
+from results.prediction.image_pairs import ImagePair
 from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import difference, open_image
 from trainable.detection import Detections, detections_from_outputs
 from trainable.storage.durable_file import write_atomically
 
@@ -28,15 +28,15 @@ from trainable.storage.durable_file import write_atomically
 class Prediction:
     """What was found in one pair, at or above the score threshold, best first."""
 
-    pair: PicturePair
+    pair: ImagePair
     detections: Detections
-    """Boxes cut at the picture's edge."""
+    """Boxes cut at the image's edge."""
 
 
 def predict(
     model: DetrForObjectDetection,
     processor: DetrImageProcessorPil,
-    pairs: Sequence[PicturePair],
+    pairs: Sequence[ImagePair],
     score_threshold: float,
 ) -> Iterator[Prediction]:
     """Predicts pair after pair, in float32 on the model's device.
@@ -44,15 +44,15 @@ def predict(
     Args:
         model: put into eval mode.
         processor: the model's own.
-        pairs: pictures of any size.
+        pairs: images of any size.
         score_threshold: a detection counts at score >= threshold.
 
     Raises:
-        PictureError: a picture can no longer be read.
+        ImageError: an image can no longer be read.
     """
     model.eval()
     for pair in pairs:
-        changed = difference(open_picture(pair.before), open_picture(pair.after))
+        changed = difference(open_image(pair.before), open_image(pair.after))
         inputs = processor(images=changed, do_pad=False, return_tensors="pt").to(model.device)
         with torch.no_grad():
             outputs = model(**inputs)
@@ -75,7 +75,7 @@ def write_prediction(prediction: Prediction, names: Sequence[str], score_thresho
     for path in (label, overlay):
         path.parent.mkdir(parents=True, exist_ok=True)
     label.write_text("".join(f"{line}\n" for line in dict.fromkeys(lines)), encoding="utf-8")
-    before, after = open_picture(pair.before), open_picture(pair.after)
+    before, after = open_image(pair.before), open_image(pair.after)
     draw_predictions(before, after, pair.id, found, names, score_threshold).save(overlay)
 
 

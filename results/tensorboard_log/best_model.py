@@ -1,4 +1,4 @@
-"""TensorBoard's view of the best model: its precision/recall curves, and the pictures of what it saw and missed."""
+"""TensorBoard's view of the best model: its precision/recall curves, and the images of what it saw and missed."""
 
 import io
 import shutil
@@ -43,14 +43,14 @@ def write_best_events(folder: Path, best: Path, epoch: int) -> None:
                 num_thresholds=len(SCORE_THRESHOLDS),
             )
         for path in sorted((best / "overlays").glob("*.png")):
-            writer.file_writer.add_summary(_picture(f"overlays/{path.stem}", path), epoch)  # type: ignore[union-attr]
+            writer.file_writer.add_summary(_image(f"overlays/{path.stem}", path), epoch)  # type: ignore[union-attr]
 
 
-def _picture(tag: str, path: Path) -> Summary:
+def _image(tag: str, path: Path) -> Summary:
     """A small copy: TensorBoard adds up checksums in Python, a second for the PNG files of a dozen sheets."""
     buffer = io.BytesIO()
     with Image.open(path) as sheet:
         sheet.save(buffer, "JPEG", quality=QUALITY)
         width, height = sheet.size
-    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
-    return Summary(value=[Summary.Value(tag=tag, image=picture)])
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
+    return Summary(value=[Summary.Value(tag=tag, image=image)])

@@ -23,7 +23,7 @@ CONNECT_SECONDS = 10.0
 """So long for the first answer of a cluster's head."""
 
 MOST_CPUS = 4
-"""Cores that a trial gets beside its GPU unless told otherwise: it takes one, the others load pictures."""
+"""Cores that a trial gets beside its GPU unless told otherwise: it takes one, the others load images."""
 
 
 class ClusterError(RuntimeError):
@@ -125,7 +125,7 @@ def _ground(say: Callable[[str], None]) -> str:
 def _what_travels() -> dict[str, Any]:
     """This project's code, for nodes that have none or another version of it, and what Ray reads on the workers.
 
-    The packages alone, not the working directory: pictures and runs that lie beside them must not be uploaded.
+    The packages alone, not the working directory: images and runs that lie beside them must not be uploaded.
     """
     packages = [str(PROJECT / name) for name in ("trainable", "spaces", "results", "search")]
     passed_on = {name: os.environ[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S",)}

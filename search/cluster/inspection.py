@@ -10,7 +10,7 @@ import torch
 
 from search.run_folder.run_folder import code_version
 from trainable.data.pair import Pair
-from trainable.data.pairs import PairData, pictures_digest
+from trainable.data.pairs import PairData, images_digest
 from trainable.data.source import on_this_machine
 from trainable.detector.loading import ModelError, load_model, load_processor
 from trainable.sample import checkpoint_of
@@ -18,11 +18,11 @@ from trainable.storage.cache_folder import NoHomeError, cache_folder
 from trainable.storage.remote import Remote, StorageError
 
 SAMPLED_PAIRS = 16
-"""Pairs of which a node reads the pictures; of the others it looks whether they are there."""
+"""Pairs of which a node reads the images; of the others it looks whether they are there."""
 LEAST_DISK = 2 * 10**9
 """Free bytes that a node needs where it keeps its cache."""
 LEAST_SHARED_MEMORY = 64 * 2**20
-"""Free bytes of /dev/shm that a trial needs whose pictures are loaded by processes of its own."""
+"""Free bytes of /dev/shm that a trial needs whose images are loaded by processes of its own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Task:
     token: str
     """Content of that file, and of the nodes' own."""
     loaders: bool
-    """Whether trials start processes that load pictures."""
+    """Whether trials start processes that load images."""
     gpus: int
     """GPUs that are looked at, those of the node that are free; 0 where trials train on none, or none is free."""
     model: str
@@ -69,7 +69,7 @@ def room_faults(loaders: bool) -> list[str]:
     """What this machine has too little of.
 
     Args:
-        loaders: whether trials start processes that load pictures.
+        loaders: whether trials start processes that load images.
     """
     faults = []
     try:
@@ -101,15 +101,15 @@ def _data_faults(task: Task) -> list[str]:
     pairs = (*here.train, *here.val)
     missing = [path for pair in pairs for path in (pair.before, pair.after) if not path.exists()]
     if missing:
-        return [f"does not see {len(missing)} of the data set's {2 * len(pairs)} pictures, such as {missing[0]}"]
+        return [f"does not see {len(missing)} of the data set's {2 * len(pairs)} images, such as {missing[0]}"]
     sampled = pairs[:: max(1, len(pairs) // SAMPLED_PAIRS)]
-    others = [pair for pair in sampled if _digest(pair) != pair.pictures_digest]
-    return [f"sees other pictures than the search, such as {others[0].before}"] if others else []
+    others = [pair for pair in sampled if _digest(pair) != pair.images_digest]
+    return [f"sees other images than the search, such as {others[0].before}"] if others else []
 
 
 def _digest(pair: Pair) -> str:
     try:
-        return pictures_digest(pair.before, pair.after)
+        return images_digest(pair.before, pair.after)
     except OSError:
         return ""
 

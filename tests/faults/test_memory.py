@@ -1,5 +1,5 @@
 """A trial that runs out of memory tries once more with half the batch, and then fails alone. (Memory is made short by
-hand: every batch of more than so many pictures is too much.)"""
+hand: every batch of more than so many images is too much.)"""
 
 import dataclasses
 
@@ -22,12 +22,12 @@ RECIPE = Recipe(
 
 @pytest.fixture
 def memory_for(monkeypatch):
-    """Leaves memory for so many pictures a batch in the stages that train the backbone."""
+    """Leaves memory for so many images a batch in the stages that train the backbone."""
     compute_loss = StageTrainer.compute_loss
 
-    def limit(pictures):
+    def limit(images):
         def short(trainer, model, inputs, *args, **kwargs):
-            if "backbone" in trainer.stage.trainable and len(inputs["labels"]) > pictures:
+            if "backbone" in trainer.stage.trainable and len(inputs["labels"]) > images:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return compute_loss(trainer, model, inputs, *args, **kwargs)
 

@@ -82,7 +82,7 @@ def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)
     assert READY in call(*given, "--storage", tmp_path, "--name", "run").output
     with contextlib.closing(Journal(tmp_path / "run" / "journal.jsonl")) as journal:
-        study = SearchStudy(load_space(space), Budget(max_epochs=6, grace=2, pictures=8, seed=0), journal)
+        study = SearchStudy(load_space(space), Budget(max_epochs=6, grace=2, images=8, seed=0), journal)
         for number in range(2):
             study.ask()
             study.end(number, "FAILED", "made up")

@@ -37,7 +37,7 @@ EVENTS = [
     _reported(1, 1, 0, shared_from="0000", within_epoch=[{"epoch": 0.5, "stage": 0, "val_loss": 0.25}]),
     _ended(0, "COMPLETED"),
     _asked(2, {}),
-    _ended(2, "FAILED", f"PictureError: {HOSTILE}"),
+    _ended(2, "FAILED", f"ImageError: {HOSTILE}"),
     _ended(1, "COMPLETED"),
 ]
 JOURNAL = "".join(json.dumps(event) + "\n" for event in EVENTS).encode()

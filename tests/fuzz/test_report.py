@@ -19,7 +19,7 @@ from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.detection import Detections, GroundTruth, match
 from trainable.recipe import REFERENCE
 
-SECTIONS = ["verdict", "recipe", "operating-point", "pictures", "search", "parameters", "trials", "repeat"]
+SECTIONS = ["verdict", "recipe", "operating-point", "images", "search", "parameters", "trials", "repeat"]
 BOXES = np.array([[0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.8, 0.9]])
 NAMES = ("person", HOSTILE)
 

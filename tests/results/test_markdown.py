@@ -29,7 +29,7 @@ def test_a_reader_sees_the_text_as_it_is(text):
 
 
 @pytest.mark.parametrize("text", ["[x](https://x.y)", "<img src=x>", "https://x.y", "www.x.y", "**x**", "`x`", "~~x~~"])
-def test_nothing_becomes_a_link_a_picture_or_emphasis(text):
+def test_nothing_becomes_a_link_an_image_or_emphasis(text):
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown_text(text))
     assert re.findall(r"<(\w+)", page) == ["p"]
     assert "https://" not in markdown_text(text) and "www." not in markdown_text(text), "GitHub would make it a link"

@@ -16,7 +16,7 @@ from results.predict import app
 from trainable.compute import usable_device
 from trainable.data.annotations import read_labels
 from trainable.data.dataset import padded_size
-from trainable.data.difference import difference, open_picture
+from trainable.data.difference import difference, open_image
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
 
@@ -46,7 +46,7 @@ def written(out: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def pictures(data_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+def images(data_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A before and an after folder of three pairs, in a folder of their own and with other suffixes."""
     for side, suffix in (("before", "png"), ("after", "bmp")):
         (tmp_path / side / "yard").mkdir(parents=True)
@@ -55,7 +55,7 @@ def pictures(data_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "before", tmp_path / "after"
 
 
-def test_two_pictures_give_boxes_labels_and_an_overlay(model, data_folder, tmp_path):
+def test_two_images_give_boxes_labels_and_an_overlay(model, data_folder, tmp_path):
     result = run(model, tmp_path, data_folder / "before" / "v0.png", data_folder / "after" / "v0.png")
     assert result.exit_code == 0, result.output
     (pair,) = written(tmp_path).values()
@@ -75,15 +75,15 @@ def test_two_pictures_give_boxes_labels_and_an_overlay(model, data_folder, tmp_p
     assert Image.open(tmp_path / "overlays" / "v0.png").width > 900
 
 
-def test_folders_are_matched_by_path_and_stem(model, pictures, tmp_path):
+def test_folders_are_matched_by_path_and_stem(model, images, tmp_path):
     out = tmp_path / "out"
-    assert run(model, out, *pictures).exit_code == 0
+    assert run(model, out, *images).exit_code == 0
     assert list(written(out)) == ["yard/v0", "yard/v1", "yard/v2"]
     assert sorted(path.name for path in (out / "labels" / "yard").iterdir()) == ["v0.txt", "v1.txt", "v2.txt"]
     assert (out / "overlays" / "yard" / "v2.png").exists()
 
 
-def test_a_csv_lists_pairs_relative_to_itself(model, pictures, tmp_path):
+def test_a_csv_lists_pairs_relative_to_itself(model, images, tmp_path):
     listed = tmp_path / "pairs.csv"
     listed.write_text(
         "note,before,after\nx,before/yard/v0.png,after/yard/v0.bmp\ny,before/yard/v0.png,after/yard/v1.bmp\n"
@@ -94,7 +94,7 @@ def test_a_csv_lists_pairs_relative_to_itself(model, pictures, tmp_path):
     assert list(written(out)) == ["v0", "v1"]
 
 
-def test_equal_names_in_a_csv_do_not_overwrite_each_other(model, pictures, tmp_path):
+def test_equal_names_in_a_csv_do_not_overwrite_each_other(model, images, tmp_path):
     listed = tmp_path / "pairs.csv"
     listed.write_text("before,after\nbefore/yard/v1.png,after/yard/v0.bmp\nbefore/yard/v0.png,after/yard/v0.bmp\n")
     out = tmp_path / "out"
@@ -111,14 +111,14 @@ def test_the_score_threshold_is_the_configs_unless_one_is_given(model, checkpoin
     assert "score >= 0.50, since the model's config recommends none" in run(checkpoint, tmp_path, *paths).stdout
 
 
-def test_a_data_set_is_no_folder_to_write_to(model, pictures, tmp_path):
+def test_a_data_set_is_no_folder_to_write_to(model, images, tmp_path):
     label = tmp_path / "labels" / "yard" / "v0.txt"
     label.parent.mkdir(parents=True)
     label.write_text("1 0.5 0.5 0.1 0.1\n")
     for summary in (None, "no json", "[]", '{"pairs": [1]}'):
         if summary is not None:
             (tmp_path / "predictions.json").write_text(summary)
-        result = run(model, tmp_path, *pictures)
+        result = run(model, tmp_path, *images)
         assert result.exit_code == 2
         assert f"--out {tmp_path}: {tmp_path}" in result.stderr
         assert "choose another folder" in result.stderr
@@ -126,8 +126,8 @@ def test_a_data_set_is_no_folder_to_write_to(model, pictures, tmp_path):
         assert not (tmp_path / "overlays").exists()
 
 
-def test_what_an_earlier_call_wrote_is_replaced_and_nothing_else(model, pictures, tmp_path):
-    before, after = pictures
+def test_what_an_earlier_call_wrote_is_replaced_and_nothing_else(model, images, tmp_path):
+    before, after = images
     out = tmp_path / "out"
     assert run(model, out, before, after).exit_code == 0
     (out / "labels" / "mine.txt").write_text("")
@@ -142,8 +142,8 @@ def test_what_an_earlier_call_wrote_is_replaced_and_nothing_else(model, pictures
     }
 
 
-def test_a_summary_that_names_other_files_deletes_none(model, pictures, tmp_path):
-    before, after = pictures
+def test_a_summary_that_names_other_files_deletes_none(model, images, tmp_path):
+    before, after = images
     out = tmp_path / "out"
     (out / "labels").mkdir(parents=True)
     (tmp_path / "mine.txt").write_text("mine")
@@ -152,25 +152,25 @@ def test_a_summary_that_names_other_files_deletes_none(model, pictures, tmp_path
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_the_call_after_an_interrupted_one_replaces_what_that_had_written(model, pictures, tmp_path, monkeypatch):
-    before, after = pictures
+def test_the_call_after_an_interrupted_one_replaces_what_that_had_written(model, images, tmp_path, monkeypatch):
+    before, after = images
     out = tmp_path / "out"
 
     def interrupted(path):
         if path.stem == "v1":
             raise KeyboardInterrupt
-        return open_picture(path)
+        return open_image(path)
 
-    monkeypatch.setattr("results.prediction.predictions.open_picture", interrupted)
+    monkeypatch.setattr("results.prediction.predictions.open_image", interrupted)
     assert run(model, out, before, after).exit_code == 130
     assert list(written(out)) == ["yard/v0"]
     assert run(model, out, before / "yard" / "v2.png", after / "yard" / "v2.bmp").exit_code == 0
     assert sorted(path.name for path in (out / "labels").rglob("*.txt")) == ["v2.txt"]
 
 
-def test_coco_results_name_their_images_and_classes(model, pictures, tmp_path):
+def test_coco_results_name_their_images_and_classes(model, images, tmp_path):
     out = tmp_path / "out"
-    run(model, out, *pictures)
+    run(model, out, *images)
     results = json.loads((out / "coco_results.json").read_text())
     key = json.loads((out / "coco_images.json").read_text())
     sizes = {image["id"]: (image["width"], image["height"]) for image in key["images"]}
@@ -182,8 +182,8 @@ def test_coco_results_name_their_images_and_classes(model, pictures, tmp_path):
     assert [left, top, left + width, top + height] == pytest.approx(expected)
 
 
-def test_an_image_that_is_there_but_does_not_count_is_not_said_to_be_missing(pictures, tmp_path):
-    before, after = pictures
+def test_an_image_that_is_there_but_does_not_count_is_not_said_to_be_missing(images, tmp_path):
+    before, after = images
     (after / "yard" / "v0.bmp").rename(after / "yard" / "v0.heic")
     (after / "yard" / "v1.bmp").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "link.png").symlink_to("/nowhere.png")
@@ -194,24 +194,24 @@ def test_an_image_that_is_there_but_does_not_count_is_not_said_to_be_missing(pic
     assert result.exit_code == 2 and "image is a link to nowhere (met: -> /nowhere.png)" in result.output
 
 
-def test_all_faults_are_named_before_the_model_is_loaded(pictures, tmp_path):
-    before, after = pictures
-    (before / "yard" / "v0.png").write_bytes(b"no picture")
+def test_all_faults_are_named_before_the_model_is_loaded(images, tmp_path):
+    before, after = images
+    (before / "yard" / "v0.png").write_bytes(b"no image")
     (after / "yard" / "v1.bmp").unlink()
     Image.new("RGB", (10, 10)).save(after / "yard" / "v2.bmp")
     Image.new("RGB", (10, 10)).save(after / "alone.png")
     out = tmp_path / "out"
     result = run(tmp_path / "no-such-model", out, before, after)
     assert result.exit_code == 2
-    for fault in ("unreadable or truncated picture", "missing after", "missing before", "sizes differ"):
+    for fault in ("unreadable or truncated image", "missing after", "missing before", "sizes differ"):
         assert f"1 x {fault}" in result.stderr
     assert "no-such-model" not in result.stderr
     assert (out / "data_report.csv").read_text().count("\n") == 5
     assert not (out / "predictions.json").exists()
 
 
-def test_faulty_pairs_can_be_left_out(model, pictures, tmp_path):
-    before, after = pictures
+def test_faulty_pairs_can_be_left_out(model, images, tmp_path):
+    before, after = images
     (after / "yard" / "v1.bmp").unlink()
     out = tmp_path / "out"
     result = run(model, out, before, after, "--skip-bad")
@@ -220,19 +220,19 @@ def test_faulty_pairs_can_be_left_out(model, pictures, tmp_path):
     assert list(written(out)) == ["yard/v0", "yard/v2"]
 
 
-def test_a_pair_too_thin_for_the_model_is_a_fault_like_the_others(model, pictures, tmp_path):
-    before, after = pictures
+def test_a_pair_too_thin_for_the_model_is_a_fault_like_the_others(model, images, tmp_path):
+    before, after = images
     for folder, suffix in ((before, "png"), (after, "bmp")):
         Image.new("RGB", (4, 4000)).save(folder / "yard" / f"v1.{suffix}")
     result = run(model, tmp_path / "out", before, after)
     assert result.exit_code == 2
-    assert "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's size)" in result.stderr
+    assert "image too thin for the model (met: 4x4000 pixels become 0x64 at the model's size)" in result.stderr
     assert run(model, tmp_path / "out", before, after, "--skip-bad").exit_code == 0
     assert list(written(tmp_path / "out")) == ["yard/v0", "yard/v2"]
 
 
-def test_pairs_without_a_difference_are_said_and_predicted_all_the_same(model, pictures, tmp_path):
-    before, after = pictures
+def test_pairs_without_a_difference_are_said_and_predicted_all_the_same(model, images, tmp_path):
+    before, after = images
     Image.open(before / "yard" / "v2.png").save(after / "yard" / "v2.bmp")
     result = run(model, tmp_path / "out", before, after)
     assert result.exit_code == 0
@@ -242,8 +242,8 @@ def test_pairs_without_a_difference_are_said_and_predicted_all_the_same(model, p
     assert len(written(tmp_path / "out")) == 3
 
 
-def test_nothing_is_predicted_when_every_pair_is_faulty(model, pictures, tmp_path):
-    before, after = pictures
+def test_nothing_is_predicted_when_every_pair_is_faulty(model, images, tmp_path):
+    before, after = images
     result = run(model, tmp_path / "out", before / "yard" / "v0.png", after / "yard" / "v2.bmp", "--skip-bad")
     assert result.exit_code == 2
     assert "64x48 and 48x64" in result.stderr
@@ -252,9 +252,9 @@ def test_nothing_is_predicted_when_every_pair_is_faulty(model, pictures, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give two pictures or two folders (BEFORE AFTER), or --pairs"),
-        (["before"], "give two pictures or two folders"),
-        (["before", "after", "--pairs", "pairs.csv"], "give two pictures or two folders"),
+        ([], "give two images or two folders (BEFORE AFTER), or --pairs"),
+        (["before"], "give two images or two folders"),
+        (["before", "after", "--pairs", "pairs.csv"], "give two images or two folders"),
         (["before", "nowhere"], "no such file or folder"),
         (["before", "after/yard/v0.bmp"], "a folder and a file"),
         (["empty", "empty"], "no pairs at all"),
@@ -264,7 +264,7 @@ def test_nothing_is_predicted_when_every_pair_is_faulty(model, pictures, tmp_pat
         (["--pairs", "cell.csv"], "cell.csv:2: empty cell (met: after)"),
     ],
 )
-def test_wrong_input_is_refused_with_the_rule(model, pictures, tmp_path, monkeypatch, arguments, message):
+def test_wrong_input_is_refused_with_the_rule(model, images, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "columns.csv").write_text("old,new\na,b\n")
@@ -286,7 +286,7 @@ def test_plain_transformers_finds_the_same_boxes(model, data_folder, tmp_path):
     before, after = data_folder / "before" / "v2.png", data_folder / "after" / "v2.png"
     run(model, tmp_path, before, after)
     expected = written(tmp_path)["v2"]["boxes"]
-    changed = difference(open_picture(before), open_picture(after))
+    changed = difference(open_image(before), open_image(after))
     processor = AutoImageProcessor.from_pretrained(model, backend="pil")
     plain = AutoModelForObjectDetection.from_pretrained(model)
     assert plain.config.score_threshold == 0.01
@@ -303,7 +303,7 @@ def test_plain_transformers_finds_the_same_boxes(model, data_folder, tmp_path):
             assert within == pytest.approx(ours["xyxy_pixels"], abs=1)
 
 
-def test_pictures_of_one_size_are_predicted_as_they_were_evaluated(model, pair_data: PairData, tmp_path):
+def test_images_of_one_size_are_predicted_as_they_were_evaluated(model, pair_data: PairData, tmp_path):
     same_size = [pair for pair in pair_data.val if pair.size == (64, 48)]
     padded = padded_size(same_size, load_processor(model))
     evaluation = evaluate_checkpoint(model, same_size, ("square", "circle"), padded, cpus=1, device=usable_device())

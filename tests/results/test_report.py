@@ -28,7 +28,7 @@ from trainable.data.notices import Notice, write_notices
 from trainable.detection import Detections, GroundTruth, match
 from trainable.recipe import Recipe, Stage, reference
 
-SECTIONS = ["verdict", "recipe", "operating-point", "pictures", "search", "parameters", "trials", "repeat"]
+SECTIONS = ["verdict", "recipe", "operating-point", "images", "search", "parameters", "trials", "repeat"]
 HOSTILE = '</script><img src="http://evil.example/x" onerror=alert(1)>&amp;'
 NOON = 1_767_268_800.0
 EPOCHS = 6
@@ -157,7 +157,7 @@ def fill_best(
         "per_class": {name: {"mAP": 0.125, "mAP50": None, "mAP75": None, "AR": 0.5} for name in names},
         "recommended": vars(point) | {"interval": bootstrap_intervals(np.array([[point.tp, point.fp, point.fn]]))},
         "pairs": len(ground_truth),
-        "boxes": sum(len(picture.class_ids) for picture in ground_truth),
+        "boxes": sum(len(image.class_ids) for image in ground_truth),
         "errors": count_errors(found, ground_truth, matches, point.score_threshold),
         "calibration": calibration(matches, (useful_range(table) or (None,))[0]),
         "pairs_by_loss": [{"id": HOSTILE, "loss": 1.5, "tp": 1, "fp": 0, "fn": 2, "flagged": True}],
@@ -226,8 +226,8 @@ def test_every_chart_of_a_full_search_is_in_the_page_and_has_a_title(full_run):
         *("best-over-time", "best-over-epochs", "learning-curves", "rungs", "saved", "workers"),
         *("importance", "parallel", "slice-0", "slice-1", "slice-2"),
     ]
-    pictures = 3
-    assert page.tags.count("figcaption") == len(drawn) + pictures
+    images = 3
+    assert page.tags.count("figcaption") == len(drawn) + images
     assert all(page.scripts[f"plot-{name}"]["data"] for name in drawn)
 
 
@@ -411,12 +411,12 @@ def test_nothing_to_find_and_nothing_found_are_said_instead_of_drawn(tmp_path, g
 def test_what_was_noticed_in_the_data_is_a_line_of_the_verdict_and_older_runs_have_none(full_run):
     assert "What was noticed" not in page_of(full_run).text
     notices = [
-        Notice("2 of 4 validation pairs have the pictures of a training pair", "losses look better", ("v1", HOSTILE)),
+        Notice("2 of 4 validation pairs have the images of a training pair", "losses look better", ("v1", HOSTILE)),
         Notice("no validation pair has a box", "nothing can be measured", about="--test"),
     ]
     write_notices(notices, full_run / "notices.json")
     text = page_of(full_run).text
-    assert "2 of 4 validation pairs have the pictures of a training pair; losses look better. v1, </script>" in text
+    assert "2 of 4 validation pairs have the images of a training pair; losses look better. v1, </script>" in text
     assert "--test no validation pair has a box; nothing can be measured." in text
 
 

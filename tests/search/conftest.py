@@ -53,7 +53,7 @@ class FakeSearch:
         self.scheduler = FairASHA(grace=2, max_epochs=max_epochs, reduction=2)
         self.study = SearchStudy(
             load_space(space) if isinstance(space, str) else space,
-            budget or Budget(max_epochs, grace=2, pictures=1000, seed=7),
+            budget or Budget(max_epochs, grace=2, images=1000, seed=7),
             self.journal,
             sampler,
             self.scheduler.replay,

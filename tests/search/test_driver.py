@@ -132,11 +132,11 @@ def test_faulty_pairs_are_left_out_where_asked_and_reported_all_the_same(searche
     assert "missing after" in (run / "data_report.csv").read_text()
 
 
-def test_a_picture_that_the_model_cannot_be_given_is_refused_like_any_fault(searched, run, data_folder, tmp_path):
+def test_an_image_that_the_model_cannot_be_given_is_refused_like_any_fault(searched, run, data_folder, tmp_path):
     data = Path(shutil.copytree(data_folder, tmp_path / "data"))
     for side in ("before", "after"):
         Image.effect_noise((4, 4000), 90).convert("RGB").save(data / side / "t2.png")
-    assert_refused(searched(data=data), "picture too thin for the model (met: 4x4000 pixels become 0x64 at the model's")
+    assert_refused(searched(data=data), "image too thin for the model (met: 4x4000 pixels become 0x64 at the model's")
     assert "t2.png" in (run / "data_report.csv").read_text()
     assert "all checks are passed" in searched("--skip-bad", data=data).output
     assert "too thin" in (run / "data_report.csv").read_text()

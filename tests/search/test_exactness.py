@@ -39,7 +39,7 @@ def run(start, tmp_path_factory, data_folder, checkpoint):
 
 @pytest.fixture(scope="module")
 def plain(run):
-    """A process for every trial; every picture decoded, every layer run and every stage trained each time."""
+    """A process for every trial; every image decoded, every layer run and every stage trained each time."""
     return run("plain", "--no-reuse", "--no-cache", "--no-share", "--checkpoint-every", "0s")
 
 

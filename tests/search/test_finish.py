@@ -12,15 +12,15 @@ from search.cluster.cluster import Resources
 from search.inputs import Inputs
 from search.options import Options
 from trainable import train
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.recipe import REFERENCE
 
 
-def test_a_picture_that_went_away_costs_the_evaluation_and_no_trial(search, monkeypatch, tmp_path, pair_data):
+def test_an_image_that_went_away_costs_the_evaluation_and_no_trial(search, monkeypatch, tmp_path, pair_data):
     ended = search().run(2)
 
     def gone(*arguments):
-        raise PictureError("before/v0.png: there is no such file")
+        raise ImageError("before/v0.png: there is no such file")
 
     monkeypatch.setattr(finish, "_evaluate_best", gone)
     asked = {"trials": 2, "max_epochs": 8, "grace": 2, "storage": str(tmp_path.parent), "name": tmp_path.name}
@@ -44,7 +44,7 @@ def train_command(search, monkeypatch, tmp_path, pair_data):
 
         def write_best(run, record, pairs, checkpoint, evaluate, command, *more):
             written.append(command)
-            raise PictureError("enough")
+            raise ImageError("enough")
 
         monkeypatch.setattr(finish, "write_best", write_best)
         asked = {"storage": str(tmp_path.parent), "name": tmp_path.name} | asked

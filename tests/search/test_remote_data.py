@@ -134,7 +134,7 @@ def test_refused_credentials_are_told_with_the_uri_and_the_key_is_not(searched, 
 def test_a_test_set_that_the_search_sees_is_refused(searched, data):
     result = searched("--data", data[0], "--test", data[0])
     assert result.exit_code == 2
-    assert "--test s3://bucket/data/pairs: 12 of its pairs have pictures of the data" in result.output
+    assert "--test s3://bucket/data/pairs: 12 of its pairs have images of the data" in result.output
 
 
 def test_faults_are_reported_by_the_names_of_the_objects(searched, data_folder, s3_server, tmp_path):

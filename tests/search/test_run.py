@@ -160,14 +160,14 @@ def vanishing(trial, max_epochs):
 
 def reference_parameters(max_epochs):
     if Path({started!r}).exists():  # as if somebody had removed it since the data were checked
-        Path({picture!r}).unlink(missing_ok=True)
+        Path({image!r}).unlink(missing_ok=True)
 """
 
 
 def test_a_search_in_which_no_trial_succeeds_exits_with_3(start, storage, data_folder, checkpoint, tmp_path):
     data = Path(shutil.copytree(data_folder, tmp_path / "data"))
-    picture, started = str(data / "before" / "v0.png"), str(storage / "vanished" / "search.yaml")
-    (tmp_path / "mine.py").write_text(VANISHING.format(picture=picture, started=started))
+    image, started = str(data / "before" / "v0.png"), str(storage / "vanished" / "search.yaml")
+    (tmp_path / "mine.py").write_text(VANISHING.format(image=image, started=started))
     code, output = start(
         *("--data", data, "--model", checkpoint, "--storage", storage, "--name", "vanished", "--trials", 2),
         *("--max-epochs", 3, "--max-concurrent", 1, "--space", f"{tmp_path / 'mine.py'}:vanishing"),

@@ -192,8 +192,8 @@ def test_what_a_trial_has_to_say_reaches_the_user(search, row):
     started = search()
     started.searcher.say = said.append
     trial = started.start_trial()
-    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0, notes=["no room for pictures"]))
-    assert said == ["no room for pictures"]
+    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0, notes=["no room for images"]))
+    assert said == ["no room for images"]
     assert "notes" not in started.study.records[0].history[0]
 
 

@@ -42,7 +42,7 @@ RAISING = Space("mine", "raises now and then", raising_space, lambda max_epochs:
 @pytest.mark.parametrize("name", sorted(spaces()))
 @pytest.mark.parametrize("max_epochs", [3, 24, 120])
 def test_trial_0_is_the_reference_whatever_the_space(search, name, max_epochs):
-    started = search(name, budget=Budget(max_epochs, grace=20, pictures=100_000, seed=7))
+    started = search(name, budget=Budget(max_epochs, grace=20, images=100_000, seed=7))
     record, trial = started.study.ask(), started.study.optuna.trials[0]
     assert record.reference and Recipe.from_dict(record.recipe) == dataclasses.replace(reference(max_epochs), seed=7)
     if "recipe" in trial.user_attrs:
@@ -53,7 +53,7 @@ def test_trial_0_is_the_reference_whatever_the_space(search, name, max_epochs):
 
 @pytest.mark.parametrize("grace", [2, 4])
 def test_the_default_space_holds_the_reference_as_parameters(search, grace):
-    started = search("staged", budget=Budget(24, grace, pictures=10_000, seed=7))
+    started = search("staged", budget=Budget(24, grace, images=10_000, seed=7))
     started.study.ask()
     assert started.study.optuna.trials[0].params["head_stage.learning_rate"] == 1e-4
     assert "recipe" not in started.study.optuna.trials[0].user_attrs
@@ -191,15 +191,15 @@ def test_a_space_with_choices_that_json_does_not_know_is_resumed(search):
 
 
 def test_restart_cycles_are_capped_by_the_data():
-    few, many = (fit_recipe(reference(120), Budget(120, 20, pictures, seed=0)) for pictures in (32, 3200))
+    few, many = (fit_recipe(reference(120), Budget(120, 20, images, seed=0)) for images in (32, 3200))
     assert [stage.restart_cycles for stage in many.stages] == [5, 5, 5]
-    # 32 pictures are one update an epoch, and a cycle has at least four.
+    # 32 images are one update an epoch, and a cycle has at least four.
     assert [stage.restart_cycles for stage in few.stages] == [5, 5, 5]
     short = fit_recipe(reference(12), Budget(12, 2, 32, seed=0))
     assert [stage.restart_cycles for stage in short.stages] == [1, 1, 2]
 
 
 def test_head_stages_are_cut_to_the_grace_period():
-    recipe = fit_recipe(reference(120), Budget(120, grace=6, pictures=1000, seed=3))
+    recipe = fit_recipe(reference(120), Budget(120, grace=6, images=1000, seed=3))
     assert [stage.epochs for stage in recipe.stages] == [6, 34, 80]
     assert (recipe.epochs, recipe.seed) == (120, 3)

@@ -47,7 +47,7 @@ def test_a_test_set_that_the_search_sees_is_refused_also_as_a_copy(data_folder: 
     for folder in (data_folder, shutil.copytree(data_folder, tmp_path / "copy")):
         result = searched(tmp_path / "runs", "--data", data_folder, "--test", folder)
         assert result.exit_code == 2
-        assert "12 of its pairs have pictures of the data, the first is t0" in " ".join(result.output.split())
+        assert "12 of its pairs have images of the data, the first is t0" in " ".join(result.output.split())
 
 
 def test_a_test_set_that_the_search_sees_is_refused_with_its_sides_swapped_and_as_another_format(
@@ -62,12 +62,12 @@ def test_a_test_set_that_the_search_sees_is_refused_with_its_sides_swapped_and_a
         path.unlink()
     result = searched(tmp_path / "runs", "--data", data_folder, "--test", copy)
     assert result.exit_code == 2
-    assert "12 of its pairs have pictures of the data, the first is t0, which is t0 there" in result.output
+    assert "12 of its pairs have images of the data, the first is t0, which is t0 there" in result.output
 
 
 def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, tmp_path: Path, no_search: None) -> None:
     folder = Path(shutil.copytree(data_folder, tmp_path / "leaking"))
-    assert "have the pictures" not in searched(tmp_path / "runs", "--data", folder).output
+    assert "have the images" not in searched(tmp_path / "runs", "--data", folder).output
     for kind in ("before", "after"):
         shutil.copy(folder / kind / "t3.png", folder / kind / "v1.png")
     shutil.rmtree(tmp_path / "runs")
@@ -76,7 +76,7 @@ def test_training_pairs_among_the_validation_pairs_are_said(data_folder: Path, t
     (kept,) = json.loads((tmp_path / "runs" / "run" / "notices.json").read_text())
     assert (kept["about"], kept["names"]) == ("--data", ["v1 = t3"])
     assert (
-        "--data: 1 of 4 validation pairs have the pictures of a training pair: v1 = t3; losses and scores"
+        "--data: 1 of 4 validation pairs have the images of a training pair: v1 = t3; losses and scores"
         in result.output
     )
 

@@ -62,7 +62,7 @@ def test_labels_become_corners() -> None:
     assert labelled.class_ids.tolist() == [2]
 
 
-def test_a_picture_without_labels_gives_no_ground_truth() -> None:
+def test_an_image_without_labels_gives_no_ground_truth() -> None:
     labelled = ground_truth_from_labels({"boxes": torch.zeros(0, 4), "class_labels": torch.zeros(0, dtype=torch.long)})
     assert labelled.boxes_xyxy_normalised.shape == (0, 4)
     assert labelled.class_ids.shape == (0,)
@@ -98,7 +98,7 @@ def test_an_iou_at_the_threshold_is_enough() -> None:
     assert matches.is_true_positive.tolist() == [[True, False]]
 
 
-def test_the_right_box_of_the_wrong_class_or_picture_is_a_false_positive() -> None:
+def test_the_right_box_of_the_wrong_class_or_image_is_a_false_positive() -> None:
     found = [detections((BOX, 0.9, 1)), detections((BOX, 0.9, 0))]
     matches = match(found, [ground_truth((BOX, 0)), ground_truth((BOX, 1))], (0.5,))
     assert scores_at(matches, 0.5, 0.0).fp == 2
@@ -124,8 +124,8 @@ def test_scores_at_counts_from_the_threshold_on() -> None:
 def test_nothing_found_scores_nothing() -> None:
     empty = scores_at(match([detections()], [ground_truth()], (0.5,)), 0.5, 0.5)
     missed = scores_at(match([detections()], [ground_truth((BOX, 0))], (0.5,)), 0.5, 0.5)
-    no_pictures = scores_at(match([], [], (0.5,)), 0.5, 0.5)
-    assert (empty.f1, missed.f1, missed.fn, no_pictures.fn) == (0.0, 0.0, 1, 0)
+    no_images = scores_at(match([], [], (0.5,)), 0.5, 0.5)
+    assert (empty.f1, missed.f1, missed.fn, no_images.fn) == (0.0, 0.0, 1, 0)
 
 
 def test_precision_recall_and_f1_of_many_counts_at_once() -> None:
@@ -141,7 +141,7 @@ def test_an_iou_threshold_that_was_not_matched_is_refused() -> None:
         scores_at(matches, 0.6, 0.5)
 
 
-def test_a_missing_picture_is_refused() -> None:
+def test_a_missing_image_is_refused() -> None:
     with pytest.raises(ValueError, match="got 1 Detections, 0 GroundTruth"):
         match([detections()], [], (0.5,))
 
@@ -154,7 +154,7 @@ def test_iou_thresholds_out_of_range_are_refused(thresholds: tuple[float, ...]) 
 
 def test_precision_over_recall_agrees_with_coco() -> None:
     """Our flags, made into COCO's interpolated curve, are faster-coco-eval's, class by class and IoU by IoU."""
-    found, labelled = _random_pictures(pictures=40)
+    found, labelled = _random_images(images=40)
     sizes, names = [(640, 480)] * len(found), ("a", "b")
     labels = coco_labels(labelled, sizes, names)
     coco = COCOeval_faster(labels, labels.loadRes(coco_results(found, sizes)), iouType="bbox")
@@ -175,18 +175,18 @@ def test_precision_over_recall_agrees_with_coco() -> None:
 
 
 def test_matches_do_not_depend_on_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, labelled = _random_pictures(pictures=5)
+    found, labelled = _random_images(images=5)
     whole = match(found, labelled, IOU_THRESHOLDS)
     monkeypatch.setattr("trainable.detection._BLOCK", 7)
     np.testing.assert_array_equal(match(found, labelled, IOU_THRESHOLDS).is_true_positive, whole.is_true_positive)
 
 
-def _random_pictures(pictures: int) -> tuple[list[Detections], list[GroundTruth]]:
-    """Crowded pictures of two classes, so that detections compete for labels; no two scores are the same."""
+def _random_images(images: int) -> tuple[list[Detections], list[GroundTruth]]:
+    """Crowded images of two classes, so that detections compete for labels; no two scores are the same."""
     random = np.random.default_rng(0)
-    scores = random.permutation(np.linspace(0, 1, pictures * 20)).reshape(pictures, 20)
+    scores = random.permutation(np.linspace(0, 1, images * 20)).reshape(images, 20)
     found, labelled = [], []
-    for index in range(pictures):
+    for index in range(images):
         corners = random.uniform(0, 0.3, (10, 2))
         boxes = np.hstack([corners, corners + random.uniform(0.3, 0.6, (10, 2))])
         class_ids = random.integers(2, size=10)

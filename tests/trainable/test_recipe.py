@@ -219,15 +219,15 @@ def test_a_budget_that_gives_a_stage_no_epoch_is_refused():
 
 def test_updates_count_the_ragged_rest_of_an_epoch():
     recipe = Recipe((STAGE,), batch_size=2, accumulation_steps=4)
-    assert [updates_per_epoch(recipe, pictures) for pictures in (1, 8, 9, 16, 17)] == [1, 1, 2, 2, 3]
+    assert [updates_per_epoch(recipe, images) for images in (1, 8, 9, 16, 17)] == [1, 1, 2, 2, 3]
 
 
-@given(recipe=RECIPES, pictures=st.integers(1, 500))
-def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, pictures):
-    capped = cap_restart_cycles(recipe, pictures)
+@given(recipe=RECIPES, images=st.integers(1, 500))
+def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, images):
+    capped = cap_restart_cycles(recipe, images)
     for stage, asked in zip(capped.stages, recipe.stages, strict=True):
         assert dataclasses.replace(stage, restart_cycles=asked.restart_cycles) == asked
-        updates = stage.epochs * updates_per_epoch(recipe, pictures)
+        updates = stage.epochs * updates_per_epoch(recipe, images)
         after_warmup = updates - math.ceil(updates * recipe.warmup_share)
         room = max(1, after_warmup // UPDATES_PER_CYCLE)
         assert stage.restart_cycles == min(asked.restart_cycles, room)

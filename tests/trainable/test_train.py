@@ -58,7 +58,7 @@ def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_los
     assert losses["val_loss"] == best["val_loss"]
 
 
-def test_a_picture_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
+def test_an_image_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
     run, data_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("trainable.train._train", lambda *arguments: None)
@@ -71,7 +71,7 @@ def test_a_picture_that_the_model_cannot_be_given_is_refused_and_what_would_surp
         Image.new("RGB", (4000, 4)).save(data / side / "t0.png")
     result = run(data=data)
     assert result.exit_code == 2
-    assert "picture too thin for the model (met: 4000x4 pixels become 64x0 at the model's size)" in result.output
+    assert "image too thin for the model (met: 4000x4 pixels become 64x0 at the model's size)" in result.output
 
 
 def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_wrong_input_is_named_and_nothing_is_started(run, tmp_path, changes, mes
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_goes_away_is_named_in_a_line(run, tmp_path, data_folder, monkeypatch):
+def test_an_image_that_goes_away_is_named_in_a_line(run, tmp_path, data_folder, monkeypatch):
     data = Path(shutil.copytree(data_folder, tmp_path / "data"))
 
     def read_then_lose(*arguments, **more):

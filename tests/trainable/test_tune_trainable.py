@@ -58,8 +58,8 @@ def test_every_epoch_is_reported_with_its_trial(run, tmp_path):
 
 
 def test_what_a_trial_warns_of_goes_to_the_search_with_its_next_report(run):
-    logging.getLogger("trainable.data.image_cache").warning("no room for %s", "pictures")
-    assert [report["notes"] for report in run()] == [["no room for pictures"], []]
+    logging.getLogger("trainable.data.image_cache").warning("no room for %s", "images")
+    assert [report["notes"] for report in run()] == [["no room for images"], []]
 
 
 def test_a_trial_that_is_started_again_reports_its_history_first(run):

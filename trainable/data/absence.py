@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from trainable.data.faults import Fault
-from trainable.data.listing import PICTURE_SUFFIXES, Listing, id_of_file
+from trainable.data.listing import IMAGE_SUFFIXES, Listing, id_of_file
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _FEW = 3
@@ -144,7 +144,7 @@ class Neighbours:
         """Of `a.jpg` with a label file `a.jpg.txt`, whichever of them is looked for."""
         whole = PurePosixPath(id_)
         others = [path for path in self._by_id.get(whole.with_suffix("").as_posix(), []) if path.suffix == whole.suffix]
-        others += [path for ending in PICTURE_SUFFIXES for path in self._by_id.get(id_ + ending, [])]
+        others += [path for ending in IMAGE_SUFFIXES for path in self._by_id.get(id_ + ending, [])]
         for path in filter(self._counts, others):
             advice = "leave the image's suffix out of the label file's name: a.txt goes with a.jpg"
             return Cause("has the image's suffix and another one", self._shown(path), advice)

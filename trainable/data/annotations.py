@@ -1,5 +1,5 @@
 """Label files: the boxes of what moved, one a line as `class_id x_center y_center width height`, in shares of the
-picture."""
+image."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from trainable.text.text_file import read_text
 
 FIELDS = ("class_id", "x_center", "y_center", "width", "height")
 EDGE_TOLERANCE = 1e-3
-"""How far a box may reach over the edge, as a share of the picture; tools round. Such a box is clipped."""
+"""How far a box may reach over the edge, as a share of the image; tools round. Such a box is clipped."""
 MOST_CLASSES = 1000
 """Class ids must be below this where nothing says how many classes there are: a stray number is no thousand names."""
 
@@ -25,7 +25,7 @@ class Labels:
 
     class_ids: tuple[int, ...]
     boxes_cxcywh_normalised: tuple[_Box, ...]
-    """Centre, width and height in [0, 1] of the picture; every box lies within it and is larger than 0."""
+    """Centre, width and height in [0, 1] of the image; every box lies within it and is larger than 0."""
 
 
 def read_labels(path: Path, number_of_classes: int | None) -> tuple[Labels, list[Fault]]:
@@ -107,7 +107,7 @@ def _field_faults(name: str, field: str) -> Iterator[tuple[str, str, str]]:
     elif name in ("width", "height") and value <= 0:
         yield "zero or negative size", field, f"{name} must be above 0; remove the line if there is no object"
     elif not -EDGE_TOLERANCE <= value <= 1 + EDGE_TOLERANCE:
-        yield "coordinate outside [0, 1]", field, f"{name} is a share of the picture, not pixels: from 0 to 1"
+        yield "coordinate outside [0, 1]", field, f"{name} is a share of the image, not pixels: from 0 to 1"
 
 
 def _box_faults(cx: float, cy: float, width: float, height: float) -> Iterator[tuple[str, str, str]]:
@@ -115,9 +115,9 @@ def _box_faults(cx: float, cy: float, width: float, height: float) -> Iterator[t
         low, high = centre - length / 2, centre + length / 2
         met = f"{axis} from {low:.6g} to {high:.6g}"
         if low < -EDGE_TOLERANCE or high > 1 + EDGE_TOLERANCE:
-            yield "box beyond the edge", met, "cut the box at the picture's edge"
+            yield "box beyond the edge", met, "cut the box at the image's edge"
         elif min(high, 1.0) <= max(low, 0.0):
-            yield "zero or negative size", met, "nothing of the box is within the picture; remove the line"
+            yield "zero or negative size", met, "nothing of the box is within the image; remove the line"
 
 
 def _plain(field: str) -> str:

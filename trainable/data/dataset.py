@@ -59,14 +59,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class MovedObjectDataset(Dataset):
-    """One item a pair: what changed between its pictures, and the boxes of what moved.
+    """One item a pair: what changed between its images, and the boxes of what moved.
 
     Args:
         pairs: checked pairs, as `read_pairs` gives them.
         processor: resizes and normalises; nothing else here does. It is called without padding and without annotations,
-            since its padding would rewrite boxes, which are normalised to the picture, into the padded frame.
+            since its padding would rewrite boxes, which are normalised to the image, into the padded frame.
         store: has the pairs' resized differences; None makes each of them when it is asked for. Items are the same.
-        stand_ins: where a picture cannot be read any more, have the next pair stand in for its own, which is logged.
+        stand_ins: where an image cannot be read any more, have the next pair stand in for its own, which is logged.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MovedObjectDataset(Dataset):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """The item of `key`, or the one that stands in for it.
 
-        Returns, raises: as `item`; with stand-ins, only where no picture can be read at all.
+        Returns, raises: as `item`; with stand-ins, only where no image can be read at all.
         """
         index = index_of(key)
         if not self.stand_ins:
@@ -106,20 +106,20 @@ class MovedObjectDataset(Dataset):
             `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.
 
         Raises:
-            PictureError: a picture can no longer be read, or has another size now; the message names the file.
+            ImageError: an image can no longer be read, or has another size now; the message names the file.
         """
         pair = self.pairs[index]
-        picture = self.store[pair] if self.store else resized_difference(pair, self.processor)
+        image = self.store[pair] if self.store else resized_difference(pair, self.processor)
         inputs = self.processor(
-            images=picture, input_data_format="channels_first", do_resize=False, do_pad=False, return_tensors="pt"
+            images=image, input_data_format="channels_first", do_resize=False, do_pad=False, return_tensors="pt"
         )
         return {"pixel_values": inputs["pixel_values"][0], "labels": self.labels(index)}
 
     def labels(self, index: int) -> dict[str, Tensor]:
-        """The labels of item `index`, without reading a picture.
+        """The labels of item `index`, without reading an image.
 
         Returns:
-            `class_labels` (int64 [n]), `boxes` (float32 [n, 4], cxcywh normalised to the picture), `image_id` (int64
+            `class_labels` (int64 [n]), `boxes` (float32 [n, 4], cxcywh normalised to the image), `image_id` (int64
             [1], the index), `orig_size` and `size` (int64 [2], height and width before and after resizing).
         """
         pair = self.pairs[index]
@@ -138,12 +138,12 @@ class MovedObjectDataset(Dataset):
 class PairCollator:
     """Makes a batch of items of different size, all padded to the one size of the data set.
 
-    The size is fixed, not the batch's largest: DETR's outputs move a little with the amount of padding, and a picture's
+    The size is fixed, not the batch's largest: DETR's outputs move a little with the amount of padding, and an image's
     loss must not depend on what it is batched with.
     """
 
     height: int
-    """Pixels of every picture of every batch, at least that of the largest; see `padded_size`."""
+    """Pixels of every image of every batch, at least that of the largest; see `padded_size`."""
     width: int
     """Pixels, as `height`."""
 
@@ -155,7 +155,7 @@ class PairCollator:
             on padding) and `labels`, the list of the items' label dicts.
 
         Raises:
-            ValueError: a picture is larger than the fixed size.
+            ValueError: an image is larger than the fixed size.
         """
         # A convolution takes the order of its input for its own: with the channels last, it is a tenth faster on a CPU.
         shape = (len(items), 3, self.height, self.width)
@@ -165,14 +165,14 @@ class PairCollator:
             height, width = item["pixel_values"].shape[-2:]
             if height > self.height or width > self.width:
                 fixed = f"{self.height}x{self.width}"
-                raise ValueError(f"a picture of {height}x{width} (height x width) does not fit the batch's {fixed}")
+                raise ValueError(f"an image of {height}x{width} (height x width) does not fit the batch's {fixed}")
             pixel_values[index, :, :height, :width] = item["pixel_values"]
             pixel_mask[index, :height, :width] = 1
         return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "labels": [item["labels"] for item in items]}
 
 
 def padded_size(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Largest height and largest width that the processor gives any of the pairs, without reading a picture.
+    """Largest height and largest width that the processor gives any of the pairs, without reading an image.
 
     Args:
         pairs: all pairs of the data set, train and val together; at least one.

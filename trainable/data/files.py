@@ -10,18 +10,18 @@ from trainable.data.absence import Neighbours, closed_folder
 from trainable.data.class_names import NAMES_FILE
 from trainable.data.faults import Fault
 from trainable.data.layout import Layout
-from trainable.data.listing import LABEL_SUFFIXES, PICTURE_SUFFIXES, Listing, is_file
+from trainable.data.listing import IMAGE_SUFFIXES, LABEL_SUFFIXES, Listing, is_file
 from trainable.data.lists import possible_ids
 
 _ADVICE_ON_LABELS = "export the labels as YOLO text (.txt)"
 _MOST_SUFFIXES = 5
-ADVICE_ON_IMAGES = f"save it with one of the suffixes {', '.join(PICTURE_SUFFIXES)}"
+ADVICE_ON_IMAGES = f"save it with one of the suffixes {', '.join(IMAGE_SUFFIXES)}"
 """What to do with an image of another one."""
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Every label file and picture of a data set by id. More than one of a kind for one id is a fault, told later."""
+    """Every label file and image of a data set by id. More than one of a kind for one id is a fault, told later."""
 
     labels: Mapping[str, list[Path]]
     before: Mapping[str, list[Path]]
@@ -34,19 +34,19 @@ class PairFiles:
         """Looks through the three folders.
 
         A `classes.txt` among the labels is no label file: LabelImg writes one into every folder. Only below the top of
-        the labels, and where a picture is called so, it is.
+        the labels, and where an image is called so, it is.
         """
         listings = {side: Listing.of(getattr(layout, side)) for side in ("labels", "before", "after")}
         labels = listings["labels"].files_by_id(LABEL_SUFFIXES)
-        before, after = (listings[side].files_by_id(PICTURE_SUFFIXES) for side in ("before", "after"))
+        before, after = (listings[side].files_by_id(IMAGE_SUFFIXES) for side in ("before", "after"))
         names = PurePosixPath(NAMES_FILE).stem
         for id_ in [id_ for id_ in labels if PurePosixPath(id_).name.casefold() == names]:
             if id_ == names or not (id_ in before or id_ in after):
                 del labels[id_]
         return cls(labels, before, after, listings)
 
-    def missing_picture(self, side: str, id_: str) -> Fault:
-        """The fault of a pair that has a label file and, on one side, no picture that counts.
+    def missing_image(self, side: str, id_: str) -> Fault:
+        """The fault of a pair that has a label file and, on one side, no image that counts.
 
         Args:
             side: `before` or `after`.
@@ -55,8 +55,8 @@ class PairFiles:
         label = str(self.labels[id_][0])
         if cause := self._neighbours[side].cause(id_):
             return cause.fault(f"{side} image", label)
-        advice = f"add the {side} picture, or remove the label file"
-        return Fault(f"missing {side}", label, None, f"no {side} picture for {id_}", advice)
+        advice = f"add the {side} image, or remove the label file"
+        return Fault(f"missing {side}", label, None, f"no {side} image for {id_}", advice)
 
     def missing_label(self, entry: str, file: str, line: int | None) -> Fault:
         """The fault of an entry of the user's lists that means no id with a label file that counts.
@@ -85,10 +85,10 @@ class PairFiles:
             advice += f"; {_ADVICE_ON_LABELS}"
         return Fault("no pairs at all", str(labels.folder), None, f"no .txt file{', but ' if met else ''}{met}", advice)
 
-    def pictures_without_label(self) -> list[Fault]:
-        """A fault for every id that has a picture and no label file."""
+    def images_without_label(self) -> list[Fault]:
+        """A fault for every id that has an image and no label file."""
         return [
-            self._picture_without_label(id_)
+            self._image_without_label(id_)
             for id_ in sorted((self.before.keys() | self.after.keys()) - self.labels.keys())
         ]
 
@@ -105,18 +105,18 @@ class PairFiles:
             )
         ]
 
-    def _picture_without_label(self, id_: str) -> Fault:
-        picture = str((self.before.get(id_) or self.after[id_])[0])
+    def _image_without_label(self, id_: str) -> Fault:
+        image = str((self.before.get(id_) or self.after[id_])[0])
         if cause := self._neighbours["labels"].cause(id_):
-            return cause.fault("label file", picture)
+            return cause.fault("label file", image)
         advice = "add its label file; an empty one if nothing moved"
-        return Fault("picture without a label file", picture, None, id_, advice)
+        return Fault("image without a label file", image, None, id_, advice)
 
     @cached_property
     def _neighbours(self) -> Mapping[str, Neighbours]:
         whole = self.before.keys() & self.after.keys()
         return {
             "labels": Neighbours(self.listings["labels"], LABEL_SUFFIXES, _ADVICE_ON_LABELS, whole),
-            "before": Neighbours(self.listings["before"], PICTURE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
-            "after": Neighbours(self.listings["after"], PICTURE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
+            "before": Neighbours(self.listings["before"], IMAGE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
+            "after": Neighbours(self.listings["after"], IMAGE_SUFFIXES, ADVICE_ON_IMAGES, self.labels.keys()),
         }

@@ -12,9 +12,9 @@ import transformers
 from numpy.typing import NDArray
 from transformers import DetrImageProcessorPil
 
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
-from trainable.data.pairs import pictures_digest
+from trainable.data.pairs import images_digest
 from trainable.data.resizing import resized_difference, resized_size
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
@@ -39,9 +39,9 @@ def open_image_cache(
         The store; None where it is off or has no room, or the folder cannot be used, which is then logged.
 
     Raises:
-        PictureError: a picture cannot be read, or is not the one that was checked; the message names the file.
+        ImageError: an image cannot be read, or is not the one that was checked; the message names the file.
     """
-    by_digest = {pair.pictures_digest: pair for pair in pairs}
+    by_digest = {pair.images_digest: pair for pair in pairs}
     shapes = {digest: (3, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
     records = open_disk_cache(
         "differences",
@@ -55,7 +55,7 @@ def open_image_cache(
 
 
 class ImageCache:
-    """The resized differences of a data set, by the contents of their pictures; made by `open_image_cache`.
+    """The resized differences of a data set, by the contents of their images; made by `open_image_cache`.
 
     Attributes:
         path: the file.
@@ -73,33 +73,33 @@ class ImageCache:
 
         Raises:
             KeyError: the pair is not among those that the store was opened for.
-            PictureError: it is damaged, and the pictures cannot be read any more.
+            ImageError: it is damaged, and the images cannot be read any more.
         """
-        pixels = self._records[pair.pictures_digest]
-        return np.frombuffer(pixels, np.uint8).reshape(self._shapes[pair.pictures_digest])
+        pixels = self._records[pair.images_digest]
+        return np.frombuffer(pixels, np.uint8).reshape(self._shapes[pair.images_digest])
 
 
 def pixels_key(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> str:
     """SHA-256, in hex, over all that the pairs' resized differences depend on, in any order.
 
-    The contents of the pictures, the processor's settings, the versions of this code, Pillow and transformers.
+    The contents of the images, the processor's settings, the versions of this code, Pillow and transformers.
     """
-    digests = sorted({pair.pictures_digest for pair in pairs})
+    digests = sorted({pair.images_digest for pair in pairs})
     depends_on = [VERSION, PIL.__version__, transformers.__version__, processor.to_dict(), digests]
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def refuse_changed(pair: Pair) -> None:
-    """Holds what is kept under the name of a pair's pictures to be theirs: later searches rely on it.
+    """Holds what is kept under the name of a pair's images to be theirs: later searches rely on it.
 
     Raises:
-        PictureError: they are not those that were checked any more.
+        ImageError: they are not those that were checked any more.
     """
-    if pictures_digest(pair.before, pair.after) != pair.pictures_digest:
-        raise PictureError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
+    if images_digest(pair.before, pair.after) != pair.images_digest:
+        raise ImageError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
 
 
 def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, digest: str) -> bytes:
-    picture = resized_difference(by_digest[digest], processor)
+    image = resized_difference(by_digest[digest], processor)
     refuse_changed(by_digest[digest])
-    return picture.tobytes()
+    return image.tobytes()

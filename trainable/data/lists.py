@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 from trainable.data.absence import LFS_POINTER, NOT_THERE, cause_of, closed_folder, is_lfs_pointer
 from trainable.data.faults import Fault
-from trainable.data.listing import LABEL_SUFFIXES, PICTURE_SUFFIXES, UNREAD_IMAGE_SUFFIXES, Listing
+from trainable.data.listing import IMAGE_SUFFIXES, LABEL_SUFFIXES, UNREAD_IMAGE_SUFFIXES, Listing
 from trainable.text.text_file import read_text
 
-_SUFFIXES = (*PICTURE_SUFFIXES, *UNREAD_IMAGE_SUFFIXES, *LABEL_SUFFIXES)
+_SUFFIXES = (*IMAGE_SUFFIXES, *UNREAD_IMAGE_SUFFIXES, *LABEL_SUFFIXES)
 
 
 @dataclass(frozen=True)

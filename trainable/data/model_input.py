@@ -22,10 +22,10 @@ _FORMS = (("shortest_edge", "longest_edge"), ("max_height", "max_width"), ("heig
 
 @dataclass(frozen=True)
 class SizeRule:
-    """To what size DETR's image processor brings a picture."""
+    """To what size DETR's image processor brings an image."""
 
     form: tuple[str, str] | None
-    """One of `_FORMS`; None leaves pictures as they are."""
+    """One of `_FORMS`; None leaves images as they are."""
     values: tuple[int, int]
     """Of these two keys, in pixels."""
 
@@ -53,7 +53,7 @@ class SizeRule:
         raise ValueError(f"its size must be of {forms}, in pixels above 0, got {settings.get('size')}")
 
     def resized(self, size: Size) -> Size:
-        """What becomes of a picture, rounded as the processor does; a side of 0 is one that it cannot make."""
+        """What becomes of an image, rounded as the processor does; a side of 0 is one that it cannot make."""
         if self.form is None:
             return size
         width, height = size
@@ -79,7 +79,7 @@ class ModelInput:
 
     size: SizeRule
     queries: int
-    """Most objects that it finds in one picture."""
+    """Most objects that it finds in one image."""
 
 
 def read_model_input(checkpoint: str | Path) -> ModelInput | None:

@@ -53,9 +53,9 @@ def read_pairs(
     model: ModelInput | None = None,
     one_side: bool = False,
 ) -> PairData:
-    """Reads a data set: finds its pairs, splits them, and checks every picture and label of them.
+    """Reads a data set: finds its pairs, splits them, and checks every image and label of them.
 
-    A picture without a label file is a fault: nobody can tell a forgotten label from a pair in which nothing moved, and
+    An image without a label file is a fault: nobody can tell a forgotten label from a pair in which nothing moved, and
     an empty label file says the latter. Where the user lists the ids of train and val, only those are looked at.
 
     Args:
@@ -64,7 +64,7 @@ def read_pairs(
             that is repaired later moves no other.
         subset: use, and check, only the first so many pairs of each side.
         group_by: keeps scenes on one side, see `split_ids`.
-        pixel_limit: most pixels of a picture; larger ones are not decoded.
+        pixel_limit: most pixels of an image; larger ones are not decoded.
         model: what is to learn from the pairs; what is seen of them is then judged at its size. A pair that it cannot
             be given is faulty.
         one_side: whether all pairs are used for one thing, as a test set's are, so that their split says nothing.
@@ -85,7 +85,7 @@ def read_pairs(
 
     pair_faults = [*split.id_faults, *(fault for check in checks for fault in check.faults)]
     if layout.lists is None:
-        pair_faults += [*files.pictures_without_label(), *files.folders_left_out()]
+        pair_faults += [*files.images_without_label(), *files.folders_left_out()]
     sides = {"train": checks[: len(train_ids)], "val": checks[len(train_ids) :]}
     if skip_bad:
         sides = {name: [check for check in side if check.pair] for name, side in sides.items()}
@@ -113,7 +113,7 @@ def read_pairs(
     )
 
 
-def pictures_digest(before: Path, after: Path) -> str:
+def images_digest(before: Path, after: Path) -> str:
     """SHA-256, in hex, over the contents of both files; the same wherever they lie.
 
     Raises:
@@ -137,7 +137,7 @@ def _check_all(
     ids: Sequence[str], files: PairFiles, names: Sequence[str] | None, pixel_limit: int, model: ModelInput | None
 ) -> list[_Check]:
     number_of_classes = None if names is None else len(names)
-    # Threads, since decoding runs outside Python's lock, and is most of the work where pictures are large.
+    # Threads, since decoding runs outside Python's lock, and is most of the work where images are large.
     with own_pixel_limit(), ThreadPoolExecutor() as pool:
         return list(pool.map(lambda id_: _check_pair(id_, files, number_of_classes, pixel_limit, model), ids))
 

@@ -5,37 +5,37 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import DetrImageProcessorPil
 
-from trainable.data.difference import PictureError, difference, open_picture
+from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.model_input import SizeRule
 from trainable.data.pair import Pair
 
 
 def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
-    """What changed between the pictures of a pair: uint8 [3, height, width] after the processor's resizing.
+    """What changed between the images of a pair: uint8 [3, height, width] after the processor's resizing.
 
     Raises:
-        PictureError: as from `open_pair`.
+        ImageError: as from `open_pair`.
     """
     inputs = processor(images=difference(*open_pair(pair)), do_rescale=False, do_normalize=False, do_pad=False)
     return np.ascontiguousarray(inputs["pixel_values"][0])
 
 
 def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
-    """The before and the after picture, of the size that they had when they were checked.
+    """The before and the after image, of the size that they had when they were checked.
 
     Raises:
-        PictureError: one of them can no longer be read, or has another size now; the message names the file.
+        ImageError: one of them can no longer be read, or has another size now; the message names the file.
     """
-    before, after = open_picture(pair.before), open_picture(pair.after)
-    for path, picture in ((pair.before, before), (pair.after, after)):
-        if picture.size != pair.size:
-            was, now = (f"{width} x {height}" for width, height in (pair.size, picture.size))
-            raise PictureError(f"{path}: is {now} pixels now and was {was} when it was checked")
+    before, after = open_image(pair.before), open_image(pair.after)
+    for path, image in ((pair.before, before), (pair.after, after)):
+        if image.size != pair.size:
+            was, now = (f"{width} x {height}" for width, height in (pair.size, image.size))
+            raise ImageError(f"{path}: is {now} pixels now and was {was} when it was checked")
     return before, after
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width of a pair's `resized_difference`, without reading a picture."""
+    """Height and width of a pair's `resized_difference`, without reading an image."""
     return size_rule(processor).resized(pair.size)[::-1]
 
 

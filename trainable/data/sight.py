@@ -16,7 +16,7 @@ people label differs from its background by far more."""
 LEAST_BOX = 2
 """Pixels; a box with a shorter side vanishes at the model's size."""
 LEAST_SIDE = 8
-"""Pixels; a picture with a shorter side at the model's size vanishes in its backbone, which makes one cell of 32."""
+"""Pixels; an image with a shorter side at the model's size vanishes in its backbone, which makes one cell of 32."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Sight:
     """What was seen of one pair."""
 
     size: Size
-    """Of both pictures."""
+    """Of both images."""
     resized: Size
     """Of the difference as the model takes it, or as it is where none is known; a side of 0 cannot be made."""
     brightest: int = 0
@@ -34,9 +34,9 @@ class Sight:
     dark_boxes: int = 0
     """The others of those in which the difference is (almost) black."""
     has_blank: bool = False
-    """Whether one of the pictures has one colour throughout."""
+    """Whether one of the images has one colour throughout."""
     digest: str = ""
-    """SHA-256, in hex, of the difference's pixels as taken, or of the picture's where nothing differs at all. The same
+    """SHA-256, in hex, of the difference's pixels as taken, or of the image's where nothing differs at all. The same
     for swapped sides and for another lossless file format."""
 
     @property
@@ -46,7 +46,7 @@ class Sight:
 
 
 def see(before: Image.Image, after: Image.Image, labels: Labels, model: ModelInput | None) -> Sight:
-    """Makes the difference of two RGB pictures of one size at the model's size, and judges it."""
+    """Makes the difference of two RGB images of one size at the model's size, and judges it."""
     resized = model.size.resized(before.size) if model else before.size
     if not all(resized):
         return Sight(before.size, resized)
@@ -66,7 +66,7 @@ def see(before: Image.Image, after: Image.Image, labels: Labels, model: ModelInp
 
 
 def _pixels(box_cxcywh_normalised: tuple[float, float, float, float], size: Size) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom in pixels of a picture of that size."""
+    """Left, top, right and bottom in pixels of an image of that size."""
     (cx, cy, w, h), (width, height) = box_cxcywh_normalised, size
     return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
 
@@ -81,20 +81,20 @@ def _covering(box_xyxy_pixels: tuple[float, float, float, float]) -> tuple[int, 
     return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
-def _brightest(picture: Image.Image) -> int:
-    return max(high for _, high in _extremes(picture))
+def _brightest(image: Image.Image) -> int:
+    return max(high for _, high in _extremes(image))
 
 
-def _is_blank(picture: Image.Image) -> bool:
-    return all(low == high for low, high in _extremes(picture))
+def _is_blank(image: Image.Image) -> bool:
+    return all(low == high for low, high in _extremes(image))
 
 
-def _extremes(picture: Image.Image) -> tuple[tuple[int, int], ...]:
-    """Lowest and highest value of each channel of an RGB picture."""
-    return picture.getextrema()  # type: ignore[return-value]  # A single pair is of pictures with one channel.
+def _extremes(image: Image.Image) -> tuple[tuple[int, int], ...]:
+    """Lowest and highest value of each channel of an RGB image."""
+    return image.getextrema()  # type: ignore[return-value]  # A single pair is of images with one channel.
 
 
 def _digest(whole: Image.Image, before: Image.Image) -> str:
-    # All scenes that stood still without noise have one difference, and yet they are different pictures.
+    # All scenes that stood still without noise have one difference, and yet they are different images.
     told_apart_by = whole if whole.getbbox() else before
     return hashlib.sha256(f"{told_apart_by is before} {whole.size}".encode() + told_apart_by.tobytes()).hexdigest()

@@ -47,7 +47,7 @@ def read_source(location: str | Path, say: Callable[[str], None] = lambda line: 
 
 
 def on_this_machine(pairs: PairData) -> PairData:
-    """The data set with the paths that its pictures have here; pulled, where it lies in a bucket and is not here yet.
+    """The data set with the paths that its images have here; pulled, where it lies in a bucket and is not here yet.
 
     Raises:
         StorageError: it cannot be pulled, or has changed since it was read.

@@ -28,12 +28,12 @@ def sight_notices(seen: Sequence[Seen], model: ModelInput | None) -> list[Notice
         _dark_pairs(f"{len(dark):,} of {len(labelled):,} labelled pairs", at, "nothing can be learnt from them:", dark),
         Notice(
             f"{in_the_dark:,} of {boxes:,} boxes lie where before and after (almost) agree, to {DARK} of 255 {at}",
-            "see whether they are the labels of these pictures",
+            "see whether they are the labels of these images",
             _ids(labelled, lambda sight: sight.dark_boxes > 0 and not sight.is_dark),
         ),
         Notice(
             f"{tiny:,} of {boxes:,} boxes are under {LEAST_BOX} pixels {at}",
-            "a model cannot see them: cut the pictures into pieces, or start from a model that takes larger ones",
+            "a model cannot see them: cut the images into pieces, or start from a model that takes larger ones",
             _ids(seen, lambda sight: sight.tiny_boxes > 0),
         ),
         Notice(
@@ -41,12 +41,12 @@ def sight_notices(seen: Sequence[Seen], model: ModelInput | None) -> list[Notice
             "a model sees next to nothing in them: cut them into pieces that are less long",
             small,
         ),
-        *_blank_pictures(seen),
+        *_blank_images(seen),
     ]
     return [notice for notice in found if notice.names] + _too_many_boxes([pair for pair, _ in seen], model)
 
 
-def picture_notices(ids: Sequence[str], sights: Sequence[Sight]) -> list[Notice]:
+def image_notices(ids: Sequence[str], sights: Sequence[Sight]) -> list[Notice]:
     """What a model will not see of pairs without labels; `ids` and `sights` go together."""
     dark = tuple(id_ for id_, sight in zip(ids, sights, strict=True) if sight.is_dark)
     consequence, at = "nothing can be found in them; where something moved,", _at([sight.resized for sight in sights])
@@ -97,15 +97,15 @@ def _at(sizes: Iterable[Size]) -> str:
 def _dark_pairs(which: str, at: str, consequence: str, ids: tuple[str, ...]) -> Notice:
     return Notice(
         f"{which} are (almost) black where before is subtracted from after, at most {DARK} of 255 {at}",
-        f"{consequence} see whether both pictures are the same, a camera's 12 bits lie unscaled in 16, or an animation "
+        f"{consequence} see whether both images are the same, a camera's 12 bits lie unscaled in 16, or an animation "
         "begins with a black frame",
         ids,
     )
 
 
-def _blank_pictures(seen: Sequence[Seen]) -> list[Notice]:
+def _blank_images(seen: Sequence[Seen]) -> list[Notice]:
     blank = _ids(seen, lambda sight: sight.has_blank)
-    found = f"{len(blank):,} of {len(seen):,} pairs have a picture of one colour throughout"
+    found = f"{len(blank):,} of {len(seen):,} pairs have an image of one colour throughout"
     return [Notice(found, "see whether a camera was dark, or an animation begins with a black frame", blank)]
 
 
@@ -150,7 +150,7 @@ def _classes_of_one_side(train: Sequence[Pair], val: Sequence[Pair], names: Sequ
 def _leak(train: Sequence[Pair], val: Sequence[Pair]) -> list[Notice]:
     if not (both := same_differences(train, val)):
         return []
-    found = f"{len(both):,} of {len(val):,} validation pairs have the pictures of a training pair"
+    found = f"{len(both):,} of {len(val):,} validation pairs have the images of a training pair"
     advice = (
         "losses and scores look better for that than they are; swapped sides and another file format make no difference"
     )
@@ -167,7 +167,7 @@ def _torn(train: Sequence[Pair]) -> list[Notice]:
             torn.append(f"{pair.id} = {other.id}")
     if not torn:
         return []
-    found = f"{len(torn):,} of {len(train):,} training pairs have the pictures of another one, but other labels"
+    found = f"{len(torn):,} of {len(train):,} training pairs have the images of another one, but other labels"
     return [Notice(found, "the model is taught both: keep the labels that are right", tuple(torn))]
 
 

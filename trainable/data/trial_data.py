@@ -20,11 +20,11 @@ class TrialData:
     val: Dataset[dict[str, Any]]
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
     skip_bad: bool = False
-    """Whether other pairs stand in for those whose pictures cannot be read any more."""
+    """Whether other pairs stand in for those whose images cannot be read any more."""
 
     @classmethod
     def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: ImageCache | None = None) -> "TrialData":
-        """The data set's pictures through `processor`, padded to the largest height and width of them all.
+        """The data set's images through `processor`, padded to the largest height and width of them all.
 
         They come out of `store` if there is one; it makes no difference to the numbers.
         """

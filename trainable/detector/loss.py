@@ -43,7 +43,7 @@ class Forward:
 
 
 def loss_normalisers(labels: Sequence[Mapping[str, Tensor]], config: DetrConfig) -> LossNormalisers:
-    """The normalisers of the pictures whose `labels` these are; each holds `class_labels` of shape [n]."""
+    """The normalisers of the images whose `labels` these are; each holds `class_labels` of shape [n]."""
     counts = [len(label["class_labels"]) for label in labels]
     matched = sum(min(config.num_queries, count) for count in counts)
     unmatched = config.num_queries * len(counts) - matched
@@ -107,7 +107,7 @@ class LossAccumulator:
     cross_entropy: float = 0.0
     bbox: float = 0.0
     giou: float = 0.0
-    pictures: int = 0
+    images: int = 0
     matched: int = 0
     boxes: int = 0
 
@@ -117,28 +117,26 @@ class LossAccumulator:
         self.cross_entropy += terms["loss_ce"].double().item() * totals.class_weight
         self.bbox += terms["loss_bbox"].double().item() * totals.boxes
         self.giou += terms["loss_giou"].double().item() * totals.boxes
-        self.pictures += len(labels)
+        self.images += len(labels)
         self.boxes += sum(len(label["class_labels"]) for label in labels)
         self.matched += sum(min(self.config.num_queries, len(label["class_labels"])) for label in labels)
 
     def losses(self) -> dict[str, float]:
         """`val_loss` and its parts `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` (the latter two unweighted)."""
-        unmatched = self.config.num_queries * self.pictures - self.matched
+        unmatched = self.config.num_queries * self.images - self.matched
         weight = self.matched + self.config.eos_coefficient * unmatched
         ce, bbox, giou = self.cross_entropy / weight, self.bbox / max(self.boxes, 1), self.giou / max(self.boxes, 1)
         loss = ce + self.config.bbox_loss_coefficient * bbox + self.config.giou_loss_coefficient * giou
         return {"val_loss": loss, "val_loss_ce": ce, "val_loss_bbox": bbox, "val_loss_giou": giou}
 
 
-def picture_losses(
-    model: DetrForObjectDetection, result: Forward, labels: Sequence[Mapping[str, Tensor]]
-) -> list[float]:
-    """The loss of each picture of a batch alone: what `val_loss` would be if it were the whole set.
+def image_losses(model: DetrForObjectDetection, result: Forward, labels: Sequence[Mapping[str, Tensor]]) -> list[float]:
+    """The loss of each image of a batch alone: what `val_loss` would be if it were the whole set.
 
     Args:
         model: gave `result`.
         result: the batch's.
-        labels: one mapping a picture, as `forward` takes them.
+        labels: one mapping an image, as `forward` takes them.
     """
     losses = []
     for index, label in enumerate(labels):

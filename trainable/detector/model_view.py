@@ -18,7 +18,7 @@ from transformers.models.detr.modeling_detr import DetrDecoderOutput, DetrModelO
 def model_from_features(
     model: DetrForObjectDetection, parts: Sequence[str], dtype: torch.dtype
 ) -> DetrForObjectDetection:
-    """A view of a model that takes the values of its first parts for the pictures.
+    """A view of a model that takes the values of its first parts for the images.
 
     Its `model.model` takes them as `pixel_values` [n, ...], float32, and the mask of the backbone's map as `pixel_mask`
     [n, h, w], 1 on real pixels. All parameters and modules that it has are the whole model's own, not copies.
@@ -39,7 +39,7 @@ def model_from_features(
 def with_feature_extractor(
     behind: DetrForObjectDetection, values_of: Callable[..., dict[str, Tensor]]
 ) -> DetrForObjectDetection:
-    """A view that takes pictures, has `values_of` make of them what `behind` takes, and goes on as that does.
+    """A view that takes images, has `values_of` make of them what `behind` takes, and goes on as that does.
 
     Args:
         behind: from `model_from_features`.
@@ -56,12 +56,12 @@ def with_feature_extractor(
 
 
 def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tensor, mask: Tensor) -> Tensor:
-    """The values of a model's first parts for one picture, in the precision that the model gives.
+    """The values of a model's first parts for one image, in the precision that the model gives.
 
     Args:
         model: the whole model.
         parts: as `model_from_features` takes them.
-        maps: the backbone's map of the picture, [1, channels, h, w].
+        maps: the backbone's map of the image, [1, channels, h, w].
         mask: bool [1, h, w], True on real pixels.
     """
     if "encoder" not in parts:
@@ -78,7 +78,7 @@ def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tenso
 
 
 class _KeptMaps(nn.Module):
-    """Stands in the place of the backbone: takes its map for the picture."""
+    """Stands in the place of the backbone: takes its map for the image."""
 
     def __init__(self, dtype: torch.dtype):
         super().__init__()
@@ -104,7 +104,7 @@ class _NoDecoder(nn.Module):
 
 
 class _KeptDecoder(nn.Module):
-    """Stands in the place of all but the heads: takes the decoder's states [n, k, queries, d_model] for the picture."""
+    """Stands in the place of all but the heads: takes the decoder's states [n, k, queries, d_model] for the image."""
 
     def __init__(self, dtype: torch.dtype):
         super().__init__()

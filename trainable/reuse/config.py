@@ -11,8 +11,8 @@ class ReuseConfig:
     """Every saving can be switched off alone, and leaves every bit of a trial as it is."""
 
     cache_bytes: int = 0
-    """Most bytes that this node may keep of pictures and layer outputs together; 0 keeps none of either."""
-    pictures: bool = True
+    """Most bytes that this node may keep of images and layer outputs together; 0 keeps none of either."""
+    images: bool = True
     """Keep the resized differences (`trainable.data.image_cache`)."""
     frozen_layers: bool = True
     """Keep the outputs of the layers that a stage leaves frozen (`trainable.reuse.frozen_features`)."""
@@ -24,9 +24,9 @@ class ReuseConfig:
     for. Weights that are the best so far are always written before they are reported."""
 
     @property
-    def picture_bytes(self) -> int:
-        """`cache_bytes` as far as pictures may be kept."""
-        return self.cache_bytes if self.pictures else 0
+    def image_bytes(self) -> int:
+        """`cache_bytes` as far as images may be kept."""
+        return self.cache_bytes if self.images else 0
 
     @property
     def layer_bytes(self) -> int:

@@ -1,10 +1,10 @@
 """Frozen layers once: what lies in front of the first part that a stage trains gives the same outputs all the time.
 
-Frozen parts run in eval mode, so what they make of a picture stays the same in every epoch, and in every trial of the
-node that starts from the same weights. It is computed once, picture by picture, so that it does not depend on batching,
+Frozen parts run in eval mode, so what they make of an image stays the same in every epoch, and in every trial of the
+node that starts from the same weights. It is computed once, image by image, so that it does not depend on batching,
 and kept on disk; the stage then trains a view of the model that begins behind it. Against the whole model, whose
-batches hold several pictures, that moves outputs by rounding, about 1e-6; a batch of one picture gives the same bits.
-On a GPU, too, a picture gives the same bits each time: cuDNN is held to algorithms that do.
+batches hold several images, that moves outputs by rounding, about 1e-6; a batch of one image gives the same bits.
+On a GPU, too, an image gives the same bits each time: cuDNN is held to algorithms that do.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from trainable.recipe import PARTS
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 2
-"""Goes up whenever what is kept of a picture changes, to the last bit, or is laid out in another way."""
+"""Goes up whenever what is kept of an image changes, to the last bit, or is laid out in another way."""
 
 _CACHEABLE = PARTS[:3]
 _NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
@@ -49,13 +49,13 @@ def use_frozen_features(
     """A model and a data set with which a stage trains without computing its frozen first parts again.
 
     The model is a view of `model`: it lacks those parts and shares all other parameters, under the same names. The data
-    set's items are the outputs of those parts instead of pictures, with the same labels. It is best read without worker
+    set's items are the outputs of those parts instead of images, with the same labels. It is best read without worker
     processes: there is nothing to decode, and on a GPU they could not mend a damaged record.
 
     Args:
         model: the whole model, on the device that it is to train on; its first parts are put into eval mode.
         trainable: parts that the stage trains.
-        data: pictures, in `MovedObjectDataset`.
+        data: images, in `MovedObjectDataset`.
         dtype: of the forward pass.
         cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 keeps nothing.
         cache: folder to keep the outputs in; the user's cache folder by default.
@@ -65,7 +65,7 @@ def use_frozen_features(
         is then logged, a view that computes them from `data`'s batches each time, in the same way and to the same bits.
 
     Raises:
-        PictureError, ValueError: a picture cannot be read, or is not the one that was checked.
+        ImageError, ValueError: an image cannot be read, or is not the one that was checked.
     """
     parts = frozen_prefix(trainable)
     if not parts:
@@ -97,14 +97,14 @@ def frozen_prefix(trainable: Sequence[str]) -> tuple[str, ...]:
 class FrozenPrefix:
     """The first parts of a model, which a stage does not train.
 
-    What they make of a picture are its `kept_values` and the mask of the backbone's map, bool [h, w], True on real
+    What they make of an image are its `kept_values` and the mask of the backbone's map, bool [h, w], True on real
     pixels.
 
     Args:
         model: the whole model.
         parts: the first ones of `recipe.PARTS`, at most to the decoder.
-        splits: the pictures.
-        collator: pads each picture to the same size.
+        splits: the images.
+        collator: pads each image to the same size.
         dtype: of the forward pass.
     """
 
@@ -121,8 +121,8 @@ class FrozenPrefix:
         self._splits = splits
         self._collator = collator
         self._dtype = dtype
-        self._pictures = {
-            pair.pictures_digest: (split, index) for split in splits for index, pair in enumerate(split.pairs)
+        self._images = {
+            pair.images_digest: (split, index) for split in splits for index, pair in enumerate(split.pairs)
         }
         blank = self._collator([{"pixel_values": torch.zeros(3, 1, 1), "labels": {}}])
         self._padded_size = tuple(blank["pixel_values"].shape[-2:])
@@ -131,7 +131,7 @@ class FrozenPrefix:
         self._values_shape, self._mask_shape = values.shape, mask.shape
 
     def key(self) -> str:
-        """SHA-256, in hex, over all that the outputs depend on: weights, pictures and how they are computed."""
+        """SHA-256, in hex, over all that the outputs depend on: weights, images and how they are computed."""
         model = self._model
         config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_IN_OUTPUTS}
         depends_on = [
@@ -153,26 +153,26 @@ class FrozenPrefix:
         return digest.hexdigest()
 
     def record_sizes(self) -> dict[str, int]:
-        """Bytes of each picture's `record`, by `pictures_digest`."""
+        """Bytes of each image's `record`, by `images_digest`."""
         size = self._values_shape.numel() * self.values_dtype.itemsize + self._mask_shape.numel()
-        return dict.fromkeys(self._pictures, size)
+        return dict.fromkeys(self._images, size)
 
-    def record(self, pictures_digest: str) -> bytes:
-        """What the parts make of a picture, bit for bit: the values' bytes, then the mask's, one a pixel.
+    def record(self, images_digest: str) -> bytes:
+        """What the parts make of an image, bit for bit: the values' bytes, then the mask's, one a pixel.
 
         Raises:
-            PictureError, ValueError: the picture cannot be read, or is not the one that was checked.
+            ImageError, ValueError: the image cannot be read, or is not the one that was checked.
         """
-        split, index = self._pictures[pictures_digest]
+        split, index = self._images[images_digest]
         values, mask = self._outputs(self._collator([split.item(index)]))
         if split.store is None:
             refuse_changed(split.pairs[index])
         return _bytes(values) + _bytes(mask)
 
     def batch(self, pixel_values: Tensor, pixel_mask: Tensor) -> dict[str, Tensor]:
-        """What `stack_activations` makes of the records of a batch of pictures."""
-        pictures = zip(pixel_values.split(1), pixel_mask.split(1), strict=True)
-        outputs = [self._outputs({"pixel_values": picture, "pixel_mask": mask}) for picture, mask in pictures]
+        """What `stack_activations` makes of the records of a batch of images."""
+        images = zip(pixel_values.split(1), pixel_mask.split(1), strict=True)
+        outputs = [self._outputs({"pixel_values": image, "pixel_mask": mask}) for image, mask in images]
         return _stacked([values.contiguous() for values, _ in outputs], [mask for _, mask in outputs])
 
     def outputs(self, record: bytes) -> tuple[Tensor, Tensor]:
@@ -183,7 +183,7 @@ class FrozenPrefix:
         return values.reshape(self._values_shape), mask.reshape(self._mask_shape)
 
     def _outputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Values and mask of a batch of one picture."""
+        """Values and mask of a batch of one image."""
         model, device = self._model, self._model.device
         for part in self._parts:
             for module in PART_MODULES[part]:
@@ -194,29 +194,29 @@ class FrozenPrefix:
 
 
 class ActivationDataset(Dataset):
-    """The items of a `MovedObjectDataset` with what a frozen prefix makes of each picture in the picture's place."""
+    """The items of a `MovedObjectDataset` with what a frozen prefix makes of each image in the image's place."""
 
-    def __init__(self, pictures: MovedObjectDataset, prefix: FrozenPrefix, records: DiskCache):
-        self._pictures = pictures
+    def __init__(self, images: MovedObjectDataset, prefix: FrozenPrefix, records: DiskCache):
+        self._images = images
         self._prefix = prefix
         self._records = records
 
     @property
     def pairs(self) -> Sequence[Pair]:
         """The pairs of its items."""
-        return self._pictures.pairs
+        return self._images.pairs
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """The item of `key`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the picture's `labels`.
+        """The item of `key`: `pixel_values` and `pixel_mask` (`FrozenPrefix.outputs`) and the image's `labels`.
 
-        No picture is read, unless its record is damaged.
+        No image is read, unless its record is damaged.
         """
         index = index_of(key)
-        values, mask = self._prefix.outputs(self._records[self.pairs[index].pictures_digest])
-        return {"pixel_values": values, "pixel_mask": mask, "labels": self._pictures.labels(index)}
+        values, mask = self._prefix.outputs(self._records[self.pairs[index].images_digest])
+        return {"pixel_values": values, "pixel_mask": mask, "labels": self._images.labels(index)}
 
 
 def stack_activations(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def stack_activations(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns:
         `pixel_values` (float32 [n, ...]), `pixel_mask` (int64 [n, h, w], 1 on real pixels) and `labels`, a list. The
         values are float32, which holds those of any precision exactly: DETR's position embeddings take their precision
-        from the input, which in the whole model is a float32 picture.
+        from the input, which in the whole model is a float32 image.
     """
     values, masks = ([item[name] for item in items] for name in ("pixel_values", "pixel_mask"))
     return {**_stacked(values, masks), "labels": [item["labels"] for item in items]}

@@ -1,6 +1,6 @@
 """The embedded data set: pairs of eight make-believe cameras, painted on first use and kept in the user's cache.
 
-Nothing is downloaded. Every pair is drawn from its own seed, so each machine paints the same pictures.
+Nothing is downloaded. Every pair is drawn from its own seed, so each machine paints the same images.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainable.sample.places import CAMERAS, PICTURE_SIZE, empty_place
+from trainable.sample.places import CAMERAS, IMAGE_SIZE, empty_place
 from trainable.sample.scene import Box, Scene, photograph
 from trainable.sample.things import CLASS_NAMES, random_thing
 from trainable.storage.cache_folder import cache_folder
@@ -64,8 +64,8 @@ def content_hash(folder: Path) -> str:
     for pair_id in sorted(path.stem for path in (folder / "labels").iterdir()):
         digest.update(f"{pair_id}\n{(folder / 'labels' / f'{pair_id}.txt').read_text(encoding='utf-8')}".encode())
         for side in ("before", "after"):
-            with Image.open(folder / side / f"{pair_id}.png") as picture:
-                digest.update(picture.convert("RGB").tobytes())
+            with Image.open(folder / side / f"{pair_id}.png") as image:
+                digest.update(image.convert("RGB").tobytes())
     return digest.hexdigest()
 
 
@@ -108,15 +108,15 @@ def _paint_pair(folder: Path, index: int, place: Image.Image) -> None:
     light_before = int(rng.integers(900, 1101)) / 1000
     light_after = light_before * int(rng.integers(930, 1071)) / 1000
     for side, things, light in (("before", scene.before, light_before), ("after", scene.after, light_after)):
-        picture = photograph(rng, place, things, light=light, noise=noise, shadow=shadow)
-        picture.save(folder / side / f"{_PAIR_IDS[index]}.png", compress_level=1)
+        image = photograph(rng, place, things, light=light, noise=noise, shadow=shadow)
+        image.save(folder / side / f"{_PAIR_IDS[index]}.png", compress_level=1)
     labels = [_label(class_id, box) for class_id, box in scene.moved]
     _write_lines(folder / "labels" / f"{_PAIR_IDS[index]}.txt", labels)
 
 
 def _scene(rng: np.random.Generator, *, still: bool) -> Scene:
     """Up to three parked things and, unless `still`, one to three that moved, most of them from place to place."""
-    scene = Scene(PICTURE_SIZE)
+    scene = Scene(IMAGE_SIZE)
     for _ in range(0 if still else int(rng.integers(1, 4))):
         chance = rng.random()
         scene.move(rng, random_thing(rng), leaves=chance < 0.85, enters=not 0.7 <= chance < 0.85)
@@ -126,9 +126,9 @@ def _scene(rng: np.random.Generator, *, still: bool) -> Scene:
 
 
 def _label(class_id: int, box_xyxy_pixels: Box) -> str:
-    """One line of a label file: class, centre and size, normalised to the picture."""
+    """One line of a label file: class, centre and size, normalised to the image."""
     left, top, right, bottom = box_xyxy_pixels
-    width, height = PICTURE_SIZE
+    width, height = IMAGE_SIZE
     x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
     return f"{class_id} {x:.6f} {y:.6f} {(right - left) / width:.6f} {(bottom - top) / height:.6f}"
 

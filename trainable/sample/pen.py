@@ -10,11 +10,11 @@ Colour = tuple[int, ...]
 
 
 class Pen:
-    """Draws on a picture in units of its own; discs and strokes stay round however wide the picture is."""
+    """Draws on an image in units of its own; discs and strokes stay round however wide the image is."""
 
-    def __init__(self, picture: Image.Image, x_unit: float, y_unit: float):
-        """A pen for `picture`, whose units are `x_unit` pixels across and `y_unit` pixels down."""
-        self._draw = ImageDraw.Draw(picture)
+    def __init__(self, image: Image.Image, x_unit: float, y_unit: float):
+        """A pen for `image`, whose units are `x_unit` pixels across and `y_unit` pixels down."""
+        self._draw = ImageDraw.Draw(image)
         self._x_unit, self._y_unit = x_unit, y_unit
 
     def area(self, points: Sequence[Point], colour: Colour) -> None:

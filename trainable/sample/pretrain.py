@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader
 from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
-from trainable.sample.shapes import PICTURE_SIZE, SHAPES, ShapeStream
+from trainable.sample.shapes import IMAGE_SIZE, SHAPES, ShapeStream
 
 MEAN, STD = 0.05, 0.15
-"""Mean and deviation of difference pictures in 0-1; most of a difference is nearly black, unlike a photograph."""
+"""Mean and deviation of difference images in 0-1; most of a difference is nearly black, unlike a photograph."""
 
 
 def build_model() -> DetrForObjectDetection:
@@ -103,13 +103,13 @@ def save(model: DetrForObjectDetection, norms: dict[str, nn.BatchNorm2d], out: P
     state = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     frozen.load_state_dict(state)
     frozen.save_pretrained(out)
-    width, height = PICTURE_SIZE
+    width, height = IMAGE_SIZE
     size = {"shortest_edge": min(width, height), "longest_edge": max(width, height)}
     DetrImageProcessorPil(size=size, image_mean=[MEAN] * 3, image_std=[STD] * 3).save_pretrained(out)
 
 
-def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
-    """mAP, mAP50 and the F1 at score 0.5 over pictures that training did not see."""
+def evaluate(checkpoint: Path, images: int = 1000, seed: int = 12345) -> str:
+    """mAP, mAP50 and the F1 at score 0.5 over images that training did not see."""
     model = DetrForObjectDetection.from_pretrained(checkpoint).eval()
     stream = iter(ShapeStream(seed))
     ground_truth: dict = {
@@ -118,11 +118,11 @@ def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
         "categories": [{"id": i, "name": n} for i, n in enumerate(SHAPES)],
     }
     found = []
-    scale = torch.tensor([*PICTURE_SIZE, *PICTURE_SIZE])
-    for image_id in range(pictures):
+    scale = torch.tensor([*IMAGE_SIZE, *IMAGE_SIZE])
+    for image_id in range(images):
         sample = next(stream)
         pixels, labels = _batch([sample])
-        ground_truth["images"].append({"id": image_id, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]})
+        ground_truth["images"].append({"id": image_id, "width": IMAGE_SIZE[0], "height": IMAGE_SIZE[1]})
         for box, class_id in zip(labels[0]["boxes"], labels[0]["class_labels"], strict=True):
             x, y, w, h = (_xywh(box) * scale).tolist()
             number = len(ground_truth["annotations"]) + 1
@@ -140,7 +140,7 @@ def evaluate(checkpoint: Path, pictures: int = 1000, seed: int = 12345) -> str:
         coco = COCO(ground_truth)
         result = COCOeval_faster(coco, coco.loadRes(found), "bbox")
         result.run()
-    return f"mAP {result.stats[0]:.3f}, mAP50 {result.stats[1]:.3f} over {pictures} unseen pictures"
+    return f"mAP {result.stats[0]:.3f}, mAP50 {result.stats[1]:.3f} over {images} unseen images"
 
 
 def _batch(items: list[dict[str, torch.Tensor]]) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:

@@ -17,11 +17,11 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that stands in the scene: its class and its picture.
+    """Something that stands in the scene: its class and its image.
 
     Attributes:
         class_id: index into the names of the data set.
-        sprite: RGBA picture, cropped to what is opaque.
+        sprite: RGBA image, cropped to what is opaque.
     """
 
     class_id: int
@@ -53,7 +53,7 @@ class Scene:
         return None
 
     def park(self, rng: np.random.Generator, thing: Thing) -> None:
-        """Put down a thing that stands in both pictures at the same place, if there is room."""
+        """Put down a thing that stands in both images at the same place, if there is room."""
         if place := self.free_place(rng, thing):
             self.before.append((thing, place))
             self.after.append((thing, place))
@@ -82,24 +82,24 @@ def photograph(
 
     Args:
         rng: source of the sensor noise.
-        background: RGB picture of the empty scene.
+        background: RGB image of the empty scene.
         things: what stands where; painted from the farthest (smallest bottom) to the nearest.
         light: factor on all pixels (1.0 = unchanged).
         noise: standard deviation of the sensor noise, in grey levels of 0-255.
         shadow: opacity of the shadows on the ground, 0-1.
     """
-    picture = background.copy()
+    image = background.copy()
     for thing, place in sorted(things, key=lambda item: item[1][3]):
         if shadow:
-            _paint_shadow(picture, place, shadow)
-        picture.paste(thing.sprite, place[:2], thing.sprite)
-    pixels = np.asarray(picture, dtype=np.float32) * light
+            _paint_shadow(image, place, shadow)
+        image.paste(thing.sprite, place[:2], thing.sprite)
+    pixels = np.asarray(image, dtype=np.float32) * light
     pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * noise
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> np.ndarray:
-    """Noise that varies over `1 / cells` of the picture; float32 array of shape [height, width] in 0-1."""
+    """Noise that varies over `1 / cells` of the image; float32 array of shape [height, width] in 0-1."""
     grid = rng.integers(0, 256, (max(2, cells * size[1] // size[0]), cells), dtype=np.uint8)
     return np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
 
@@ -119,10 +119,10 @@ def _touch(a: Box, b: Box, margin: int) -> bool:
     )  # fmt: skip
 
 
-def _paint_shadow(picture: Image.Image, place: Box, opacity: float) -> None:
+def _paint_shadow(image: Image.Image, place: Box, opacity: float) -> None:
     """A flat dark ellipse under the thing; it leans out of the box to the right, as a low sun casts it."""
     width, height = place[2] - place[0], place[3] - place[1]
     shape = (max(2, int(width * 1.15)), max(2, int(height * 0.18)))
     ellipse = Image.radial_gradient("L").resize(shape).point(lambda d: int(255 * opacity) if d < 180 else 0)
     black = Image.new("RGB", shape)
-    picture.paste(black, (place[0] + width // 20, place[3] - int(shape[1] * 0.7)), ellipse)
+    image.paste(black, (place[0] + width // 20, place[3] - int(shape[1] * 0.7)), ellipse)

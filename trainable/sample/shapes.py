@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from trainable.sample.scene import Box, Scene, Thing, draw_sprite, photograph, smooth_noise
 
 SHAPES = ("ellipse", "rectangle", "triangle", "cross", "ring")
-PICTURE_SIZE = (128, 96)
+IMAGE_SIZE = (128, 96)
 """width, height in pixels."""
 
 
@@ -38,8 +38,8 @@ class ShapeStream(IterableDataset[dict[str, torch.Tensor]]):
 
 
 def shape_sample(rng: np.random.Generator, background: Image.Image) -> dict[str, torch.Tensor]:
-    """One difference picture of a random scene and its labels (see `ShapeStream`)."""
-    scene = Scene(PICTURE_SIZE)
+    """One difference image of a random scene and its labels (see `ShapeStream`)."""
+    scene = Scene(IMAGE_SIZE)
     for _ in range(int(rng.choice(4, p=[0.05, 0.4, 0.35, 0.2]))):
         leaves, enters = [(True, True), (True, False), (False, True)][int(rng.choice(3, p=[0.7, 0.15, 0.15]))]
         scene.move(rng, _shape(rng, background), leaves=leaves, enters=enters)
@@ -60,7 +60,7 @@ def shape_sample(rng: np.random.Generator, background: Image.Image) -> dict[str,
 
 def _background(rng: np.random.Generator) -> Image.Image:
     """Clouds of grey at three scales with a slight tint; mean brightness 70-180."""
-    grey = np.sum([smooth_noise(rng, PICTURE_SIZE, cells) / cells**0.5 for cells in (3, 9, 40)], axis=0)
+    grey = np.sum([smooth_noise(rng, IMAGE_SIZE, cells) / cells**0.5 for cells in (3, 9, 40)], axis=0)
     grey = (grey - grey.mean()) * rng.uniform(15, 60) + rng.uniform(70, 180)
     tint = rng.uniform(0.85, 1.15, 3)
     return Image.fromarray(np.clip(grey[:, :, None] * tint, 0, 255).astype(np.uint8))
@@ -112,5 +112,5 @@ def _painter(
 
 def _cxcywh_normalised(place: Box) -> tuple[float, float, float, float]:
     left, top, right, bottom = place
-    width, height = PICTURE_SIZE
+    width, height = IMAGE_SIZE
     return (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height

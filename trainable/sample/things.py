@@ -39,7 +39,7 @@ _VAN_WINDOWS = (
 
 
 def random_thing(rng: np.random.Generator) -> Thing:
-    """A person, car or bike of random size, colour and direction, for pictures of 256 x 192 pixels."""
+    """A person, car or bike of random size, colour and direction, for images of 256 x 192 pixels."""
     class_id = int(rng.integers(len(CLASS_NAMES)))
     sprite = (_person, _car, _bike)[class_id](rng)
     return Thing(class_id, ImageOps.mirror(sprite) if rng.integers(2) else sprite)

@@ -17,13 +17,13 @@ from trainable.detection import (
     match,
     scores_at,
 )
-from trainable.detector.loss import LossAccumulator, forward, picture_losses
+from trainable.detector.loss import LossAccumulator, forward, image_losses
 from trainable.precision import autocast
 
 Item = TypeVar("Item")
 
 EVALUATION_BATCH_SIZE = 8
-"""Pictures a forward pass. One constant for training and afterwards, so that both give the same bits."""
+"""Images a forward pass. One constant for training and afterwards, so that both give the same bits."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Evaluation:
 
     Attributes:
         losses: `val_loss`, `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` of the set taken as one batch.
-        detections: one a picture, in the order of the set.
-        ground_truth: one a picture, in the order of the set.
-        picture_losses: the loss of each picture alone, in the order of the set; empty unless asked for.
+        detections: one an image, in the order of the set.
+        ground_truth: one an image, in the order of the set.
+        image_losses: the loss of each image alone, in the order of the set; empty unless asked for.
         unread: by its index in the set that was to be evaluated, why a pair could not be read. Another one stood in for
-            it in the losses, as in training; it is not among the detections, ground_truth and losses of pictures.
+            it in the losses, as in training; it is not among the detections, ground_truth and losses of images.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
     ground_truth: list[GroundTruth]
-    picture_losses: list[float] = field(default_factory=list)
+    image_losses: list[float] = field(default_factory=list)
     unread: dict[int, str] = field(default_factory=dict)
 
     def without(self, unread: dict[int, str]) -> "Evaluation":
@@ -52,11 +52,11 @@ class Evaluation:
             return [value for index, value in enumerate(values) if index not in unread]
 
         return Evaluation(
-            self.losses, rest(self.detections), rest(self.ground_truth), rest(self.picture_losses), dict(unread)
+            self.losses, rest(self.detections), rest(self.ground_truth), rest(self.image_losses), dict(unread)
         )
 
     def read(self, pairs: Sequence[Item]) -> list[Item]:
-        """Of what was to be evaluated, what was: the items that detections, ground_truth and losses of pictures are
+        """Of what was to be evaluated, what was: the items that detections, ground_truth and losses of images are
         of.
         """
         return [pair for index, pair in enumerate(pairs) if index not in self.unread]
@@ -72,10 +72,10 @@ def evaluate(
     dataset: Dataset[dict[str, Any]],
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
     dtype: torch.dtype = torch.float32,
-    per_picture: bool = False,
+    per_image: bool = False,
 ) -> Evaluation:
     """Evaluates once; see `evaluation_batches` and `evaluate_batches` for what it takes and raises."""
-    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype, per_picture)
+    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype, per_image)
 
 
 def evaluation_batches(
@@ -90,7 +90,7 @@ def evaluation_batches(
         dataset: items of `MovedObjectDataset`.
         collator: pads to the one size of the data set (promise 2).
         device: that the batches go to.
-        workers: processes that load pictures beside this one. They live as long as the loader.
+        workers: processes that load images beside this one. They live as long as the loader.
     """
     # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
     return DataLoader(
@@ -108,7 +108,7 @@ def evaluate_batches(
     model: DetrForObjectDetection,
     batches: Iterable[dict[str, Any]],
     dtype: torch.dtype = torch.float32,
-    per_picture: bool = False,
+    per_image: bool = False,
 ) -> Evaluation:
     """Evaluates in eval mode, without gradients, on the model's device.
 
@@ -116,7 +116,7 @@ def evaluate_batches(
         model: put into eval mode.
         batches: of the whole data set, see `evaluation_batches`.
         dtype: of the forward pass; the loss is computed in float32.
-        per_picture: whether to compute `picture_losses` too; changes nothing else.
+        per_image: whether to compute `image_losses` too; changes nothing else.
 
     Raises:
         FloatingPointError: the model's outputs are not finite.
@@ -130,8 +130,8 @@ def evaluate_batches(
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
-            if per_picture:
-                losses += picture_losses(model, result, inputs["labels"])
+            if per_image:
+                losses += image_losses(model, result, inputs["labels"])
     return Evaluation(sums.losses(), detections, ground_truth, losses)
 
 

@@ -33,7 +33,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_half_batch(recipe: Recipe) -> Recipe | None:
-    """The recipe with half as many pictures at a time and as many a step as before; None where that cannot be.
+    """The recipe with half as many images at a time and as many a step as before; None where that cannot be.
 
     Accumulation is exact, so it trains the same up to rounding and the draws of dropout.
     """

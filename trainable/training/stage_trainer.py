@@ -38,7 +38,7 @@ class StageTrainer(Trainer):
         stage: index of the stage in it.
         data: both splits.
         output_dir: where checkpoints go.
-        workers: processes that load pictures beside this one, from the first epoch to `close`.
+        workers: processes that load images beside this one, from the first epoch to `close`.
         callbacks: report, save and end the stage.
     """
 
@@ -223,7 +223,7 @@ def _keep_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None
 
 
 def stage_seed(seed: int, stage: int) -> int:
-    """The seed of a stage's order of pictures.
+    """The seed of a stage's order of images.
 
     Hashed: Trainer's sampler adds the epoch to the seed, so that neighbouring seeds would repeat each other's orders.
     """

@@ -70,7 +70,7 @@ def train_recipe(
 
     Raises:
         FloatingPointError: a loss is not finite.
-        ModelError, RecipeError, OSError: the checkpoint, the folder or a picture cannot be used.
+        ModelError, RecipeError, OSError: the checkpoint, the folder or an image cannot be used.
     """
     recipe = effective_recipe(recipe, len(pairs.train), compute.device)
     trial = TrialFolder(folder, recipe, mirror, reported)
@@ -101,15 +101,15 @@ def train_recipe(
     return trial
 
 
-def effective_recipe(recipe: Recipe, pictures: int, device: torch.device = CPU) -> Recipe:
-    """The recipe as `pictures` pairs and `device` let it be: restart cycles capped, `auto` precision resolved."""
+def effective_recipe(recipe: Recipe, images: int, device: torch.device = CPU) -> Recipe:
+    """The recipe as `images` pairs and `device` let it be: restart cycles capped, `auto` precision resolved."""
     dtype = str(torch_dtype(recipe.dtype, device)).removeprefix("torch.")
-    return dataclasses.replace(cap_restart_cycles(recipe, pictures), dtype=dtype)
+    return dataclasses.replace(cap_restart_cycles(recipe, images), dtype=dtype)
 
 
 def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> ImageCache | None:
     try:
-        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.picture_bytes)
+        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.image_bytes)
     except ValueError as error:
         if not pairs.skip_bad:
             raise

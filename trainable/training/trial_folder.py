@@ -157,7 +157,7 @@ class TrialFolder:
         return True
 
     def halve_batch(self) -> bool:
-        """Goes on with half as many pictures at a time and as many a step; False where that cannot be, or was before.
+        """Goes on with half as many images at a time and as many a step; False where that cannot be, or was before.
 
         The recipe of the folder is then that one, and the last checkpoint counts.
         """

@@ -1,4 +1,4 @@
-"""What a reader sees in an overlay: which kinds of boxes, on both pictures, whole, at any size."""
+"""What a reader sees in an overlay: which kinds of boxes, on both images, whole, at any size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,19 +52,19 @@ def pair(tmp_path: Path) -> Pair:
     return make_pair(tmp_path, (64, 48))
 
 
-def pixels_of(picture: Image.Image, colour: str) -> int:
+def pixels_of(image: Image.Image, colour: str) -> int:
     wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
-    return int((np.asarray(picture) == wanted).all(axis=-1).sum())
+    return int((np.asarray(image) == wanted).all(axis=-1).sum())
 
 
 def halves(sheet: Image.Image) -> list[Image.Image]:
-    """The after picture and the difference, without the legend."""
+    """The after image and the difference, without the legend."""
     height = sheet.height - LEGEND_LINES
     return [sheet.crop((left, 0, left + sheet.width // 2, height)) for left in (0, sheet.width // 2)]
 
 
 def kinds(sheet: Image.Image) -> set[str]:
-    """The kinds of boxes that are drawn, the same on both pictures."""
+    """The kinds of boxes that are drawn, the same on both images."""
     after, difference = (
         {kind for kind, pen in PENS.items() if pixels_of(half, pen.colour) > 20} for half in halves(sheet)
     )
@@ -85,7 +85,7 @@ def kinds(sheet: Image.Image) -> set[str]:
     ],
     ids=["found", "elsewhere", "wrong class", "twice", "below the threshold", "still pair", "nothing"],
 )
-def test_every_kind_of_box_is_drawn_on_both_pictures(pair, detections, ground_truth, expected):
+def test_every_kind_of_box_is_drawn_on_both_images(pair, detections, ground_truth, expected):
     shifted = replace(ground_truth, boxes_xyxy_normalised=ground_truth.boxes_xyxy_normalised + 0.02)
     assert kinds(draw_overlay(pair, detections, shifted, NAMES, score_threshold=0.5)) == expected
 
@@ -97,13 +97,13 @@ def test_kinds_can_be_told_apart_without_colours():
 
 
 @pytest.mark.parametrize("size", [(20, 15), (64, 48), (2000, 1500), (1500, 2000), (30, 600)])
-def test_pictures_of_any_size_become_readable(tmp_path, size):
+def test_images_of_any_size_become_readable(tmp_path, size):
     sheet = draw_overlay(make_pair(tmp_path, size), found(BOX), labelled(BOX), NAMES, 0.5)
     assert 600 <= sheet.width <= 2000
     assert sheet.height <= 1500
 
 
-def test_captions_stay_within_the_picture(pair):
+def test_captions_stay_within_the_image(pair):
     corners = [(0, 0, 0.3, 0.3), (0.7, 0, 1, 0.3), (0, 0.7, 0.3, 1), (0.7, 0.7, 1, 1)]
     inside = (0.35, 0.35, 0.65, 0.65)
     seen = []
@@ -135,7 +135,7 @@ def test_predictions_are_drawn_without_labels():
     assert pixels_of(sheet, MISS.colour) == 0
 
 
-def test_the_pictures_handed_in_are_left_alone():
+def test_the_images_handed_in_are_left_alone():
     before, after = (Image.new("RGB", (700, 480), (grey,) * 3) for grey in (0, 40))
     draw_predictions(before, after, "0001", found(BOX), NAMES, score_threshold=0.5)
     assert after.getcolors() == [(700 * 480, (40, 40, 40))]

@@ -12,7 +12,7 @@ def matches_of(scores: list[float], right: list[bool]) -> Matches:
     labels = np.where(right, np.arange(found), -1)[:, None]
     return Matches(
         iou_thresholds=(0.5,),
-        pictures=np.arange(found),
+        images=np.arange(found),
         class_ids=np.zeros(found, np.int64),
         scores=np.array(scores),
         is_true_positive=labels >= 0,

@@ -15,8 +15,8 @@ NO_GROUND_TRUTH = GroundTruth(np.empty((0, 4)), np.empty(0, np.int64))
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]])
 
 
-def random_pictures(seed: int) -> tuple[list[Detections], list[GroundTruth], list[tuple[int, int]]]:
-    """Pictures of unequal size with small, medium and large labels of two of the three classes, some empty."""
+def random_images(seed: int) -> tuple[list[Detections], list[GroundTruth], list[tuple[int, int]]]:
+    """Images of unequal size with small, medium and large labels of two of the three classes, some empty."""
     random = np.random.default_rng(seed)
     detections, ground_truth, sizes = [], [], []
     for _ in range(25):
@@ -45,16 +45,16 @@ def pycocotools_stats(
     coco = pytest.importorskip("pycocotools.coco")
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     annotations: list[dict] = []
-    for picture, (labelled, (width, height)) in enumerate(zip(ground_truth, sizes, strict=True)):
+    for image, (labelled, (width, height)) in enumerate(zip(ground_truth, sizes, strict=True)):
         for (left, top, right, bottom), class_id in zip(
             labelled.boxes_xyxy_normalised, labelled.class_ids, strict=True
         ):
             x, y, w, h = left * width, top * height, (right - left) * width, (bottom - top) * height
-            common = {"id": len(annotations) + 1, "image_id": picture, "category_id": int(class_id), "iscrowd": 0}
+            common = {"id": len(annotations) + 1, "image_id": image, "category_id": int(class_id), "iscrowd": 0}
             annotations.append({**common, "bbox": [x, y, w, h], "area": w * h})
     results = [
-        [picture, x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height, score, class_id]
-        for picture, (found, (width, height)) in enumerate(zip(detections, sizes, strict=True))
+        [image, x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height, score, class_id]
+        for image, (found, (width, height)) in enumerate(zip(detections, sizes, strict=True))
         for (x1, y1, x2, y2), score, class_id in zip(
             found.boxes_xyxy_normalised, found.scores, found.class_ids, strict=True
         )
@@ -76,16 +76,16 @@ def pycocotools_stats(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_agree_with_pycocotools(seed: int) -> None:
-    pictures = random_pictures(seed)
-    stats = pycocotools_stats(*pictures)
-    metrics = coco_metrics(*pictures, NAMES)
+    images = random_images(seed)
+    stats = pycocotools_stats(*images)
+    metrics = coco_metrics(*images, NAMES)
     expected = dict(zip(KEYS, stats[[0, 1, 2, 3, 4, 5, 8]], strict=True))
     assert {key: metrics[key] for key in KEYS} == pytest.approx(expected, abs=1e-6)
     assert 0.05 < metrics["mAP"] < 0.95
 
 
 def test_the_mean_of_the_classes_with_labels_is_the_whole() -> None:
-    metrics = coco_metrics(*random_pictures(0), NAMES)
+    metrics = coco_metrics(*random_images(0), NAMES)
     person, car, bike = (metrics["per_class"][name] for name in NAMES)
     for key in ("mAP", "mAP50", "mAP75", "AR"):
         assert metrics[key] == pytest.approx((person[key] + car[key]) / 2)
@@ -105,11 +105,11 @@ def test_a_still_pair_with_a_detection_of_higher_score_halves_the_precision() ->
     assert metrics["mAP"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("pictures", [0, 2])
-def test_nothing_to_detect_has_no_metrics(pictures: int) -> None:
+@pytest.mark.parametrize("images", [0, 2])
+def test_nothing_to_detect_has_no_metrics(images: int) -> None:
     found = Detections(BOX, np.array([0.9]), np.array([0]))
     for detections in (NO_DETECTIONS, found):
-        metrics = coco_metrics([detections] * pictures, [NO_GROUND_TRUTH] * pictures, [(100, 80)] * pictures, NAMES)
+        metrics = coco_metrics([detections] * images, [NO_GROUND_TRUTH] * images, [(100, 80)] * images, NAMES)
         assert {key: metrics[key] for key in KEYS} == dict.fromkeys(KEYS)
 
 
@@ -120,18 +120,18 @@ def test_nothing_detected_scores_zero() -> None:
 
 
 def test_metrics_are_json_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    metrics = coco_metrics(*random_pictures(0), NAMES)
+    metrics = coco_metrics(*random_images(0), NAMES)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert capfd.readouterr() == ("", "")
 
 
-def test_results_are_in_pixels_of_the_original_picture() -> None:
+def test_results_are_in_pixels_of_the_original_image() -> None:
     found = Detections(BOX, np.array([0.5]), np.array([2]))
     assert coco_results([NO_DETECTIONS, found], [(10, 10), (200, 100)]) == [
         {"image_id": 2, "category_id": 2, "bbox": [50.0, 25.0, 100.0, 50.0], "score": 0.5}
     ]
 
 
-def test_a_missing_picture_is_refused() -> None:
+def test_a_missing_image_is_refused() -> None:
     with pytest.raises(ValueError, match="got 1, 0 and 1"):
         coco_metrics([NO_DETECTIONS], [], [(10, 10)], NAMES)

@@ -18,28 +18,28 @@ Found = list[tuple[list[float], float, int]]
 Labelled = list[tuple[list[float], int]]
 
 
-def errors(*pictures: tuple[Found, Labelled], score_threshold: float = 0.5) -> dict[str, int]:
+def errors(*images: tuple[Found, Labelled], score_threshold: float = 0.5) -> dict[str, int]:
     """The kinds that occur, with their counts."""
-    detections, ground_truth = as_arrays(*pictures)
+    detections, ground_truth = as_arrays(*images)
     counts = count_errors(detections, ground_truth, match(detections, ground_truth, [0.5]), score_threshold)
     assert list(counts) == list(ERRORS)
     return {kind: count for kind, count in counts.items() if count}
 
 
-def as_arrays(*pictures: tuple[Found, Labelled]) -> tuple[list[Detections], list[GroundTruth]]:
+def as_arrays(*images: tuple[Found, Labelled]) -> tuple[list[Detections], list[GroundTruth]]:
     detections = [
         Detections(
             np.array([box for box, _, _ in found], np.float32).reshape(-1, 4),
             np.array([score for _, score, _ in found], np.float32),
             np.array([class_id for _, _, class_id in found], np.int64),
         )
-        for found, _ in pictures
+        for found, _ in images
     ]
     ground_truth = [
         GroundTruth(
             np.array([box for box, _ in labels], np.float32).reshape(-1, 4), np.array([c for _, c in labels], int)
         )
-        for _, labels in pictures
+        for _, labels in images
     ]
     return detections, ground_truth
 
@@ -88,7 +88,7 @@ def test_detections_below_the_score_threshold_do_not_count() -> None:
     assert errors((found, [(BOX, PERSON)])) == {"duplicate": 1}
 
 
-def test_labels_are_counted_in_their_own_picture() -> None:
+def test_labels_are_counted_in_their_own_image() -> None:
     first = ([(BOX, 0.9, PERSON)], [(BOX, PERSON), (FAR, PERSON)])
     second = ([(FAR, 0.9, CAR)], [(FAR, PERSON), (BOX, PERSON)])
     assert errors(first, ([], []), second) == {"classification": 1, "missed": 2}
@@ -96,14 +96,14 @@ def test_labels_are_counted_in_their_own_picture() -> None:
 
 boxes = st.sampled_from([BOX, NEAR, TOUCHING, FAR])
 class_ids = st.sampled_from([PERSON, CAR])
-pictures = st.tuples(
+images = st.tuples(
     st.lists(st.tuples(boxes, st.sampled_from([0.2, 0.5, 0.9]), class_ids), max_size=5),
     st.lists(st.tuples(boxes, class_ids), max_size=4),
 )
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(pictures, max_size=4))
+@given(st.lists(images, max_size=4))
 def test_all_kinds_but_missed_add_up_to_the_false_positives(drawn: list[tuple[Found, Labelled]]) -> None:
     detections, ground_truth = as_arrays(*drawn)
     scores = scores_at(match(detections, ground_truth, [0.5]), 0.5, 0.5)

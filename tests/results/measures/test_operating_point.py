@@ -66,7 +66,7 @@ BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]
 
 
 def swept(found: list, labelled: list) -> pd.DataFrame:
-    """The sweep of one picture: (box, score, class id) of what was found in it, (box, class id) of its labels."""
+    """The sweep of one image: (box, score, class id) of what was found in it, (box, class id) of its labels."""
     boxes, scores, class_ids = (np.array(column) for column in zip(*found, strict=True))
     label_boxes, label_ids = (np.array(column) for column in zip(*labelled, strict=True))
     matches = match([Detections(boxes, scores, class_ids)], [GroundTruth(label_boxes, label_ids)], IOU_THRESHOLDS)

@@ -43,11 +43,11 @@ def iou(box: list[float], other: list[float]) -> float:
 
 
 def counts_by_loops(
-    pictures: list[tuple[list, list]], class_id: int, iou_threshold: float, score_threshold: float
+    images: list[tuple[list, list]], class_id: int, iou_threshold: float, score_threshold: float
 ) -> tuple[int, int, int]:
     """Drops what is below the score threshold, then matches the rest."""
     tp = fp = fn = 0
-    for found, labelled in pictures:
+    for found, labelled in images:
         free = [box for box, label_class in labelled if label_class == class_id]
         counted = [row for row in found if row[2] == class_id and row[1] >= score_threshold]
         for box, _, _ in sorted(counted, key=lambda row: -row[1]):
@@ -69,15 +69,15 @@ def by_key(table: pd.DataFrame) -> dict:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(detections, ground_truth), max_size=4))
-def test_the_sweep_equals_a_loop(pictures: list[tuple[list, list]]) -> None:
+def test_the_sweep_equals_a_loop(images: list[tuple[list, list]]) -> None:
     matches = match(
-        [as_detections(found) for found, _ in pictures],
-        [as_ground_truth(labels) for _, labels in pictures],
+        [as_detections(found) for found, _ in images],
+        [as_ground_truth(labels) for _, labels in images],
         IOU_THRESHOLDS,
     )
     rows = by_key(sweep(matches, NAMES))
     for iou_threshold, score_threshold in itertools.product((0.5, 0.75, 0.8), (0.0, 0.29, 0.3, 0.31, 0.58, 1.0)):
-        expected = [counts_by_loops(pictures, c, iou_threshold, score_threshold) for c in range(len(NAMES))]
+        expected = [counts_by_loops(images, c, iou_threshold, score_threshold) for c in range(len(NAMES))]
         for name, counts in zip((*NAMES, "all"), [*expected, np.sum(expected, axis=0)], strict=True):
             row = rows[(name, iou_threshold, score_threshold)]
             assert (row["tp"], row["fp"], row["fn"]) == tuple(counts)

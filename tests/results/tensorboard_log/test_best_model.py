@@ -1,4 +1,4 @@
-"""What TensorBoard reads back of the best model: its curves and its pictures."""
+"""What TensorBoard reads back of the best model: its curves and its images."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_curves_of_every_class_are_those_of_the_sweep(best, tmp_path):
     assert [(precision[i], recall[i]) for i in at.values()] == [(0.5, 1), (1, 1), (0, 0)]
 
 
-def test_overlays_are_pictures(best, tmp_path):
+def test_overlays_are_images(best, tmp_path):
     write_best_events(tmp_path / "events", best, epoch=9)
     events = read(tmp_path / "events")
     assert set(events.Tags()["images"]) == {"overlays/worst-1_a", "overlays/best-1_b"}

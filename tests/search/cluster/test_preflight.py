@@ -52,18 +52,18 @@ def test_another_version_of_the_project_or_of_a_library_is_a_fault(task):
     assert fault.startswith("has torch ") and fault.endswith(", the search 1.0")
 
 
-def test_pictures_that_are_not_there_are_a_fault(task, tmp_path):
+def test_images_that_are_not_there_are_a_fault(task, tmp_path):
     (fault,) = inspect(dataclasses.replace(task, pairs=moved(task.pairs, tmp_path)))
-    assert fault.startswith("does not see 16 of the data set's 24 pictures, such as ")
+    assert fault.startswith("does not see 16 of the data set's 24 images, such as ")
     assert task.pairs.train[0].before.name in fault
 
 
-def test_other_pictures_under_the_same_names_are_a_fault(task, tmp_path):
+def test_other_images_under_the_same_names_are_a_fault(task, tmp_path):
     for pair in task.pairs.train:
         for path in (pair.before, pair.after):
-            (tmp_path / path.name).write_bytes(b"another picture")
+            (tmp_path / path.name).write_bytes(b"another image")
     (fault,) = inspect(dataclasses.replace(task, pairs=moved(task.pairs, tmp_path)))
-    assert fault.startswith("sees other pictures than the search, such as ")
+    assert fault.startswith("sees other images than the search, such as ")
 
 
 def test_a_run_folder_that_is_not_shared_is_a_fault(task):

@@ -140,7 +140,7 @@ def test_whatever_a_file_holds_every_line_is_a_box_or_is_named(read, text):
     class_id=st.integers(0, 2),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_box_counts_exactly_when_it_lies_within_the_picture_and_its_tolerance(read, cx, cy, width, height, class_id):
+def test_a_box_counts_exactly_when_it_lies_within_the_image_and_its_tolerance(read, cx, cy, width, height, class_id):
     labels, _ = read(f"{class_id} {cx!r} {cy!r} {width!r} {height!r}")
     edges = cx - width / 2, cy - height / 2, 1 - cx - width / 2, 1 - cy - height / 2
     if min(edges) > 1e-9:

@@ -11,7 +11,7 @@ from transformers import DetrImageProcessorPil
 
 from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 128})
@@ -24,7 +24,7 @@ def pair_of_size(width, height, path=Path()):
 
 @pytest.fixture
 def make_pair_of_size(tmp_path):
-    """A pair on disk whose pictures differ by 100 in red, in their left half only."""
+    """A pair on disk whose images differ by 100 in red, in their left half only."""
 
     def make(width, height):
         path = tmp_path / f"{width}x{height}"
@@ -50,7 +50,7 @@ def test_an_item_is_the_normalised_difference_at_the_processors_size(make_pair_o
     assert torch.allclose(pixel_values[:, 50, 120], (still - mean) / std, atol=1e-5)
 
 
-def test_labels_are_the_boxes_of_the_file_and_the_sizes_of_the_picture(make_pair_of_size):
+def test_labels_are_the_boxes_of_the_file_and_the_sizes_of_the_image(make_pair_of_size):
     pairs = [make_pair_of_size(256, 192), make_pair_of_size(100, 200)]
     labels = MovedObjectDataset(pairs, PROCESSOR)[1]["labels"]
     assert labels["class_labels"].tolist() == [2, 0]
@@ -79,20 +79,20 @@ def test_a_processor_that_would_pad_is_kept_from_it(make_pair_of_size):
     assert torch.equal(item["labels"]["boxes"], torch.tensor(BOXES))
 
 
-def test_a_picture_that_broke_since_the_check_is_named(make_pair_of_size):
+def test_an_image_that_broke_since_the_check_is_named(make_pair_of_size):
     pair = make_pair_of_size(64, 48)
     pair.after.write_bytes(pair.after.read_bytes()[:40])
-    with pytest.raises(PictureError, match=r"64x48.after\.png"):
+    with pytest.raises(ImageError, match=r"64x48.after\.png"):
         MovedObjectDataset([pair], PROCESSOR)[0]
     pair.after.unlink()
-    with pytest.raises(PictureError, match=r"64x48.after\.png"):
+    with pytest.raises(ImageError, match=r"64x48.after\.png"):
         MovedObjectDataset([pair], PROCESSOR)[0]
 
 
-def test_pictures_whose_sizes_have_come_apart_are_named(make_pair_of_size):
+def test_images_whose_sizes_have_come_apart_are_named(make_pair_of_size):
     pair = make_pair_of_size(64, 48)
     Image.new("RGB", (48, 64)).save(pair.after)
-    with pytest.raises(PictureError, match=r"after\.png: is 48 x 64 pixels now and was 64 x 48"):
+    with pytest.raises(ImageError, match=r"after\.png: is 48 x 64 pixels now and was 64 x 48"):
         MovedObjectDataset([pair], PROCESSOR)[0]
 
 
@@ -112,14 +112,14 @@ def test_a_batch_is_padded_at_the_bottom_and_on_the_right_and_its_boxes_stay(mak
     assert all(torch.equal(labels["boxes"], torch.tensor(BOXES)) for labels in batch["labels"])
 
 
-def test_a_picture_is_padded_the_same_in_every_batch(make_pair_of_size):
+def test_an_image_is_padded_the_same_in_every_batch(make_pair_of_size):
     pairs = [make_pair_of_size(256, 192), make_pair_of_size(100, 200)]
     dataset, collate = MovedObjectDataset(pairs, PROCESSOR), PairCollator(*padded_size(pairs, PROCESSOR))
     alone, together = collate([dataset[0]]), collate([dataset[0], dataset[1]])
     assert torch.equal(alone["pixel_values"][0], together["pixel_values"][0])
 
 
-def test_a_picture_larger_than_the_fixed_size_is_refused(make_pair_of_size):
+def test_an_image_larger_than_the_fixed_size_is_refused(make_pair_of_size):
     items = [MovedObjectDataset([make_pair_of_size(256, 192)], PROCESSOR)[0]]
     with pytest.raises(ValueError, match=r"96x128 .* 96x127"):
         PairCollator(96, 127)(items)
@@ -146,6 +146,6 @@ def test_the_padded_size_covers_all_pairs_and_no_more():
 @settings(max_examples=25, deadline=None)
 @given(width=st.integers(20, 300), height=st.integers(20, 300))
 def test_the_padded_size_is_what_the_processor_really_gives(processor, width, height):
-    picture = Image.fromarray(np.zeros((height, width, 3), dtype=np.uint8))
-    pixel_values = processor(images=picture, do_pad=False, return_tensors="pt")["pixel_values"]
+    image = Image.fromarray(np.zeros((height, width, 3), dtype=np.uint8))
+    pixel_values = processor(images=image, do_pad=False, return_tensors="pt")["pixel_values"]
     assert padded_size([pair_of_size(width, height)], processor) == tuple(pixel_values.shape[-2:])

@@ -16,10 +16,10 @@ from transformers import DetrImageProcessorPil
 import trainable.data.image_cache
 from trainable.data.annotations import Labels
 from trainable.data.dataset import MovedObjectDataset
-from trainable.data.difference import PictureError, difference, open_picture
+from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.image_cache import VERSION, open_image_cache
 from trainable.data.pair import Pair
-from trainable.data.pairs import pictures_digest
+from trainable.data.pairs import images_digest
 from trainable.data.resizing import resized_difference
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64})
@@ -37,7 +37,7 @@ def make_pairs(folder: Path, seed: int = 0) -> tuple[Pair, ...]:
         for path in (before, after):
             Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(path)
         labels = Labels((0,), ((0.5, 0.5, 0.2, 0.2),))
-        pairs.append(Pair(f"p{index}", before, after, (width, height), labels, pictures_digest(before, after)))
+        pairs.append(Pair(f"p{index}", before, after, (width, height), labels, images_digest(before, after)))
     return tuple(pairs)
 
 
@@ -84,8 +84,8 @@ class TestItems:
         store = open_image_cache(pairs, processor, PLENTY, cache)
         with_store, without = MovedObjectDataset(pairs, processor, store), MovedObjectDataset(pairs, processor)
         for index, pair in enumerate(pairs):
-            picture = difference(open_picture(pair.before), open_picture(pair.after))
-            whole = processor(images=picture, do_pad=False, return_tensors="pt")["pixel_values"][0]
+            image = difference(open_image(pair.before), open_image(pair.after))
+            whole = processor(images=image, do_pad=False, return_tensors="pt")["pixel_values"][0]
             for item in (with_store[index], without[index]):
                 assert item["pixel_values"].dtype == whole.dtype and torch.equal(item["pixel_values"], whole)
             for name, value in without[index]["labels"].items():
@@ -121,7 +121,7 @@ class TestFilling:
         open_image_cache(moved, PROCESSOR, PLENTY, cache)
         assert not made
 
-    def test_other_settings_and_other_pictures_have_stores_of_their_own(self, pairs, cache, tmp_path):
+    def test_other_settings_and_other_images_have_stores_of_their_own(self, pairs, cache, tmp_path):
         larger = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 65})
         others = make_pairs(tmp_path / "others", seed=1)
         stores = {open_image_cache(*asked, PLENTY, cache).path for asked in ((pairs, PROCESSOR), (pairs, larger))}
@@ -138,18 +138,18 @@ class TestFilling:
         assert [worker.exitcode for worker in workers] == [0, 0, 0]
         assert len((tmp_path / "filled").read_text().split()) == len(pairs)
 
-    def test_a_broken_picture_is_named_and_no_store_is_left(self, pairs, cache):
+    def test_a_broken_image_is_named_and_no_store_is_left(self, pairs, cache):
         pairs[3].after.write_bytes(pairs[3].after.read_bytes()[:60])
-        with pytest.raises(PictureError, match=r"3-after\.png: cannot be read as a picture"):
+        with pytest.raises(ImageError, match=r"3-after\.png: cannot be read as an image"):
             open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         pairs[3].after.unlink()
-        with pytest.raises(PictureError, match=r"3-after\.png"):
+        with pytest.raises(ImageError, match=r"3-after\.png"):
             open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         assert files_of(cache) == []
 
-    def test_a_picture_that_changed_since_the_check_is_not_kept_under_the_old_ones_name(self, pairs, cache):
+    def test_an_image_that_changed_since_the_check_is_not_kept_under_the_old_ones_name(self, pairs, cache):
         shutil.copy(pairs[0].before, pairs[5].before)
-        with pytest.raises(PictureError, match=r"5-before\.png or .*5-after\.png has changed since it was checked"):
+        with pytest.raises(ImageError, match=r"5-before\.png or .*5-after\.png has changed since it was checked"):
             open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         assert files_of(cache) == []
 
@@ -161,7 +161,7 @@ class TestFilling:
 
 
 class TestDamage:
-    def test_a_damaged_picture_is_made_anew(self, pairs, cache, made):
+    def test_a_damaged_image_is_made_anew(self, pairs, cache, made):
         store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
         whole = store.path.read_bytes()
         store.path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])

@@ -42,10 +42,10 @@ def test_names_are_a_list_or_a_mapping_from_class_id(data_yaml, names):
 
 def test_paths_are_relative_to_the_file_and_to_path(data_yaml, tmp_path):
     for folder in ("first", "second", "boxes"):
-        (tmp_path / "pictures" / folder).mkdir(parents=True)
-    layout = read_layout(data_yaml("path: pictures\nbefore: first\nafter: second\nlabels: boxes\n"))
-    assert layout.before == tmp_path / "pictures" / "first"
-    assert layout.labels == tmp_path / "pictures" / "boxes"
+        (tmp_path / "images" / folder).mkdir(parents=True)
+    layout = read_layout(data_yaml("path: images\nbefore: first\nafter: second\nlabels: boxes\n"))
+    assert layout.before == tmp_path / "images" / "first"
+    assert layout.labels == tmp_path / "images" / "boxes"
 
 
 def test_lists_of_a_data_yaml_are_ids_or_files_of_ids(data_yaml, tmp_path):

@@ -19,7 +19,7 @@ SIDES = st.integers(1, 6000)
 @given(width=SIDES, height=SIDES, shortest=st.integers(16, 900), longest=st.integers(16, 1400))
 @example(width=4, height=4000, shortest=96, longest=128)
 @example(width=640, height=480, shortest=480, longest=640)
-def test_sizes_are_those_of_transformers_for_the_thinnest_pictures_too(width, height, shortest, longest):
+def test_sizes_are_those_of_transformers_for_the_thinnest_images_too(width, height, shortest, longest):
     rule = SizeRule.of({"size": {"shortest_edge": shortest, "longest_edge": longest}})
     assert rule.resized((width, height))[::-1] == get_size_with_aspect_ratio((height, width), shortest, longest)
 

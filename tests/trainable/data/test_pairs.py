@@ -98,7 +98,7 @@ def test_names_come_from_the_highest_class_id_where_nobody_gives_them(tmp_path, 
     assert read_pairs(tmp_path).names == ("0", "1", "2")
 
 
-def test_size_is_that_of_the_upright_picture(tmp_path, make_pairs):
+def test_size_is_that_of_the_upright_image(tmp_path, make_pairs):
     make_pairs(["a", "b"])
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -129,20 +129,20 @@ LABEL_FAULTS = {
 def every_fault(tmp_path, make_pair, make_pairs):
     """A data set with one pair for every kind of fault, each named after it, and four good pairs."""
     (tmp_path / "classes.txt").write_text("person\ncar\nbike\n")
-    make_pairs(["good 1", "good 2", "good 3", "good 4", "missing before", "missing after", "two pictures for one id"])
-    make_pairs(["unreadable picture", "truncated picture", "sizes differ", "over the limit", "without label"])
+    make_pairs(["good 1", "good 2", "good 3", "good 4", "missing before", "missing after", "two images for one id"])
+    make_pairs(["unreadable image", "truncated image", "sizes differ", "over the limit", "without label"])
     for kind, line in LABEL_FAULTS.items():
         make_pair(kind, f"1 0.3 0.3 0.1 0.1\n{line}\n")
     make_pair("not UTF-8", b"1 0.3 0.3 0.1 0.1\n\xff\n")
     before, after = tmp_path / "before", tmp_path / "after"
     (before / "missing before.png").unlink()
     (after / "missing after.png").unlink()
-    shutil.copy(before / "two pictures for one id.png", before / "two pictures for one id.bmp")
-    (before / "unreadable picture.png").write_bytes(b"no picture")
+    shutil.copy(before / "two images for one id.png", before / "two images for one id.bmp")
+    (before / "unreadable image.png").write_bytes(b"no image")
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(after / "truncated picture.png")
-    content = (after / "truncated picture.png").read_bytes()
-    (after / "truncated picture.png").write_bytes(content[: len(content) // 2])
+    Image.fromarray(noise).save(after / "truncated image.png")
+    content = (after / "truncated image.png").read_bytes()
+    (after / "truncated image.png").write_bytes(content[: len(content) // 2])
     Image.new("RGB", (12, 16)).save(after / "sizes differ.png")
     (before / "over the limit.png").write_bytes(png_header(30_000, 20_000))
     (tmp_path / "labels" / "without label.txt").unlink()
@@ -156,18 +156,18 @@ def test_one_of_every_fault_is_named_with_file_line_and_value_and_good_pairs_are
         *((kind, f"labels/{kind}.txt", 2) for kind in [*LABEL_FAULTS, "not UTF-8"]),
         ("missing before", "labels/missing before.txt", None),
         ("missing after", "labels/missing after.txt", None),
-        ("two pictures for one id", "before/two pictures for one id.png", None),
-        ("unreadable or truncated picture", "before/unreadable picture.png", None),
-        ("unreadable or truncated picture", "after/truncated picture.png", None),
+        ("two images for one id", "before/two images for one id.png", None),
+        ("unreadable or truncated image", "before/unreadable image.png", None),
+        ("unreadable or truncated image", "after/truncated image.png", None),
         ("sizes differ", "after/sizes differ.png", None),
-        ("picture over the pixel limit", "before/over the limit.png", None),
-        ("picture without a label file", "before/without label.png", None),
+        ("image over the pixel limit", "before/over the limit.png", None),
+        ("image without a label file", "before/without label.png", None),
     }
     assert len(faults) == len(found)
     values = {fault.kind: fault.value for fault in faults}
     assert values["sizes differ"] == "16x12 and 12x16"
-    assert values["picture over the pixel limit"] == "30000x20000 pixels"
-    assert values["two pictures for one id"] == "two pictures for one id.bmp, two pictures for one id.png"
+    assert values["image over the pixel limit"] == "30000x20000 pixels"
+    assert values["two images for one id"] == "two images for one id.bmp, two images for one id.png"
     assert values["class id outside names"] == "3"
     assert all(fault.value and fault.advice for fault in faults)
 
@@ -194,7 +194,7 @@ def test_skip_bad_does_not_hide_a_side_that_has_nothing_left(tmp_path, make_pair
     assert faults[0].file.endswith("val.txt")
 
 
-def test_a_huge_picture_makes_neither_pillow_nor_memory_complain(tmp_path, make_pairs):
+def test_a_huge_image_makes_neither_pillow_nor_memory_complain(tmp_path, make_pairs):
     make_pairs("ab")
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -208,7 +208,7 @@ def test_a_huge_picture_makes_neither_pillow_nor_memory_complain(tmp_path, make_
 def test_the_pixel_limit_is_inclusive(tmp_path, make_pairs):
     make_pairs("ab")
     assert read_pairs(tmp_path, pixel_limit=16 * 12)
-    assert kinds(faults_of(tmp_path, pixel_limit=16 * 12 - 1)) == ["picture over the pixel limit"] * 4
+    assert kinds(faults_of(tmp_path, pixel_limit=16 * 12 - 1)) == ["image over the pixel limit"] * 4
 
 
 @pytest.mark.parametrize("missing", ["nothing here", "nothing here/data.yaml"])
@@ -232,7 +232,7 @@ def test_names_cannot_be_made_up_where_nothing_is_labelled(tmp_path, make_pair):
     assert read_pairs(tmp_path).names == ("person",)
 
 
-def test_a_fault_of_the_lists_and_a_fault_of_a_picture_are_told_together(tmp_path, make_pairs):
+def test_a_fault_of_the_lists_and_a_fault_of_an_image_are_told_together(tmp_path, make_pairs):
     make_pairs("abc")
     (tmp_path / "train.txt").write_text("a\nb\nnowhere\n")
     (tmp_path / "val.txt").write_text("c\n")

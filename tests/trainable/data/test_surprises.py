@@ -28,16 +28,16 @@ class Pairs:
             self.write(id_)
 
     def write(self, id_, size=(64, 48), labels=BOX, box_gain=100, noise=8, scale=1, suffix=".png"):
-        """Noise on both sides; a square of 1/4 of the picture in its middle has moved."""
+        """Noise on both sides; a square of 1/4 of the image in its middle has moved."""
         width, height = size
         before, after = self.random.integers(60, 60 + noise, (2, height, width, 3))
         middle = slice(3 * height // 8, 5 * height // 8), slice(3 * width // 8, 5 * width // 8)
         after[middle] += box_gain
         for side, pixels in (("before", before), ("after", after)):
-            self.picture(side, id_, pixels * scale, suffix)
+            self.image(side, id_, pixels * scale, suffix)
         (self.folder / "labels" / f"{id_}.txt").write_text(labels)
 
-    def picture(self, side, id_, pixels, suffix=".png"):
+    def image(self, side, id_, pixels, suffix=".png"):
         for old in (self.folder / side).glob(f"{id_}.*"):
             old.unlink()
         Image.fromarray(pixels.astype(np.uint8)).save(self.folder / side / f"{id_}{suffix}")
@@ -63,10 +63,10 @@ def test_sound_pairs_surprise_nobody(pairs):
 
 
 class TestBlackDifferences:
-    def test_before_and_after_that_are_one_picture(self, pairs):
+    def test_before_and_after_that_are_one_image(self, pairs):
         for id_ in ("t1", "v0"):
             after = np.asarray(Image.open(pairs.folder / "after" / f"{id_}.png"))
-            pairs.picture("before", id_, after)
+            pairs.image("before", id_, after)
         line = pairs.only_line()
         assert line.startswith(
             "2 of 5 labelled pairs are (almost) black where before is subtracted from after, at most 16"
@@ -89,7 +89,7 @@ class TestBlackDifferences:
             black.save(pairs.folder / side / "t0.gif", save_all=True, append_images=[frame])
         dark, blank = pairs.lines()
         assert dark.startswith("1 of 5 labelled pairs are (almost) black") and ": t0; " in dark
-        assert blank.startswith("1 of 5 pairs have a picture of one colour throughout: t0; ")
+        assert blank.startswith("1 of 5 pairs have an image of one colour throughout: t0; ")
         assert "animation begins with a black frame" in blank
 
     def test_boxes_where_nothing_differs(self, pairs):
@@ -103,12 +103,12 @@ class TestBlackDifferences:
 
 
 class TestWhatTheModelCannotTake:
-    def test_a_picture_too_thin_is_a_fault_that_skip_bad_leaves_out(self, pairs):
+    def test_an_image_too_thin_is_a_fault_that_skip_bad_leaves_out(self, pairs):
         pairs.write("t2", size=(4, 4000))
         with pytest.raises(DataError) as error:
             read_pairs(pairs.folder, model=MODEL)
         (fault,) = error.value.faults
-        assert fault.kind == "picture too thin for the model" and fault.file.endswith("after/t2.png")
+        assert fault.kind == "image too thin for the model" and fault.file.endswith("after/t2.png")
         assert fault.value == "4x4000 pixels become 0x128 at the model's size"
         left = read_pairs(pairs.folder, model=MODEL, skip_bad=True)
         assert [pair.id for pair in left.train] == ["t0", "t1"]
@@ -127,7 +127,7 @@ class TestWhatTheModelCannotTake:
         pairs.write("t0", labels="0 0.5 0.5 0.015625 0.020833\n")
         assert pairs.lines() == []
 
-    def test_pictures_that_vanish(self, pairs):
+    def test_images_that_vanish(self, pairs):
         pairs.write("v0", size=(800, 40), labels="", box_gain=0)
         line = pairs.only_line()
         assert line.startswith("1 of 5 pairs are under 8 pixels high or wide at the model's size: v0; ")
@@ -173,8 +173,8 @@ class TestSides:
 class TestCopies:
     def copy(self, pairs, source, target, swapped=False, suffix=".png"):
         for side, other in (("before", "after"), ("after", "before")):
-            picture = Image.open(pairs.folder / (other if swapped else side) / f"{source}.png")
-            pairs.picture(side, target, np.asarray(picture), suffix)
+            image = Image.open(pairs.folder / (other if swapped else side) / f"{source}.png")
+            pairs.image(side, target, np.asarray(image), suffix)
 
     @pytest.mark.parametrize(
         "how", [{}, {"swapped": True}, {"suffix": ".bmp"}, {"swapped": True, "suffix": ".tif"}], ids=str
@@ -182,25 +182,25 @@ class TestCopies:
     def test_a_validation_pair_that_is_a_training_pair(self, pairs, how):
         self.copy(pairs, "t1", "v1", **how)
         line = pairs.only_line()
-        assert line.startswith("1 of 2 validation pairs have the pictures of a training pair: v1 = t1; ")
+        assert line.startswith("1 of 2 validation pairs have the images of a training pair: v1 = t1; ")
 
     def test_still_scenes_without_noise_are_no_copies_of_each_other(self, pairs):
         for id_, shade in (("t0", 20), ("t1", 40), ("v0", 60)):
             pixels = np.full((48, 64, 3), shade)
             pixels[0, 0] = 0
             for side in ("before", "after"):
-                pairs.picture(side, id_, pixels)
+                pairs.image(side, id_, pixels)
             (pairs.folder / "labels" / f"{id_}.txt").write_text("")
         assert pairs.lines() == []
         self.copy(pairs, "t1", "v0", suffix=".bmp")
-        assert pairs.only_line().startswith("1 of 2 validation pairs have the pictures of a training pair: v0 = t1; ")
+        assert pairs.only_line().startswith("1 of 2 validation pairs have the images of a training pair: v0 = t1; ")
 
     def test_one_training_pair_twice_with_other_labels(self, pairs):
         self.copy(pairs, "t0", "t2", swapped=True)
         assert pairs.lines() == []
         (pairs.folder / "labels" / "t2.txt").write_text("")
         line = pairs.only_line()
-        assert line.startswith("1 of 3 training pairs have the pictures of another one, but other labels: t2 = t0; ")
+        assert line.startswith("1 of 3 training pairs have the images of another one, but other labels: t2 = t0; ")
         (pairs.folder / "labels" / "t0.txt").write_text(f"{BOX}0 0.45 0.5 0.125 0.25\n")
         (pairs.folder / "labels" / "t2.txt").write_text(f"0 0.45 0.5 0.125 0.25\n{BOX}")
         assert pairs.lines() == [], "the order of boxes says nothing"

@@ -8,7 +8,7 @@ NAMES = ("person", "car")
 
 
 def labels_of(counts):
-    """Labels of pictures with so many boxes each."""
+    """Labels of images with so many boxes each."""
     generator = torch.Generator().manual_seed(3)
     return [
         {
@@ -41,7 +41,7 @@ def model(request, make_checkpoint):
 def test_totals_are_what_detr_divides_by(model):
     config = model.config
     assert (config.num_queries, config.eos_coefficient) == (6, 0.1)
-    # 1 + 0 + 6 queries have a label (two of the 8 labels of the last picture find none), the other 11 have not.
+    # 1 + 0 + 6 queries have a label (two of the 8 labels of the last image find none), the other 11 have not.
     totals = loss_normalisers(labels_of([1, 0, 8]), config)
     assert totals.class_weight == pytest.approx(7 + 0.1 * 11)
     assert totals.boxes == 9

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainable.data.dataset import MovedObjectDataset
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.detector.loss import forward, loss_normalisers, scaled_loss
@@ -91,8 +91,8 @@ def activations(cache):
 
 
 @pytest.fixture
-def pictures_read(monkeypatch):
-    """The ids of the pairs whose pictures are read, as they are."""
+def images_read(monkeypatch):
+    """The ids of the pairs whose images are read, as they are."""
     read = []
     get = MovedObjectDataset.item
 
@@ -119,7 +119,7 @@ def test_the_prefix_is_what_lies_in_front_of_the_first_part_that_trains(trainabl
     "config", [{}, {"auxiliary_loss": True, "position_embedding_type": "learned"}], ids=["plain", "auxiliary, learned"]
 )
 class TestNumbers:
-    def test_of_one_picture_are_bit_identical(self, make_model, batches, trainable, config):
+    def test_of_one_image_are_bit_identical(self, make_model, batches, trainable, config):
         model = make_model(**config).train()  # with dropout, unless the prefix is put into eval mode
         for index in (1, 2):  # landscape and portrait: with and without padding in either direction
             behind, whole, kept = batches(model, trainable, [index])
@@ -127,7 +127,7 @@ class TestNumbers:
             for expected, found in zip(outputs_and_loss(model, whole), outputs_and_loss(behind, kept), strict=True):
                 assert torch.equal(found, expected)
 
-    def test_of_pictures_of_unequal_size_are_the_whole_models(self, make_model, batches, trainable, config):
+    def test_of_images_of_unequal_size_are_the_whole_models(self, make_model, batches, trainable, config):
         model = make_model(**config).eval()
         behind, whole, kept = batches(model, trainable, range(4))
         for expected, found in zip(outputs_and_loss(model, whole), outputs_and_loss(behind, kept), strict=True):
@@ -204,14 +204,14 @@ class TestTheView:
         assert [id(module) for module in model.modules()] == modules
         assert all(map(torch.equal, outputs_and_loss(model, batch), before))
 
-    def test_needs_no_picture_and_has_the_same_labels(self, make_model, data, cache, pictures_read, trainable):
+    def test_needs_no_image_and_has_the_same_labels(self, make_model, data, cache, images_read, trainable):
         _, inputs = use_frozen_features(make_model(), trainable, data, torch.float32, PLENTY, cache)
-        assert sorted(pictures_read) == sorted(pair.id for pair in (*data.train.pairs, *data.val.pairs))
+        assert sorted(images_read) == sorted(pair.id for pair in (*data.train.pairs, *data.val.pairs))
         items = [inputs.val[index] for index in range(len(inputs.val))]
-        assert len(pictures_read) == len(data.train) + len(data.val)
-        for item, picture in zip(items, (data.val[index] for index in range(len(data.val))), strict=True):
-            assert item["labels"].keys() == picture["labels"].keys()
-            assert all(torch.equal(value, picture["labels"][name]) for name, value in item["labels"].items())
+        assert len(images_read) == len(data.train) + len(data.val)
+        for item, image in zip(items, (data.val[index] for index in range(len(data.val))), strict=True):
+            assert item["labels"].keys() == image["labels"].keys()
+            assert all(torch.equal(value, image["labels"][name]) for name, value in item["labels"].items())
 
 
 class TestTheStore:
@@ -221,18 +221,18 @@ class TestTheStore:
         return use_frozen_features(model, trainable, data, dtype, PLENTY, cache)
 
     def test_is_shared_by_trials_whose_frozen_parts_are_equal(
-        self, make_model, make_checkpoint, data, cache, pictures_read, tmp_path
+        self, make_model, make_checkpoint, data, cache, images_read, tmp_path
     ):
         first = make_model()
         self.start(first, data, cache)
-        pictures_read.clear()
+        images_read.clear()
         first.save_pretrained(tmp_path / "elsewhere")
         other = load_model(tmp_path / "elsewhere", NAMES)
         with torch.no_grad():
             other.class_labels_classifier.weight.zero_()
             other.model.decoder.layernorm.weight.zero_()
         self.start(other, data, cache, ("decoder",))
-        assert len(activations(cache)) == 1 and not pictures_read
+        assert len(activations(cache)) == 1 and not images_read
 
     def test_of_other_weights_or_levels_or_precision_is_another(self, make_model, data, cache):
         model = make_model()
@@ -247,7 +247,7 @@ class TestTheStore:
         self.start(model, data, cache)
         assert len(activations(cache)) == 5
 
-    def test_of_other_padding_or_pictures_is_another(self, make_model, data, cache):
+    def test_of_other_padding_or_images_is_another(self, make_model, data, cache):
         model = make_model()
         self.start(model, data, cache)
         self.start(model, dataclasses.replace(data, collator=dataclasses.replace(data.collator, height=80)), cache)
@@ -272,10 +272,10 @@ class TestTheStore:
         assert torch.equal(torch.get_rng_state(), random)
         assert behind.model.decoder.training
 
-    def test_does_not_keep_a_picture_that_changed_since_the_check(self, make_model, data, cache):
+    def test_does_not_keep_an_image_that_changed_since_the_check(self, make_model, data, cache):
         train = copy.copy(data.train)
-        train.pairs = (dataclasses.replace(train.pairs[0], pictures_digest="another"), *train.pairs[1:])
-        with pytest.raises(PictureError, match="has changed since it was checked"):
+        train.pairs = (dataclasses.replace(train.pairs[0], images_digest="another"), *train.pairs[1:])
+        with pytest.raises(ImageError, match="has changed since it was checked"):
             self.start(make_model(), dataclasses.replace(data, train=train), cache)
         assert not activations(cache)
 
@@ -311,7 +311,7 @@ class TestCudnn:
 
 
 class TestWithoutAStore:
-    def test_no_room_is_said_once_and_the_pictures_are_taken(self, make_model, data, cache, caplog):
+    def test_no_room_is_said_once_and_the_images_are_taken(self, make_model, data, cache, caplog):
         _, inputs = use_frozen_features(make_model(), ("class_head",), data, torch.float32, 1000, cache)
         assert inputs is data
         (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -327,11 +327,11 @@ class TestWithoutAStore:
     @every_level
     def test_what_is_computed_each_time_is_what_would_be_kept(self, make_model, data, cache, trainable, dtype):
         model = make_model(auxiliary_loss=True).eval()
-        fed, pictures = use_frozen_features(model, trainable, data, dtype, 0, cache)
+        fed, images = use_frozen_features(model, trainable, data, dtype, 0, cache)
         kept, inputs = use_frozen_features(model, trainable, data, dtype, PLENTY, cache)
         expected, found = (
             outputs_and_loss(view, source.collator([source.train[index] for index in range(4)]), dtype)
-            for view, source in ((kept, inputs), (fed, pictures))
+            for view, source in ((kept, inputs), (fed, images))
         )
         assert all(map(torch.equal, found, expected))
         assert dict(fed.named_parameters()).keys() == dict(kept.named_parameters()).keys()

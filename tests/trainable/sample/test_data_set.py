@@ -46,7 +46,7 @@ def test_it_is_made_in_under_30_seconds(made: Made):
     assert made.seconds < 30
 
 
-def test_it_holds_the_pictures_that_this_version_promises(made: Made):
+def test_it_holds_the_images_that_this_version_promises(made: Made):
     assert content_hash(made.folder) == SAMPLE_HASH
 
 
@@ -57,12 +57,12 @@ def test_made_twice_it_is_the_same(made: Made, tmp_path: Path):
 def test_one_changed_pixel_changes_the_hash_and_another_png_compression_does_not(made: Made, tmp_path: Path):
     copy = Path(shutil.copytree(made.folder, tmp_path / "copy"))
     path = copy / "after" / f"{made.ids('val')[0]}.png"
-    picture = Image.open(path).convert("RGB")
-    picture.save(path, compress_level=9)
+    image = Image.open(path).convert("RGB")
+    image.save(path, compress_level=9)
     assert content_hash(copy) == SAMPLE_HASH
-    red, green, blue = picture.getpixel((5, 5))
-    picture.putpixel((5, 5), (red ^ 1, green, blue))
-    picture.save(path)
+    red, green, blue = image.getpixel((5, 5))
+    image.putpixel((5, 5), (red ^ 1, green, blue))
+    image.save(path)
     assert content_hash(copy) != SAMPLE_HASH
 
 
@@ -84,7 +84,7 @@ def test_each_split_has_every_class_every_camera_and_still_pairs(made: Made, spl
     assert len({pair_id.rpartition("_")[0] for pair_id in made.ids(split)}) == 8
 
 
-def test_every_box_lies_inside_the_picture_and_is_large_enough_for_the_sample_checkpoint(made: Made):
+def test_every_box_lies_inside_the_image_and_is_large_enough_for_the_sample_checkpoint(made: Made):
     boxes = np.concatenate([made.labels(pair_id) for pair_id in made.ids("train") + made.ids("val")])[:, 1:]
     centres, sizes = boxes[:, :2], boxes[:, 2:]
     assert (centres - sizes / 2).min() >= -1e-6

@@ -16,7 +16,7 @@ def model(request, make_checkpoint):
 
 @pytest.fixture(scope="module")
 def data(pair_data, make_checkpoint):
-    """All pairs as the validation set: pictures of two sizes, two without boxes."""
+    """All pairs as the validation set: images of two sizes, two without boxes."""
     pairs = dataclasses.replace(pair_data, val=(*pair_data.train, *pair_data.val))
     assert {pair.size for pair in pairs.val} == {(64, 48), (48, 64)}
     assert sum(not pair.labels.class_ids for pair in pairs.val) == 2

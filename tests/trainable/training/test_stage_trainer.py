@@ -68,7 +68,7 @@ class GradientErrors(TrainerCallback):
 
     def __init__(self):
         self.errors = []
-        self.pictures = []
+        self.images = []
 
     def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
         found = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
@@ -78,27 +78,27 @@ class GradientErrors(TrainerCallback):
     def expected(self, model):
         batches = self.trainer.batches
         labels = [label for batch in batches for label in batch["labels"]]
-        self.pictures.append(len(labels))
+        self.images.append(len(labels))
         tensors = {name: torch.cat([batch[name] for batch in batches]) for name in ("pixel_values", "pixel_mask")}
         return torch.autograd.grad(model(**tensors, labels=labels).loss, list(model.parameters()))
 
 
 @pytest.mark.parametrize("auxiliary_loss", [False, True], ids=["plain", "auxiliary"])
 @pytest.mark.parametrize(
-    ("pictures", "batch_size", "accumulation_steps", "steps"),
+    ("images", "batch_size", "accumulation_steps", "steps"),
     [(8, 2, 4, [8]), (8, 1, 8, [8]), (7, 2, 3, [6, 1]), (7, 2, 2, [4, 3]), (5, 4, 1, [4, 1])],
 )
 def test_an_accumulated_gradient_is_that_of_one_batch(
-    make_trainer, pair_data, pictures, batch_size, accumulation_steps, steps, auxiliary_loss
+    make_trainer, pair_data, images, batch_size, accumulation_steps, steps, auxiliary_loss
 ):
     recipe = one_stage(batch_size=batch_size, accumulation_steps=accumulation_steps, max_grad_norm=0.0)
-    pairs = dataclasses.replace(pair_data, train=pair_data.train[:pictures])
+    pairs = dataclasses.replace(pair_data, train=pair_data.train[:images])
     callback = GradientErrors()
     callback.trainer = make_trainer(
         recipe, callback, pairs, SpiedStageTrainer, dropout=0.0, auxiliary_loss=auxiliary_loss
     )
     callback.trainer.train()
-    assert callback.pictures == steps
+    assert callback.images == steps
     assert max(callback.errors) < 1e-5
 
 
@@ -112,7 +112,7 @@ def test_trainers_own_accumulation_would_be_off(make_trainer):
         ours.model, ours.args, ours.data_collator, ours.train_dataset, callbacks=[callback]
     )  # fmt: skip
     callback.trainer.train()
-    assert callback.pictures == [8]
+    assert callback.images == [8]
     assert min(callback.errors) > 0.01
 
 
@@ -204,23 +204,23 @@ def test_the_backbone_learns_at_its_own_multiple_of_the_learning_rate(make_train
 
 
 class Order(TrainerCallback):
-    """The pictures of each update, by their index."""
+    """The images of each update, by their index."""
 
     def __init__(self):
-        self.pictures = []
+        self.images = []
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        self.pictures += [[label["image_id"].item() for label in batch["labels"]] for batch in self.trainer.batches]
+        self.images += [[label["image_id"].item() for label in batch["labels"]] for batch in self.trainer.batches]
 
 
-def test_pictures_come_in_another_order_in_each_epoch_and_for_each_seed(make_trainer):
+def test_images_come_in_another_order_in_each_epoch_and_for_each_seed(make_trainer):
     orders = []
     for seed in (0, 1):
         callback = Order()
         recipe = one_stage(epochs=2, batch_size=8, accumulation_steps=1, seed=seed)
         callback.trainer = make_trainer(recipe, callback, kind=SpiedStageTrainer)
         callback.trainer.train()
-        orders += callback.pictures
+        orders += callback.images
     assert all(sorted(order) == list(range(8)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
 
@@ -233,7 +233,7 @@ def test_the_order_is_the_one_that_trainer_itself_would_take(make_trainer):
     given = ours.trainer
     own.trainer = SpiedTrainer(given.model, given.args, given.data_collator, given.train_dataset, callbacks=[own])
     own.trainer.train()
-    assert ours.pictures == own.pictures and len(ours.pictures) == 8
+    assert ours.images == own.images and len(ours.images) == 8
 
 
 class TestLoaderWorkers:

@@ -118,8 +118,8 @@ class TestRepeating:
         assert not (tmp_path / "cache").exists()
         reuse = ReuseConfig(10**9, frozen_layers=False)
         train(RECIPE, reuse=reuse)
-        # From here on there is nothing but the store: no picture may be decoded.
-        monkeypatch.setattr("trainable.data.resizing.open_picture", lambda path: pytest.fail(f"{path} was read"))
+        # From here on there is nothing but the store: no image may be decoded.
+        monkeypatch.setattr("trainable.data.resizing.open_image", lambda path: pytest.fail(f"{path} was read"))
         stored = train(EVENTFUL, reuse=reuse)
         assert without_seconds(stored.history) == without_seconds(without.history)
         assert last_weights(stored) == last_weights(without)
@@ -204,7 +204,7 @@ class TestStages:
 
     @pytest.mark.parametrize("trainable", [PARTS[1:], PARTS[2:], HEADS], ids="+".join)
     def test_behind_frozen_layers_the_best_weights_give_it_to_rounding(self, train, pair_data, checkpoint, trainable):
-        """Which the README says: training runs them picture by picture, an evaluation afterwards in batches."""
+        """Which the README says: training runs them image by image, an evaluation afterwards in batches."""
         trial = train(with_stages(RECIPE, trainable=trainable))
         data = TrialData.of(pair_data, load_processor(checkpoint))
         model = trial_model(checkpoint, pair_data.names, RECIPE.seed, trial.best_weights)

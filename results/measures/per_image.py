@@ -1,4 +1,4 @@
-"""What came of each picture: its counts at the operating point and its loss; which ones are worst."""
+"""What came of each image: its counts at the operating point and its loss; which ones are worst."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,21 +9,21 @@ from results.measures.disturbance import RULE
 from trainable.detection import GroundTruth, Matches, precision_recall_f1
 
 
-def counts_per_picture(
+def counts_per_image(
     matches: Matches, ground_truth: Sequence[GroundTruth], iou_threshold: float, score_threshold: float
 ) -> np.ndarray:
-    """[pictures, 3]: true positives, false negatives and false positives of each picture, all classes together.
+    """[images, 3]: true positives, false negatives and false positives of each image, all classes together.
 
     Args:
-        matches: of these pictures.
-        ground_truth: one entry a picture.
+        matches: of these images.
+        ground_truth: one entry an image.
         iou_threshold: one of those matched.
         score_threshold: a detection counts at score >= threshold.
     """
     right = matches.is_true_positive[:, matches.iou_thresholds.index(iou_threshold)]
     counted = matches.scores >= score_threshold
-    tp, fp = (np.bincount(matches.pictures[counted & kind], minlength=len(ground_truth)) for kind in (right, ~right))
-    labels = np.array([len(picture.class_ids) for picture in ground_truth], dtype=np.int64)
+    tp, fp = (np.bincount(matches.images[counted & kind], minlength=len(ground_truth)) for kind in (right, ~right))
+    labels = np.array([len(image.class_ids) for image in ground_truth], dtype=np.int64)
     return np.stack([tp, fp, labels - tp], axis=1)
 
 
@@ -35,7 +35,7 @@ def pairs_by_loss(
     Args:
         ids: of the pairs.
         losses: DETR's loss of each pair alone.
-        counts: as from `counts_per_picture`.
+        counts: as from `counts_per_image`.
         flagged: as from `disturbance.flagged`.
     """
     rows = [

@@ -1,9 +1,9 @@
-"""Counts, losses and flags of single pictures."""
+"""Counts, losses and flags of single images."""
 
 import numpy as np
 import pytest
 
-from results.measures.per_picture import counts_per_picture, flagged_beside_others, pairs_by_loss
+from results.measures.per_image import counts_per_image, flagged_beside_others, pairs_by_loss
 from trainable.detection import Detections, GroundTruth, match
 
 BOX, FAR = [0.0, 0.0, 0.5, 0.5], [0.75, 0.75, 1.0, 1.0]
@@ -20,10 +20,10 @@ def labelled(*boxes: list[float]) -> GroundTruth:
     return GroundTruth(np.array(boxes).reshape(-1, 4), np.zeros(len(boxes), np.int64))
 
 
-def test_each_picture_has_its_own_counts() -> None:
+def test_each_image_has_its_own_counts() -> None:
     detections = [found((BOX, 0.9), (BOX, 0.5), (FAR, 0.2)), found(), found((FAR, 0.6)), found()]
     ground_truth = [labelled(BOX, FAR), labelled(BOX), labelled(), labelled()]
-    counts = counts_per_picture(match(detections, ground_truth, [0.5]), ground_truth, 0.5, 0.5)
+    counts = counts_per_image(match(detections, ground_truth, [0.5]), ground_truth, 0.5, 0.5)
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 

@@ -1,4 +1,4 @@
-"""A picture that goes bad during a search: the trial that needs it fails by its name; with --skip-bad it goes on."""
+"""An image that goes bad during a search: the trial that needs it fails by its name; with --skip-bad it goes on."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best
 from trainable.data.dataset import padded_size
-from trainable.data.difference import PictureError
+from trainable.data.difference import ImageError
 from trainable.data.pairs import read_pairs
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
@@ -84,7 +84,7 @@ def test_with_skip_bad_another_pair_stands_in_and_the_file_is_named(train, data,
     assert "another pair stands in for it" in caplog.text
 
 
-def test_a_picture_that_goes_bad_after_it_was_cached_is_not_missed(train, data):
+def test_an_image_that_goes_bad_after_it_was_cached_is_not_missed(train, data):
     pairs, reuse = read_pairs(data), ReuseConfig(10**9)
     before = train(pairs, "before", reuse)
     for pair in pairs.train:
@@ -92,17 +92,17 @@ def test_a_picture_that_goes_bad_after_it_was_cached_is_not_missed(train, data):
     assert losses(train(pairs, "after", reuse)) == losses(before)
 
 
-def test_where_no_picture_can_be_read_skipping_does_not_help(train, data):
+def test_where_no_image_can_be_read_skipping_does_not_help(train, data):
     pairs = read_pairs(data, skip_bad=True)
     for pair in pairs.train:
         delete(pair.before)
-    with pytest.raises(PictureError, match=r"before"):
+    with pytest.raises(ImageError, match=r"before"):
         train(pairs)
 
 
 @pytest.fixture
 def write_best_of(checkpoint, tmp_path):
-    """Writes `best/` of a run with one trial, after whatever has happened to the pictures since."""
+    """Writes `best/` of a run with one trial, after whatever has happened to the images since."""
 
     def write(trial, pairs) -> Best:
         record = TrialRecord(0, {}, RECIPE.to_dict(), True, 0.0, "COMPLETED", trial.history)
@@ -142,15 +142,15 @@ def test_the_loss_is_that_of_a_trial_in_which_the_same_pair_stood_in(train, data
 
 
 @WAYS_TO_GO_BAD
-def test_without_it_the_best_model_waits_until_the_picture_is_back(train, data, write_best_of, go_bad):
+def test_without_it_the_best_model_waits_until_the_image_is_back(train, data, write_best_of, go_bad):
     pairs = read_pairs(data)
     trial = train(pairs)
     go_bad(pairs.val[1].after)
-    with pytest.raises(PictureError, match=pairs.val[1].after.name):
+    with pytest.raises(ImageError, match=pairs.val[1].after.name):
         write_best_of(trial, pairs)
 
 
-def test_both_pictures_of_another_size_are_no_smaller_pair(train, data, write_best_of):
+def test_both_images_of_another_size_are_no_smaller_pair(train, data, write_best_of):
     pairs = read_pairs(data, skip_bad=True)
     trial = train(pairs)
     for path in (pairs.val[1].before, pairs.val[1].after):
@@ -159,7 +159,7 @@ def test_both_pictures_of_another_size_are_no_smaller_pair(train, data, write_be
 
 
 @pytest.mark.parametrize("skip_bad", [True, False])
-def test_a_picture_that_goes_bad_while_a_model_is_evaluated(make_checkpoint, data, tmp_path, monkeypatch, skip_bad):
+def test_an_image_that_goes_bad_while_a_model_is_evaluated(make_checkpoint, data, tmp_path, monkeypatch, skip_bad):
     read = evaluate.read_source
 
     def read_and_lose(*arguments, **how):
@@ -175,4 +175,4 @@ def test_a_picture_that_goes_bad_while_a_model_is_evaluated(make_checkpoint, dat
         assert result.exit_code == 0 and "1 pair could not be read any more" in result.output
         assert len(json.loads((out / "metrics.json").read_text())["unread"]) == 1
     else:
-        assert result.exit_code == 2 and "cannot be read as a picture" in result.stderr
+        assert result.exit_code == 2 and "cannot be read as an image" in result.stderr

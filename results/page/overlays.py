@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 MOST_WIDTH = 1400
-"""Pixels; wider pictures are made smaller."""
+"""Pixels; wider images are made smaller."""
 MOST_BYTES = 1_400_000
-"""Most bytes of all pictures together, as they stand in the page."""
+"""Most bytes of all images together, as they stand in the page."""
 QUALITY, METHOD = 78, 1
 """WebP's; methods above 1 take three times as long for a twentieth of the bytes."""
 
@@ -20,7 +20,7 @@ KINDS = ("worst", "middle", "best")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Overlay:
     """One overlay."""
 
     title: str
@@ -31,34 +31,34 @@ class Picture:
     """Pixels."""
 
 
-def read_pictures(paths: Sequence[Path]) -> list[Picture]:
+def read_overlays(paths: Sequence[Path]) -> list[Overlay]:
     """Reads as many overlays as fit, the worst first, then the middle and the best ones; damaged files are left out.
 
     Args:
         paths: as `overlays.write_overlays` names them.
     """
-    pictures: list[Picture] = []
+    overlays: list[Overlay] = []
     size = 0
     for path in sorted(paths, key=_order):
         try:
-            picture = _picture(path)
+            overlay = _overlay(path)
         except (OSError, UnidentifiedImageError):
             continue
-        size += len(picture.data_uri)
+        size += len(overlay.data_uri)
         if size > MOST_BYTES:
             break
-        pictures.append(picture)
-    return pictures
+        overlays.append(overlay)
+    return overlays
 
 
-def _picture(path: Path) -> Picture:
+def _overlay(path: Path) -> Overlay:
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((MOST_WIDTH, 4 * MOST_WIDTH))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=METHOD)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(_title(path), f"data:image/webp;base64,{encoded}", *image.size)
+    return Overlay(_title(path), f"data:image/webp;base64,{encoded}", *image.size)
 
 
 def _order(path: Path) -> tuple[int, int, str]:
