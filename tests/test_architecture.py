@@ -1,6 +1,8 @@
 """Which room may import which, and what must stay light enough to answer a wrong flag at once."""
 
 import ast
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +147,32 @@ def test_flags_data_and_spaces_are_read_without_torch_ray_and_transformers():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The names of `docs/draw_architecture.py`."""
+    return runpy.run_path(str(ROOT / "docs" / "draw_architecture.py"))
+
+
+def test_the_drawing_is_that_of_the_imports(script):
+    assert script["DRAWING"].read_text(encoding="utf-8") == script["drawing"](), (
+        "the imports have changed; draw them again: python docs/draw_architecture.py"
+    )
+
+
+def test_a_folder_is_drawn_above_all_that_it_imports_and_beside_those_that_import_each_other(script):
+    imports = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a", "d"}}
+    assert script["rows"](imports) == [["e"], ["a"], ["b", "c"], ["d"]]
+    assert script["arrows"](imports) == [("a", "b"), ("a", "c"), ("b", "c"), ("c", "b"), ("c", "d"), ("e", "a")]
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_and_name_of_the_pages_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w.]+/[\w./]*)`", text) + re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert len(paths) > 5
+    for path in paths:
+        assert (ROOT / path).exists() or (ROOT / page).parent.joinpath(path).exists(), path
+    for path, name in re.findall(r"`([\w/]+\.py):(\w+)`", text):
+        assert re.search(rf"^\s*(def|class) {name}\b|^{name}\b.*=", (ROOT / path).read_text(), re.MULTILINE), name
