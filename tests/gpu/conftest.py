@@ -1,4 +1,4 @@
-"""Tests of what a GPU does: `pytest -m gpu`, meant to take under eight minutes; skipped where there is none.
+"""Tests of what a GPU does: `pytest -n 0 -m gpu`, meant to take under eight minutes; skipped where there is none.
 
 They need Ray only where a search is meant. `GPU_TESTS_ON_CPU=1` runs the same bodies on a CPU, without what a GPU alone
 has, so that they do not rot where nobody has one.
@@ -45,7 +45,7 @@ def device() -> "torch.device":
     if usable_device().type != "cuda":
         pytest.skip("no GPU that torch can use")
     # Where something has asked torch for GPUs before, it is too late to hide the others.
-    assert torch.cuda.device_count() == 1, "run `CUDA_VISIBLE_DEVICES=0 pytest -m gpu tests/gpu`"
+    assert torch.cuda.device_count() == 1, "run `CUDA_VISIBLE_DEVICES=0 pytest -n 0 -m gpu tests/gpu`"
     return usable_device()
 
 
