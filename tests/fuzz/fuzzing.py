@@ -1,4 +1,7 @@
-"""How the readers of files are fuzzed: seconds and the same inputs in every run, ten minutes with `pytest -n 0 -m soak`."""
+"""How the readers of files are fuzzed.
+
+Seconds and the same inputs in every run; ten minutes with `pytest -n 0 -m soak`.
+"""
 
 import copy
 import json
