@@ -18,12 +18,13 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import NoReturn
 
 import psutil
+
+from search.signals import Signals
 
 CODES = (0, 1, 2, 3, 4, 130)
 """Exit codes of a search; see `search.driver.run_search`. Another one is none that a search gives."""
@@ -35,12 +36,6 @@ MOST_CRASHES = 3
 
 MOST_RESTARTS = 10
 """In all, however much each search got done."""
-
-ONE_SIGNAL_SECONDS = 1.0
-"""Signals within so long count as one: a batch system tells each process of a job, some twice."""
-
-SIGNALS_TO_DIE = 3
-"""So many signals, and a search that does not end by itself is ended."""
 
 CLEARING_SECONDS = 30.0
 """For what is left of a search to end after it got SIGKILL; one in a system call may take long."""
@@ -110,7 +105,7 @@ def supervise(search: Callable[[Line], None]) -> int:
         The exit code.
     """
     _adopt_orphans()
-    signals = _Signals()
+    signals = Signals()
     told, crashes, restarts = Told(), 0, 0
     while True:
         child, pipe = _start(search, told, signals)
@@ -134,7 +129,7 @@ def supervise(search: Callable[[Line], None]) -> int:
         _say(f"the search ended without a word ({how}); it goes on by itself" + " from its journal" * bool(told.name))
 
 
-def _start(search: Callable[[Line], None], told: Told, signals: "_Signals") -> tuple[int, int]:
+def _start(search: Callable[[Line], None], told: Told, signals: Signals) -> tuple[int, int]:
     """Starts a search; returns its process id, and the end of the pipe that it tells its supervisor by."""
     pipe, to_supervisor = os.pipe()
     supervisor_lives, life = os.pipe()
@@ -200,73 +195,6 @@ def _end_with_supervisor(pipe: int) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     os._exit(INTERRUPTED)
-
-
-class _Signals:
-    """Takes the signals that end a search, and hands each on to it once.
-
-    The search is a process group of its own, so that Ctrl-C on a terminal comes to the supervisor alone.
-    """
-
-    def __init__(self) -> None:
-        self.child: int | None = None
-        self.stopped = False
-        self._came = 0
-        self._last = -ONE_SIGNAL_SECONDS
-        self._life: int | None = None
-        ignored = {number for number in (signal.SIGHUP, signal.SIGTSTP) if signal.getsignal(number) is signal.SIG_IGN}
-        ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - ignored  # Ignored by `nohup`, and so by the search.
-        self._before = {number: signal.getsignal(number) for number in ({*ending, signal.SIGTSTP} - ignored)}
-        for number in self._before:
-            signal.signal(number, self._suspend if number == signal.SIGTSTP else self._stop)
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Keeps signals waiting, so that none meets a process that is half started."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def give_back(self) -> None:
-        """In the new process: signals do what they did before; the search decides what they are to do."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        # Not in the terminal's foreground, it may still write to a terminal that is set to stop such processes.
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-
-    def keep(self, life: int) -> None:
-        """Holds the pipe open that tells the search that its supervisor lives; that of the one before is closed."""
-        if self._life is not None:
-            os.close(self._life)
-        self._life = life
-
-    def wait_for(self, child: int) -> int:
-        """How a search ended, as `os.waitpid` says it; reaps whatever else ends meanwhile."""
-        while True:
-            process, status = os.waitpid(-1, 0)
-            if process == child:
-                self.child = None
-                return status
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if now - self._last < ONE_SIGNAL_SECONDS:
-            return
-        self._last, self.stopped, self._came = now, True, self._came + 1
-        if self.child is not None:
-            os.kill(self.child, number if self._came < SIGNALS_TO_DIE else signal.SIGKILL)
-
-    def _suspend(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-Z: the search rests as long as its supervisor does."""
-        self._hand_on(signal.SIGSTOP)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._hand_on(signal.SIGCONT)
-
-    def _hand_on(self, number: int) -> None:
-        if self.child is not None:
-            os.killpg(self.child, number)
 
 
 def _adopt_orphans() -> None:

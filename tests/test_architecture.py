@@ -39,8 +39,8 @@ FLOORS = {
         ("export", "export_model", "predict", "report"),
     ),
     "search": (
-        ("option", "raylet", "scheduler", "study", "study_database", "supervisor"),
-        ("options",),
+        ("option", "raylet", "scheduler", "signals", "study", "study_database"),
+        ("options", "supervisor"),
         ("command",),
         ("run_folder",),
         ("cluster", "console", "inputs"),

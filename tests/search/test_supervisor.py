@@ -23,10 +23,10 @@ PATIENCE = 30
 PROGRAM = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from search import supervisor
+from search import signals
 from search.supervisor import EngineLostError, supervise
 
-supervisor.ONE_SIGNAL_SECONDS = {one_signal}
+signals.ONE_SIGNAL_SECONDS = {one_signal}
 
 def note(text):
     with open("notes", "a") as file:
