@@ -166,7 +166,7 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
 def _stages(record: TrialRecord) -> FittingTable:
     """A recipe's stages and what each reached."""
     headers = ("", "trains", "epochs", "learning rate", "cycles", "val_loss")
-    table = FittingTable(headers, frozenset({"", "trains"}), padding=(2, 2))
+    table = FittingTable(headers, frozenset({"", "trains"}), padding=(1, 2))
     for index, stage in enumerate(record.recipe["stages"]):
         losses = [row["val_loss"] for row in record.history if row["stage"] == index]
         table.add(
