@@ -242,7 +242,7 @@ def test_before_it_listens_an_interrupted_search_ends_in_one_line(start):
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     said, command = output.splitlines()
-    assert said == "interrupted; nothing was started:" and command.endswith("python program.py")
+    assert said == "interrupted; nothing was started:" and command.endswith(" program.py")
 
 
 def test_after_a_signal_nothing_is_started_again(start, tmp_path):

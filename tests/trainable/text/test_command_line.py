@@ -111,7 +111,7 @@ def test_an_installed_command_that_a_shell_does_not_find_is_named_by_its_path(en
 def test_the_command_to_be_given_again_is_the_one_that_was_given(entry_point, monkeypatch):
     assert this_command() == "moved-object-search search --trials 2"
     monkeypatch.setattr("sys.argv", ["search/run.py", "--trials", "2"])
-    assert this_command().endswith("python search/run.py --trials 2")
+    assert shlex.split(this_command())[1:] == ["search/run.py", "--trials", "2"]
 
 
 def test_a_script_is_called_by_its_interpreter_and_documented_without_a_path_of_this_machine(monkeypatch, tmp_path):
