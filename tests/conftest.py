@@ -1,9 +1,12 @@
 """What all tests share: no network, one thread, a tiny checkpoint and a tiny data set."""
 
 import os
+import sys
 
 # Before anything imports what reads them.
 os.environ |= {
+    # So that printed commands say `python`, as where an environment is activated.
+    "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),  # noqa: PTH120
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
