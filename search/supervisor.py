@@ -250,8 +250,9 @@ def _farewell(told: Told, why: str, code: int) -> int:
 def _say(text: str) -> None:
     """Prints a line, wherever a search that died left the terminal; nobody may be there to read it."""
     with contextlib.suppress(OSError, ValueError):
-        if sys.stdout.isatty():
-            sys.stdout.write(_SHOW_CURSOR)
+        if sys.stdout.isatty():  # Where a panel stood, its last line has no end.
+            sys.stdout.write(f"{_SHOW_CURSOR}\n")
+            sys.stdout.flush()
         print(text, file=sys.stderr)
     _flush()
 
