@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -156,8 +156,6 @@ def _search(
     from ray.exceptions import RayError
     from ray.tune.error import TuneError
 
-    from search.cluster.cluster import ClusterError
-    from search.cluster.preflight import preflight
     from search.console.monitor import Monitor
     from search.finish import write_results, write_tables_of
     from search.scheduler import FairASHA
@@ -169,15 +167,7 @@ def _search(
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
-    try:
-        with console.status("asking the nodes whether they can train"):
-            say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
-            left_out = preflight(options, resources, inputs.pairs, say)
-    except ClusterError as error:
-        raise (PausedError if replayed else InputError)(str(error)) from None
-    except RayError as error:
-        _crash_if_alone(options, error)
-        raise PausedError(f"Ray was lost: {error}") from None
+    left_out = _bad_nodes(options, resources, inputs, bool(replayed), console)
 
     def end(code: int) -> None:
         line.tell(outcome=code)
@@ -221,6 +211,34 @@ def _search(
         )
         console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
         return PAUSED
+
+
+def _bad_nodes(
+    options: Options, resources: "Resources", inputs: Inputs, begun: bool, console: Console
+) -> Collection[str]:
+    """The ids of the nodes that cannot train and are kept out.
+
+    Args:
+        begun: whether the run has trials already, so that it is paused where no node can train.
+
+    Raises:
+        InputError, PausedError: no node can train; the message says why, of each.
+        EngineLostError: Ray has died on this machine.
+    """
+    from ray.exceptions import RayError
+
+    from search.cluster.cluster import ClusterError
+    from search.cluster.preflight import preflight
+
+    say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+    try:
+        with console.status("asking the nodes whether they can train"):
+            return preflight(options, resources, inputs.pairs, say)
+    except ClusterError as error:
+        raise (PausedError if begun else InputError)(str(error)) from None
+    except RayError as error:
+        _crash_if_alone(options, error)
+        raise PausedError(f"Ray was lost: {error}") from None
 
 
 def _crash_if_alone(options: Options, fault: Exception) -> None:

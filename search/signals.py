@@ -48,6 +48,11 @@ class Signals:
         # Not in the terminal's foreground, it may still write to a terminal that is set to stop such processes.
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
+    def ignore(self) -> None:
+        """From here on, nothing comes of them."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
     def keep(self, life: int) -> None:
         """Holds the pipe open that tells the search that its supervisor lives; that of the one before is closed."""
         if self._life is not None:

@@ -106,6 +106,15 @@ def supervise(search: Callable[[Line], None]) -> int:
     """
     _adopt_orphans()
     signals = Signals()
+    try:
+        return _until_it_has_ended(search, signals)
+    finally:
+        # It is over: one more Ctrl-C, while Python ends, must not change the exit code.
+        signals.ignore()
+
+
+def _until_it_has_ended(search: Callable[[Line], None], signals: Signals) -> int:
+    """Runs searches until one has ended with a word, or is not to be followed by another; returns the exit code."""
     told, crashes, restarts = Told(), 0, 0
     while True:
         child, pipe = _start(search, told, signals)

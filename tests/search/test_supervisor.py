@@ -223,6 +223,15 @@ def listening(count: int) -> list[str]:
     return [line.format(count=count + 1) for line in LISTENING]
 
 
+def test_ctrl_c_while_python_ends_does_not_change_the_exit_code(start, tmp_path):
+    process = start(*listening(1))
+    wait_for(lambda: "listening" in notes(tmp_path))
+    while process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.0005)
+    assert process.returncode == 130
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_comes_to_the_search_once_however_many_of_its_processes_are_told(start, tmp_path, number):
     process = start(*listening(2))
