@@ -72,5 +72,6 @@ class Interrupts:
 
     def _handle_by(self, handler: Any) -> None:
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # As `nohup` leaves SIGHUP.
+            # `nohup` means what it says; a shell's script leaves SIGINT so only for what it starts with `&`.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)

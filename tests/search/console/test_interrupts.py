@@ -27,6 +27,17 @@ def test_before_the_loop_it_raises_at_once(interrupts, number):
         os.kill(os.getpid(), number)
 
 
+def test_sigint_is_heard_where_a_shells_script_has_it_ignored_and_sighup_is_not():
+    program = (
+        "import signal; from search.console.interrupts import SIGNALS, Interrupts\n"
+        "for number in SIGNALS: signal.signal(number, signal.SIG_IGN)\n"
+        "Interrupts('the command').listen()\n"
+        "print([number.name for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "['SIGHUP']\n"
+
+
 def test_in_the_loop_it_waits_for_the_end_of_a_step(interrupts):
     steps = []
     with pytest.raises(KeyboardInterrupt), interrupts:
