@@ -9,9 +9,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from trainable.text.shown import printable, shown
+from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, TypeAdapter
+
+from trainable.text.shown import printable
+from trainable.text.validation import faults_of, rule
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
@@ -37,19 +40,37 @@ class RecipeError(ValueError):
         super().__init__(heading + "\n".join(f"  - {fault}" for fault in self.faults))
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value)
+
+
+def _are_parts(value: Any) -> bool:
+    return _is_list(value) and all(part in PARTS and value.count(part) == 1 for part in value)
+
+
+_PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once", before=True)
+_Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
+_Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
+_Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
+_Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
+_PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False, revalidate_instances="always")
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stretch of epochs with its own trainable parts, learning rate, optimizer and schedule."""
 
-    name: str
+    __pydantic_config__ = _PLAIN
+
+    name: _Name
     """What a person calls it; does not change the training."""
-    trainable: tuple[str, ...]
+    trainable: Annotated[tuple[str, ...], _PARTS_RULE]
     """Parts that learn (a subset of `PARTS`); the others are frozen and run in eval mode."""
-    epochs: int
+    epochs: _Count
     """Passes over the training pairs, at least 1."""
-    learning_rate: float
+    learning_rate: Annotated[StrictFloat, Field(gt=0, le=1)]
     """Peak learning rate of AdamW, above 0."""
-    restart_cycles: int = 1
+    restart_cycles: _Count = 1
     """Cycles of the cosine schedule with hard restarts, at least 1; 1 is a plain cosine."""
 
 
@@ -57,31 +78,32 @@ class Stage:
 class Recipe:
     """The stages in order, and what holds for all of them."""
 
-    stages: tuple[Stage, ...]
-    batch_size: int = 2
+    __pydantic_config__ = _PLAIN
+
+    stages: Annotated[tuple[Stage, ...], rule(_is_list, "a list of at least one stage", before=True)]
+    batch_size: _Count = 2
     """Images per forward pass, at least 1."""
-    accumulation_steps: int = 16
+    accumulation_steps: _Count = 16
     """Forward passes per optimizer step, at least 1; the effective batch is batch_size x accumulation_steps."""
-    weight_decay: float = 1e-4
+    weight_decay: _Number = 1e-4
     """AdamW's decoupled weight decay, 0 or more."""
-    backbone_learning_rate_factor: float = 1.0
+    backbone_learning_rate_factor: Annotated[StrictFloat, Field(gt=0, lt=LARGEST)] = 1.0
     """The backbone's learning rate as a multiple of the stage's, above 0."""
-    warmup_share: float = 0.0
+    warmup_share: Annotated[StrictFloat, Field(ge=0, lt=1)] = 0.0
     """Share of a stage's updates over which the learning rate rises from 0, in [0, 1)."""
-    max_grad_norm: float = 0.1
+    max_grad_norm: _Number = 0.1
     """Norm to which a step's gradient is clipped (DETR's own is 0.1); 0 turns clipping off."""
-    evaluations_per_epoch: int = 1
+    evaluations_per_epoch: _Count = 1
     """Evaluations an epoch, at least 1, the last at its end; only that one counts for the search."""
-    patience: int | None = None
+    patience: _Count | None = None
     """Epochs without a lower val_loss after which a stage ends early; None never ends one early."""
-    dtype: str = "float32"
+    dtype: _Dtype = "float32"
     """Precision of the forward pass, one of `DTYPES`; `auto` is bfloat16 on a GPU that has it, else float32."""
-    seed: int = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, order and augmentation, 0 or more."""
 
     def __post_init__(self) -> None:
-        stages = [vars(stage) for stage in self.stages]
-        if faults := _value_faults({**vars(self), "stages": stages}):
+        if faults := faults_of(_RULES, vars(self)):
             raise RecipeError(faults)
 
     @property
@@ -106,7 +128,7 @@ class Recipe:
         Raises:
             RecipeError: naming every fault: unknown or missing fields, wrong types, values out of range.
         """
-        if faults := _shape_faults(plain) + _value_faults(plain):
+        if faults := faults_of(_RULES, plain):
             raise RecipeError(faults, source)
         stages = tuple(Stage(**{**stage, "trainable": tuple(stage["trainable"])}) for stage in plain["stages"])
         return cls(**{**plain, "stages": stages})
@@ -126,9 +148,17 @@ class Recipe:
             plain = read_yaml(path)
         except YamlError as error:
             raise RecipeError([f"cannot be read as YAML: {error}"], str(path)) from None
-        if not isinstance(plain, Mapping):
-            raise RecipeError([f"must be a mapping of fields, got {type(plain).__name__}"], str(path))
         return cls.from_dict(plain, str(path))
+
+
+class _Sound(Recipe):
+    """A recipe as pydantic makes it, of values whose rules it has checked."""
+
+    def __post_init__(self) -> None:
+        """Nothing is left to check."""
+
+
+_RULES = TypeAdapter(_Sound)
 
 
 def updates_per_epoch(recipe: Recipe, images: int) -> int:
@@ -156,98 +186,6 @@ def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in stage.items():
             flat[f"stages.{index}.{name}"] = "+".join(value) if name == "trainable" else value
     return flat | {name: value for name, value in recipe.items() if name != "stages"}
-
-
-def _value_faults(plain: Mapping[str, Any]) -> list[str]:
-    """Values out of range; what is missing or misshapen is left to `_shape_faults`."""
-    stages = plain.get("stages", ())
-    faults = []
-    if isinstance(stages, list | tuple):
-        faults = [] if stages or "stages" not in plain else ["stages: at least one is needed, got none"]
-        for index, stage in enumerate(stages):
-            if isinstance(stage, Mapping):
-                faults += _name_faults(f"stages[{index}].", stage)
-                faults += _trainable_faults(f"stages[{index}].", stage)
-                faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
-    faults += _number_faults("", plain, _RECIPE_RULES)
-    if plain.get("dtype", "auto") not in DTYPES:
-        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {shown(plain['dtype'])}")
-    return faults
-
-
-def _name_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
-    name = stage.get("name", "")
-    if isinstance(name, str) and name.isprintable():
-        return []
-    return [f"{where}name: a text without line breaks and the like, got {shown(name)}"]
-
-
-def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
-    if "trainable" not in stage:
-        return []
-    parts = stage["trainable"]
-    is_list = isinstance(parts, list | tuple) and bool(parts)
-    if is_list and all(part in PARTS and parts.count(part) == 1 for part in parts):
-        return []
-    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {shown(parts)}"]
-
-
-_STAGE_RULES = {
-    "epochs": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "learning_rate": (float, lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
-    "restart_cycles": (int, lambda v: v >= 1, "a whole number, at least 1"),
-}
-_RECIPE_RULES = {
-    "batch_size": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "accumulation_steps": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "weight_decay": (float, lambda v: v >= 0, "a number, 0 or more"),
-    "backbone_learning_rate_factor": (float, lambda v: v > 0, "a number above 0"),
-    "warmup_share": (float, lambda v: 0 <= v < 1, "a number in [0, 1)"),
-    "max_grad_norm": (float, lambda v: v >= 0, "a number, 0 or more"),
-    "evaluations_per_epoch": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "patience": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
-    "seed": (int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
-}
-
-
-def _number_faults(where: str, plain: Mapping[str, Any], rules: dict[str, tuple]) -> list[str]:
-    faults = []
-    for name, (kind, holds, rule) in rules.items():
-        if name not in plain or (plain[name] is None and name == "patience"):
-            continue
-        value = plain[name]
-        right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if right_type and LARGEST <= abs(value) < math.inf:
-            faults.append(f"{where}{name}: a number below 2**63, got {shown(value)}")
-        elif not right_type or not abs(value) < math.inf or not holds(value):
-            faults.append(f"{where}{name}: {rule}, got {shown(value)}")
-    return faults
-
-
-def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
-    faults = _field_faults("", plain, Recipe)
-    stages = plain.get("stages")
-    if "stages" in plain and not isinstance(stages, list | tuple):
-        return [*faults, f"stages: a list, got {shown(stages)}"]
-    for index, stage in enumerate(stages or ()):
-        if not isinstance(stage, Mapping):
-            faults.append(f"stages[{index}]: a mapping of fields, got {shown(stage)}")
-            continue
-        faults += _field_faults(f"stages[{index}].", stage, Stage)
-    return faults
-
-
-def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[Recipe]) -> list[str]:
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    unknown = [
-        f"{where}{str(name)[:80]}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields
-    ]
-    missing = [
-        f"{where}{name}: is missing"
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in plain
-    ]
-    return unknown + missing
 
 
 REFERENCE = Recipe(

@@ -109,7 +109,10 @@ def test_a_file_without_a_function_is_told_how_to_write_it():
             "    return Recipe((Stage('heads', ('class_head',), 2, 1e-4),), seed=seed)",
             r"seed is the search's --seed, in every trial the same; leave it out, got \d with \{'seed': \d\}",
         ),
-        (OWN_SPACE.format(epochs="0"), r"raised RecipeError.*24(.|\n)*epochs: a whole number, at least 1, got 0"),
+        (
+            OWN_SPACE.format(epochs="0"),
+            r"raised RecipeError.*24(.|\n)*epochs: should be greater than or equal to 1, got 0",
+        ),
     ],
 )
 def test_a_space_whose_recipes_cannot_run_is_refused_before_the_search(write, text: str, message: str):

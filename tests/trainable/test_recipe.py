@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -82,13 +83,21 @@ def test_a_recipe_written_by_hand_needs_only_what_has_no_default(tmp_path):
     assert Recipe.from_yaml(tmp_path / "recipe.yaml") == Recipe((stage,), weight_decay=1e-3, max_grad_norm=20.0)
 
 
+def test_what_is_read_is_written_again_to_the_byte(tmp_path):
+    """Whole numbers among them, which a float equals: tables and the keys of shared stages are made of the text."""
+    text = dataclasses.replace(reference(5), weight_decay=0, max_grad_norm=1).to_yaml()
+    assert "weight_decay: 0\n" in text
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml").to_yaml() == text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- 1", "must be a mapping of fields, got list"),
+        (b"- 1", r"should be a mapping of fields, got \[1\]"),
         (b"a: [", "cannot be read as YAML"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),
-        (b"", "got NoneType"),
+        (b"", "should be a mapping of fields, got None"),
     ],
 )
 def test_a_file_that_holds_no_recipe_is_named(tmp_path, content, message):
@@ -118,7 +127,10 @@ def test_what_a_file_may_not_say_is_told_on_lines_that_steer_no_terminal(tmp_pat
 @pytest.mark.parametrize("field", ["batch_size", "weight_decay", "seed"])
 def test_numbers_that_no_table_holds_are_refused(field):
     (fault,) = faults_of({"stages": [dataclasses.asdict(STAGE)], field: 10**400})
-    assert fault.startswith(f"{field}: a number below 2**63, got 1000") and len(fault) < 100
+    assert (
+        re.fullmatch(rf"{field}: should be (less than \d+|a valid number), got 1000+\.\.\.0+", fault)
+        and len(fault) < 100
+    )
 
 
 def test_all_faults_are_named_together_whatever_their_kind():
@@ -139,24 +151,24 @@ def test_all_faults_are_named_together_whatever_their_kind():
     )
     expected = [
         "batch_sise: no such field",
-        "stages[0].name: a text without line breaks and the like, got 3",
+        "stages[0].name: should be a valid string, got 3",
         "stages[0].trainable: a list of one or more of backbone, encoder, decoder, box_head, class_head",
-        "stages[0].epochs: a whole number, at least 1, got 0",
-        "stages[0].learning_rate: a number above 0 and at most 1, got 'fast'",
+        "stages[0].epochs: should be greater than or equal to 1, got 0",
+        "stages[0].learning_rate: should be a valid number, got 'fast'",
         "stages[1].lr: no such field; there are name, trainable, epochs",
         "stages[1].trainable: a list of",
-        "stages[1].epochs: a whole number, at least 1, got 1.5",
-        "stages[1].learning_rate: a number above 0 and at most 1, got nan",
-        "stages[2]: a mapping of fields, got 'everything'",
+        "stages[1].epochs: should be a valid integer, got 1.5",
+        "stages[1].learning_rate: should be a finite number, got nan",
+        "stages[2]: should be a mapping of fields, got 'everything'",
         "stages[3].name: is missing",
         "stages[3].epochs: is missing",
         "stages[3].learning_rate: is missing",
         "stages[3].trainable: a list of",
-        "stages[3].restart_cycles: a whole number, at least 1, got True",
-        "weight_decay: a number, 0 or more, got -1",
-        "patience: a whole number, at least 1, or nothing, got 0",
+        "stages[3].restart_cycles: should be a valid integer, got True",
+        "weight_decay: should be greater than or equal to 0, got -1",
+        "patience: should be greater than or equal to 1, got 0",
         "dtype: one of float32, bfloat16, float16, auto, got 'float64'",
-        "seed: a whole number from 0 to 2**32 - 1, got 4294967296",
+        "seed: should be less than 4294967296, got 4294967296",
     ]
     assert len(faults) == len(expected)
     for text in expected:
@@ -167,9 +179,9 @@ def test_all_faults_are_named_together_whatever_their_kind():
     ("plain", "message"),
     [
         ({}, "stages: is missing"),
-        ({"stages": []}, "stages: at least one is needed, got none"),
-        ({"stages": 3}, "stages: a list, got 3"),
-        ({"stages": None}, "stages: a list, got None"),
+        ({"stages": []}, "stages: a list of at least one stage, got []"),
+        ({"stages": 3}, "stages: a list of at least one stage, got 3"),
+        ({"stages": None}, "stages: a list of at least one stage, got None"),
     ],
 )
 def test_a_recipe_needs_a_list_of_stages(plain, message):

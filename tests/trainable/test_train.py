@@ -178,8 +178,8 @@ def test_as_a_script_a_bad_recipe_exits_2_and_names_file_and_rules(tmp_path):
     )
     assert done.returncode == 2, done.stderr
     assert f"{recipe}: 2 fault(s)" in done.stderr
-    assert "stages[0].epochs: a whole number, at least 1, got 0" in done.stderr
-    assert "batch_size: a whole number, at least 1, got 'two'" in done.stderr
+    assert "stages[0].epochs: should be greater than or equal to 1, got 0" in done.stderr
+    assert "batch_size: should be a valid integer, got 'two'" in done.stderr
 
 
 def test_progress_on_other_data_is_refused_with_the_flag_and_the_folder(run, tmp_path, data_folder):

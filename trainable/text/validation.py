@@ -1,27 +1,31 @@
 """What breaks the rules of a pydantic type, told as users read it: a line a fault, with field, rule and value."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
 from trainable.text.shown import printable, shown
-
-T = TypeVar("T")
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _OF_A_MAPPING = ("dataclass_type", "model_type", "model_attributes_type", "dict_type")
 
 
-def rule(holds: Callable[[T], bool], words: str) -> AfterValidator:
-    """A rule beside those that pydantic knows, for a type's annotation: what a value keeps to, and how that is told."""
+def rule(holds: Callable[[Any], bool], words: str, before: bool = False) -> AfterValidator | BeforeValidator:
+    """A rule of one's own, for the annotation of a type.
 
-    def check(value: T) -> T:
+    Args:
+        holds: whether a value keeps to it.
+        words: how it is told.
+        before: whether it is asked of the value as it is given, and not of one that has the type.
+    """
+
+    def check(value: Any) -> Any:
         if not holds(value):
             raise ValueError(words)
         return value
 
-    return AfterValidator(check)
+    return BeforeValidator(check) if before else AfterValidator(check)
 
 
 def faults_of(adapter: TypeAdapter[Any], value: Any) -> list[str]:

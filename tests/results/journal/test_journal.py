@@ -65,7 +65,7 @@ def test_a_damaged_line_in_the_middle_is_named(path, events):
     ("line", "change", "message"),
     [
         (1, {"event": "began"}, "event: one of asked, reported, ended, got 'began'"),
-        (1, {"recipe": {"stages": []}}, r"recipe\.stages: at least one is needed, got none"),
+        (1, {"recipe": {"stages": []}}, r"recipe\.stages: a list of at least one stage, got \[\]"),
         (2, {"trial": 0}, "trial 0 is asked for a second time"),
         (3, {"trial": 7}, "trial 7 has reported before it was asked for"),
         (3, {"metrics": {"epoch": 1}}, r"metrics\.f1: is missing"),
