@@ -26,9 +26,6 @@ SAVING = Panel("What is done once (each can be switched off; the results stay th
 MIN_EPOCHS = 3
 """The reference has three stages of at least one epoch."""
 
-PLACEMENTS = ("spread", "pack")
-"""The ways to choose a trial's node: evenly on all, or on as few as will do."""
-
 
 class OptionsError(ValueError):
     """Flags break one or more rules. `faults` lists them all, one line each."""
@@ -112,9 +109,6 @@ class Options:
         shown="1; its share of the cores, up to 4, beside a GPU",
     )
     address: str | None = MACHINE.changeable("A running Ray cluster: auto or HOST:PORT", None, shown="start Ray here")
-    placement: str = MACHINE.changeable(
-        "Start trials on a cluster's emptiest node (spread) or fullest with room (pack)", "spread", one_of(PLACEMENTS)
-    )
     time_budget: float | None = MACHINE.changeable(
         "Stop after this long: 90s, 30m, 1.5h", None, Rule(lambda value: value > 0, "above 0"), duration=True
     )

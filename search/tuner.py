@@ -10,8 +10,8 @@ from ray import tune
 
 from search.cluster.cluster import Resources, gcs_address, nodes_with_room
 from search.cluster.head import Head, leave_paused
+from search.cluster.hold import hold_node
 from search.cluster.nodes import Nodes
-from search.cluster.placement import hold_node, trial_resources
 from search.cluster.watchdog import Watchdog, logs_of_this_machine
 from search.options import Options
 from search.run_folder.run_folder import identity_text, resume_command
@@ -178,7 +178,7 @@ def _tuner(
             reuse=reuse,
             run=options.remote,
         ),
-        trial_resources(resources.cpus, resources.gpus, options.placement),
+        {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     folder = options.run.resolve() / "tune"
     return tune.Tuner(

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-from search.cluster.placement import Hold
+from search.cluster.hold import Hold
 
 QUICK_SECONDS = 30.0
 """A trial whose process died so soon after it began on a node may have died of the node."""

@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.asking import Board, Waiting, answer
 from search.cluster.cluster import ClusterError, Resources, fit, name_of
+from search.cluster.hold import hold_node
 from search.cluster.inspection import Task, packages, room_faults
-from search.cluster.placement import hold_node
 from search.options import Options
 from search.run_folder.run_folder import code_version
 from trainable.data.pairs import PairData

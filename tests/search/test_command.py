@@ -37,7 +37,6 @@ OTHERS = Options(
     subset=20,
     group_by=r"^(\w+)_\d+$",
     address="auto",
-    placement="pack",
     cache_size=0.0,
     cache_pictures=False,
     cache_layers=False,

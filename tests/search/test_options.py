@@ -48,7 +48,6 @@ def test_good_options_are_taken():
         ({"seed": -1}, "--seed: a whole number from 0 to 2**32 - 1, got -1"),
         ({"seed": 2**32}, "--seed: a whole number from 0 to 2**32 - 1, got 4294967296"),
         ({"sampler": "grid"}, "--sampler: one of tpe, random, got 'grid'"),
-        ({"placement": "best"}, "--placement: one of spread, pack, got 'best'"),
         ({"name": "a/b"}, "--name: a folder's name, printable, without / and not . or .., got 'a/b'"),
         ({"name": ".."}, "--name: a folder's name, printable, without / and not . or .., got '..'"),
         ({"name": ""}, "--name: a folder's name, printable, without / and not . or .., got ''"),
