@@ -1,67 +1,108 @@
 """A `data.yaml`: what each of its keys says of a data set, written as here or as YOLO's own tools write it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from trainable.data.annotations import MOST_CLASSES
 from trainable.data.class_names import checked_names, read_names
 from trainable.data.faults import DataError, Fault
 from trainable.data.lists import IdList, list_of_folder, read_list
 from trainable.text.shown import shown
+from trainable.text.validation import BrokenRule, broken_rules, rule
 from trainable.text.yaml_file import YamlError, read_yaml
 
-_KEYS = ("path", "before", "after", "labels", "names", "nc", "train", "val", "val_ratio", "seed")
 _OTHER_TOOLS_KEYS = ("test", "download", "roboflow", "license")
 _LISTED = "its ids, a file that lists them, or a folder of their images or labels"
+_LIST_RULE = f"should be {_LISTED} (quote numbers)"
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def _are_names(value: Any) -> bool:
+    if isinstance(value, dict):
+        ids_fit = set(value) == set(range(len(value))) and bool not in map(type, value)
+        return ids_fit and _are_texts(list(value.values()))
+    return _are_texts(value) or (isinstance(value, str) and value.endswith((".txt", ".names")))
+
+
+_NAMES_RULE = rule(
+    _are_names,
+    "should be a list of texts (quote yes, no and numbers), a mapping of them by class ids from 0 up, none left out, "
+    "or a .txt or .names file of them",
+)
+_List = Annotated[Any, rule(lambda value: isinstance(value, str) or _are_texts(value), _LIST_RULE)]
+
+
+class _Keys(BaseModel):
+    """The keys of a `data.yaml` and the rules of each alone."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    path: str = "."
+    before: str = "before"
+    after: str = "after"
+    labels: str = "labels"
+    names: Annotated[Any, _NAMES_RULE] = None
+    nc: Annotated[int, Field(ge=1, le=MOST_CLASSES)] | None = None
+    train: _List = None
+    val: _List = None
+    val_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+_RULES = TypeAdapter(_Keys)
 
 
 @dataclass(frozen=True)
 class DataYaml:
-    """The values of a `data.yaml`, each checked when it is asked for."""
+    """What a `data.yaml` says."""
 
     file: Path
-    fields: Mapping[Any, Any]
+    keys: _Keys
+    """Those that are wrong are left out."""
     root: Path
     """The folder that all its paths are within."""
+    keys_left_alone: tuple[str, ...]
+    """Its keys that mean something to other tools alone."""
     faults: list[Fault]
     """What is wrong is added to them, and a value that can stand in its place is given."""
 
     @classmethod
     def read(cls, file: Path, faults: list[Fault]) -> "DataYaml":
-        """Reads the file, and checks which keys it has.
+        """Reads the file, and checks its keys.
 
         Raises:
             DataError: it is no mapping in YAML.
         """
-        fields = _mapping(file)
-        allowed = f"the keys are {', '.join(_KEYS)}"
-        unknown = [key for key in fields if key not in (*_KEYS, *_OTHER_TOOLS_KEYS)]
-        faults += [Fault("unknown key", str(file), None, str(key)[:80], allowed) for key in unknown]
-        return cls(file, fields, _root(file, fields.get("path", "."), faults), faults)
-
-    def keys_left_alone(self) -> tuple[str, ...]:
-        """Its keys that mean something to other tools alone."""
-        return tuple(key for key in _OTHER_TOOLS_KEYS if key in self.fields)
+        plain = _mapping(file)
+        given = {key: value for key, value in plain.items() if key not in _OTHER_TOOLS_KEYS}
+        broken = broken_rules(_RULES, given)
+        faults += [_fault(file, *one) for one in [*broken, *_broken_together(given)]]
+        sound = given.keys() & _Keys.model_fields.keys() - {place for place, _, _ in broken}
+        keys = _Keys(**{key: given[key] for key in sound})
+        left_alone = tuple(key for key in _OTHER_TOOLS_KEYS if key in plain)
+        return cls(file, keys, _root(file, keys.path, faults), left_alone, faults)
 
     def folder(self, key: str) -> Path:
         """One of the three folders; by default it is called as its key."""
-        return self._path(key, self.fields.get(key, key)) or self.root
+        return self._path(key, getattr(self.keys, key)) or self.root
 
     def names(self) -> tuple[tuple[str, ...] | None, Path | None]:
         """The class names and the file that gives them; None for what is not given. `nc` alone makes them numbers."""
-        names, source = self._names() if "names" in self.fields else (None, None)
-        count = self.fields.get("nc")
-        if count is None:
-            return names, source
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= MOST_CLASSES:
-            self._wrong("nc", count, f"the number of classes, from 1 to {MOST_CLASSES}")
-        elif names is None:
+        names, source = (None, None) if self.keys.names is None else self._names()
+        count = self.keys.nc
+        if count is not None and names is None:
             return tuple(map(str, range(count))), None
-        elif names and len(names) != count:
-            self._wrong("nc", count, f"the number of names, which is {len(names)}, or left out")
+        if count is not None and names and len(names) != count:
+            rule = f"should be the number of names, which is {len(names)}, or left out"
+            self.faults.append(_fault(self.file, "nc", rule, str(count)))
         return names, source
 
     def lists(self, labels: Path) -> tuple[IdList, IdList] | None:
@@ -70,31 +111,16 @@ class DataYaml:
         Args:
             labels: the folder of labels.
         """
-        if "train" not in self.fields and "val" not in self.fields:
+        if self.keys.train is None and self.keys.val is None:
             return None
-        if "val_ratio" in self.fields or "seed" in self.fields:
-            self._wrong("val_ratio, seed", "beside train, val", "left out where train and val are given")
         return self._list("train", labels), self._list("val", labels)
 
-    def val_ratio(self, default: float) -> float:
-        """The share of val in a drawn split."""
-        value = self.fields.get("val_ratio", default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-            self._wrong("val_ratio", value, "a number above 0 and below 1")
-        return value
+    def split(self) -> dict[str, Any]:
+        """What it says of a drawn split: `val_ratio` and `seed`, where they are given."""
+        return self.keys.model_dump(include={"val_ratio", "seed"}, exclude_unset=True)
 
-    def seed(self, default: int) -> int:
-        """The seed of a drawn split."""
-        value = self.fields.get("seed", default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self._wrong("seed", value, "a whole number, 0 or more")
-        return value
-
-    def _path(self, key: str, value: Any) -> Path | None:
+    def _path(self, key: str, value: str) -> Path | None:
         """A path below `root`: a data.yaml may come from anyone, and reads no files but those of its data set."""
-        if not isinstance(value, str):
-            self._wrong(key, value, "a path, as text")
-            return None
         path = PurePath(value)
         if path.is_absolute() and path.is_relative_to(self.root.absolute()):
             path = path.relative_to(self.root.absolute())
@@ -108,30 +134,19 @@ class DataYaml:
         return self.root / path
 
     def _names(self) -> tuple[tuple[str, ...], Path]:
-        value = self.fields["names"]
-        if isinstance(value, str) and value.endswith((".txt", ".names")):
+        value = self.keys.names
+        if isinstance(value, str):
             path = self._path("names", value)
             return (read_names(path, self.faults), path) if path else ((), self.file)
-        if isinstance(value, Mapping):
-            if set(value) != set(range(len(value))) or bool in map(type, value):
-                self._wrong("names", list(value), "class ids from 0 up, none left out, each with its name")
-                return (), self.file
-            value = [value[class_id] for class_id in range(len(value))]
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            rule = "a list of texts (quote yes, no and numbers), or a .txt or .names file of them"
-            self._wrong("names", value, rule)
-            return (), self.file
-        return checked_names([name.strip() for name in value], str(self.file), self.faults), self.file
+        names = value if isinstance(value, list) else [value[class_id] for class_id in range(len(value))]
+        return checked_names([name.strip() for name in names], str(self.file), self.faults), self.file
 
     def _list(self, key: str, labels: Path) -> IdList:
-        value = self.fields.get(key)
-        if isinstance(value, str):
-            path = self._path(key, value)
-            return self._list_at(key, path, labels) if path else IdList(str(self.file), ())
-        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            self._wrong(key, value, f"{_LISTED} (quote numbers)")
-            return IdList(str(self.file), ())
-        return IdList(str(self.file), tuple((None, entry) for entry in value))
+        value = getattr(self.keys, key)
+        if isinstance(value, str) and (path := self._path(key, value)):
+            return self._list_at(key, path, labels)
+        entries = value if isinstance(value, list) else []
+        return IdList(str(self.file), tuple((None, entry) for entry in entries))
 
     def _list_at(self, key: str, path: Path, labels: Path) -> IdList:
         """The list that a path gives: that of a file, or all that lies in a folder.
@@ -145,8 +160,14 @@ class DataYaml:
             return list_of_folder(meant, self.root, self.faults)
         return read_list(path, f"{key} is {_LISTED}: all within {shown(str(self.root))}", self.faults)
 
-    def _wrong(self, key: str, value: Any, rule: str) -> None:
-        self.faults.append(_wrong_value(self.file, key, value, rule))
+
+def _broken_together(given: Mapping[Any, Any]) -> Iterator[BrokenRule]:
+    """The rules of several keys, asked of what is written, be it sound in itself or not."""
+    missing = [key for key in ("train", "val") if key not in given]
+    if len(missing) == 1:
+        yield BrokenRule(missing[0], _LIST_RULE, "None")
+    if len(missing) < 2 and given.keys() & {"val_ratio", "seed"}:
+        yield BrokenRule("val_ratio, seed", "should be left out where train and val are given", "'beside train, val'")
 
 
 def _mapping(file: Path) -> Mapping[Any, Any]:
@@ -156,15 +177,16 @@ def _mapping(file: Path) -> Mapping[Any, Any]:
         advice = "give a folder or a data.yaml"
         raise DataError([Fault("not readable as YAML", str(file), None, str(error), advice)]) from None
     if not isinstance(fields, Mapping):
-        raise DataError([_wrong_value(file, "the file", fields, f"a mapping of {', '.join(_KEYS)}")])
+        rule = f"should be a mapping of {', '.join(_Keys.model_fields)}"
+        raise DataError([_fault(file, "the file", rule, shown(fields))])
     return fields
 
 
-def _root(file: Path, value: Any, faults: list[Fault]) -> Path:
+def _root(file: Path, value: str, faults: list[Fault]) -> Path:
     try:
         root = file.parent / Path(value).expanduser()
-    except (TypeError, RuntimeError):  # No text; the home of somebody who is not known here.
-        faults.append(_wrong_value(file, "path", value, "a path, as text"))
+    except RuntimeError:  # The home of somebody who is not known here.
+        faults.append(_fault(file, "path", "should be a path that is there", shown(value)))
         return file.parent
     if not root.is_dir():
         advice = (
@@ -175,5 +197,7 @@ def _root(file: Path, value: Any, faults: list[Fault]) -> Path:
     return root
 
 
-def _wrong_value(file: Path, key: str, value: Any, rule: str) -> Fault:
-    return Fault("wrong value", str(file), None, f"{key}: {shown(value)}", f"{key} must be {rule}")
+def _fault(file: Path, key: str, rule: str, value: str | None) -> Fault:
+    if value is None:
+        return Fault("unknown key", str(file), None, key, f"the keys are {', '.join(_Keys.model_fields)}")
+    return Fault("wrong value", str(file), None, f"{key}: {value}", f"{key} {rule}")

@@ -147,10 +147,9 @@ def _from_yaml(file: Path, faults: list[Fault]) -> Layout:
         labels=labels,
         names=names,
         lists=yaml.lists(labels),
-        val_ratio=yaml.val_ratio(Layout.val_ratio),
-        seed=yaml.seed(Layout.seed),
+        **yaml.split(),
         root=yaml.root,
         yaml=file,
         names_from=names_from,
-        keys_left_alone=yaml.keys_left_alone(),
+        keys_left_alone=yaml.keys_left_alone,
     )

@@ -1,7 +1,7 @@
 """What breaks the rules of a pydantic type, told as users read it: a line a fault, with field, rule and value."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
@@ -28,8 +28,23 @@ def rule(holds: Callable[[Any], bool], words: str, before: bool = False) -> Afte
     return BeforeValidator(check) if before else AfterValidator(check)
 
 
-def faults_of(adapter: TypeAdapter[Any], value: Any) -> list[str]:
-    """All that is wrong with a value, such as `stages[0].epochs: should be greater than 0, got -1`.
+class BrokenRule(NamedTuple):
+    """A rule that a value, or a part of it, does not keep to."""
+
+    place: str
+    """Where it is, such as `stages[0].epochs`; empty for the whole."""
+    rule: str
+    """Such as `should be greater than 0`."""
+    value: str | None
+    """What was met, as it may be shown; None for a field that is missing or unknown."""
+
+    def __str__(self) -> str:
+        got = "" if self.value is None else f", got {self.value}"
+        return f"{self.place}: {self.rule}{got}".removeprefix(": ")
+
+
+def broken_rules(adapter: TypeAdapter[Any], value: Any) -> list[BrokenRule]:
+    """All that is wrong with a value.
 
     Args:
         adapter: made once, of the type whose rules they are.
@@ -38,29 +53,27 @@ def faults_of(adapter: TypeAdapter[Any], value: Any) -> list[str]:
     try:
         adapter.validate_python(value)
     except ValidationError as error:
-        return told(error, adapter)
+        return [_broken_rule(fault, adapter) for fault in error.errors(include_url=False, include_context=False)]
     return []
 
 
-def told(error: ValidationError, adapter: TypeAdapter[Any]) -> list[str]:
-    """The same of an error that validation by `adapter` has raised."""
-    return [_line(fault, adapter) for fault in error.errors(include_url=False, include_context=False)]
+def faults_of(adapter: TypeAdapter[Any], value: Any) -> list[str]:
+    """The same, each as a line such as `stages[0].epochs: should be greater than 0, got -1`."""
+    return list(map(str, broken_rules(adapter, value)))
 
 
-def _line(fault: Any, adapter: TypeAdapter[Any]) -> str:
-    where, kind = fault["loc"], fault["type"]
+def _broken_rule(fault: Any, adapter: TypeAdapter[Any]) -> BrokenRule:
+    place, kind = _place(fault["loc"]), fault["type"]
     if kind == "missing":
-        says = "is missing"
-    elif kind in _UNKNOWN:
-        fields = _fields_beside(where, adapter.json_schema())
-        says = f"no such field; there are {', '.join(fields)}" if fields else "no such field"
-    elif kind in _OF_A_MAPPING:
-        says = f"should be a mapping of fields, got {shown(fault['input'])}"
-    else:
-        # Pydantic says of some values what they look like; the value itself comes behind.
-        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", got ")[0]
-        says = f"{words[:1].lower()}{words[1:]}, got {shown(fault['input'])}"
-    return f"{_place(where)}: {says}" if where else says
+        return BrokenRule(place, "is missing", None)
+    if kind in _UNKNOWN:
+        fields = ", ".join(_fields_beside(fault["loc"], adapter.json_schema()))
+        return BrokenRule(place, f"no such field; there are {fields}" if fields else "no such field", None)
+    if kind in _OF_A_MAPPING:
+        return BrokenRule(place, "should be a mapping of fields", shown(fault["input"]))
+    # Pydantic says of some values what they look like; the value itself is told beside the rule.
+    words = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", got ")[0]
+    return BrokenRule(place, words[:1].lower() + words[1:], shown(fault["input"]))
 
 
 def _place(where: tuple[int | str, ...]) -> str:
