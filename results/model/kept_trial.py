@@ -5,22 +5,33 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.journal.objects import read_objects
-from results.schema import Schema, schema_error
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
+from trainable.text.validation import faults_of
 from trainable.text.yaml_file import YamlError, read_yaml
 
-_ASKED: Schema = {
-    "model": lambda value: isinstance(value, str),
-    **{f"{name}?": lambda value: isinstance(value, str) for name in ("data", "group_by")},
-    **{f"{name}?": lambda value: isinstance(value, int | float) for name in ("subset", "min_precision", "min_recall")},
-    "identity?": {},
-}
-"""What of `search.yaml` a trial's model depends on."""
+
+class _Asked(BaseModel):
+    """What of `search.yaml` a trial's model depends on."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str
+    data: str | None = None
+    group_by: str | None = None
+    subset: float | None = None
+    min_precision: float | None = None
+    min_recall: float | None = None
+    identity: dict[str, Any] | None = None
+
+
+_RULES = TypeAdapter(_Asked)
 
 
 class NotKeptError(ValueError):
@@ -94,9 +105,9 @@ def _asked(folder: Path, run: str) -> dict[str, Any]:
         asked = read_yaml(folder / "search.yaml")
     except YamlError as error:
         raise NotKeptError(f"{run}: its search.yaml cannot be read, so this is no run folder: {error}") from None
-    if fault := schema_error(asked, _ASKED):
-        raise NotKeptError(f"{run}: its search.yaml holds no options of a search: {fault}")
-    return asked
+    if faults := faults_of(_RULES, asked):
+        raise NotKeptError(f"{run}: its search.yaml holds no options of a search: {'; '.join(faults)}")
+    return cast(dict[str, Any], asked)
 
 
 def _record(records: list[TrialRecord], number: int, run: str) -> TrialRecord:

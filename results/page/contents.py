@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from results.journal.journal import TrialRecord, best_trial, read_journal, trial_records
-from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES, Schema, schema_error
+from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES
 from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.text.shown import printable
+from trainable.text.validation import faults_of
 from trainable.text.yaml_file import read_yaml
 
 Content = TypeVar("Content")
@@ -105,7 +107,7 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         train_command=command[1] if command else None,
         overlays=sorted((run / "best" / "overlays").glob("*.png")),
         faults=files.read("data_report.csv", _faults, []),
-        notices=files.read(NOTICES_FILE, _notices, []),
+        notices=files.read(NOTICES_FILE, lambda path: _checked(_json(path), NOTICES), []),
         notes=files.notes,
     )
 
@@ -132,10 +134,15 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _of_schema(content: Any, schema: Schema) -> dict[str, Any]:
-    if fault := schema_error(content, schema):
-        raise ValueError(fault)
-    return {name: value for name, value in content.items() if value is not None}
+def _checked(content: Any, schema: TypeAdapter[Any]) -> Any:
+    if faults := faults_of(schema, content):
+        raise ValueError(faults[0])
+    return content
+
+
+def _of_schema(content: Any, schema: TypeAdapter[Any]) -> dict[str, Any]:
+    """The fields that are not null."""
+    return {name: value for name, value in _checked(content, schema).items() if value is not None}
 
 
 def _measured(metrics: dict[str, Any], given: bool = False) -> dict[str, Any]:
@@ -149,13 +156,6 @@ def _measured(metrics: dict[str, Any], given: bool = False) -> dict[str, Any]:
     if not point or (metrics.get("boxes") != 0 and (given or point["f1"])):
         return metrics
     return {**metrics, "recommended": None, "counted_at": point["score_threshold"]}
-
-
-def _notices(path: Path) -> list[dict[str, Any]]:
-    content = _json(path)
-    if fault := schema_error(content, NOTICES):
-        raise ValueError(fault)
-    return content
 
 
 def _sweep(path: Path) -> pd.DataFrame:
