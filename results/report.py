@@ -26,7 +26,7 @@ from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.page.charts.chart import DARK, STATUS_WORDS, Chart
-from results.page.charts.course import best_over_epochs, best_over_time, epochs_in_order, learning_curves
+from results.page.charts.course import best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.failures import calibration_plot, error_split
 from results.page.charts.operating_point import f1_surface, precision_recall, score_curves
 from results.page.charts.parameters import importance_bars, parallel_coordinates, slices
@@ -209,7 +209,6 @@ def _images(contents: RunContents) -> dict[str, Any]:
 def _search(contents: RunContents) -> dict[str, Any]:
     records, epochs = contents.records, epochs_in_order(contents.records)
     charts = [
-        best_over_time(epochs),
         best_over_epochs(epochs),
         learning_curves(records),
         stopped_at_rungs(records, contents.asked),

@@ -4,11 +4,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import plotly.graph_objects as go
 
-from results.formatting import count, duration, figure
+from results.formatting import count, figure
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
     ACCENT,
@@ -85,28 +84,6 @@ def time_unit(seconds: float) -> tuple[str, float]:
 _UNITS = (("seconds", 1.0, 180.0), ("minutes", 60.0, 10_800.0), ("hours", 3600.0, float("inf")))
 
 
-def best_over_time(epochs: Sequence[Epoch]) -> Chart | None:
-    """The lowest `val_loss` so far against the time of the search, with each trial's best as a dot.
-
-    Args:
-        epochs: as from `epochs_in_order`.
-    """
-    clock, counted = SearchClock(epochs), _that_count(epochs)
-    if not counted:
-        return None
-    end = clock(epochs[-1].time)
-    unit, size = time_unit(end)
-    improved = [(clock(epoch.time) / size, epoch) for _, epoch in _improvements(counted)]
-    ends = {epoch.record.number: (clock(epoch.time) / size, epoch.record) for epoch in counted}
-    last = improved[-1][0] * size
-    title = (
-        f"The best val_loss fell from {figure(counted[0].val_loss)} to {figure(improved[-1][1].val_loss)}; the last "
-        f"improvement came after {duration(last)} of {duration(end)}" + (", pauses left out" if clock.pauses else "")
-    )
-    traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, end / size)]
-    return chart("best-over-time", title, traces, xaxis={"title": unit}, yaxis=_loss_axis(ends.values()))
-
-
 def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
     """The lowest `val_loss` so far against the epochs that all trials that did not fail have trained together.
 
@@ -128,7 +105,7 @@ def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
         shapes = [line | {"y1": reference["val_loss"], "line": {"color": INK, "dash": "dot", "width": 1}}]
         title += f", and {first:,} to reach the reference's {figure(reference['val_loss'])} (dotted)"
     traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, spent[-1])]
-    axis = _loss_axis(ends.values())
+    axis = loss_axis([(record.best or {})["val_loss"] for _, record in ends.values()], "best val_loss")
     return chart("best-over-epochs", title, traces, xaxis={"title": "epochs spent"}, yaxis=axis, shapes=shapes)
 
 
@@ -181,10 +158,6 @@ def _best_line(improved: Sequence[tuple[float, Epoch]], end: float) -> go.Scatte
         name="best so far",
         hovertemplate="best so far %{y:.4g} (trial %{customdata})<extra></extra>",
     )
-
-
-def _loss_axis(points: Iterable[tuple[float, TrialRecord]]) -> dict[str, Any]:
-    return loss_axis([(record.best or {})["val_loss"] for _, record in points], "best val_loss")
 
 
 def _stage_curves(records: list[TrialRecord], stage: int, faint: bool) -> go.Scatter | None:
