@@ -29,7 +29,7 @@ from results.page.charts.chart import DARK, STATUS_WORDS, Chart
 from results.page.charts.course import best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.failures import calibration_plot, error_split
 from results.page.charts.operating_point import f1_surface, precision_recall, score_curves
-from results.page.charts.parameters import importance_bars, parallel_coordinates, slices
+from results.page.charts.parameters import importance_bars, slices
 from results.page.charts.recipe import recipe_timeline
 from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
 from results.page.charts.stages import stages_trained_once
@@ -220,10 +220,9 @@ def _search(contents: RunContents) -> dict[str, Any]:
 
 def _parameters(contents: RunContents) -> dict[str, Any]:
     weights = importances(contents.records)
-    charts = [importance_bars(weights), parallel_coordinates(contents.records, list(weights))]
     done = len(completed(contents.records))
     return {
-        "parameter_charts": [chart for chart in charts if chart],
+        "importance_chart": importance_bars(weights),
         "slice_charts": slices(contents.records, list(weights)),
         "completed": done,
         "weak": done < FEW_TRIALS,

@@ -224,7 +224,7 @@ def test_every_chart_of_a_full_search_is_in_the_page_and_has_a_title(full_run):
     assert drawn == [
         *("recipe-timeline", "f1-surface", "precision-recall", "score-curves", "error-split", "calibration"),
         *("best-over-epochs", "learning-curves", "rungs", "saved", "workers"),
-        *("importance", "parallel", "slice-0", "slice-1", "slice-2"),
+        *("importance", "slice-0", "slice-1", "slice-2"),
     ]
     images = 3
     assert page.tags.count("figcaption") == len(drawn) + images
@@ -476,7 +476,7 @@ def test_a_browser_draws_every_chart_without_network_and_without_an_error(full_r
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
-    assert 'data-charts="17/17"' in result.stdout
+    assert 'data-charts="16/16"' in result.stdout
     drawn = {
         name: len(re.findall(r'class="main-svg"', section))
         for name, section in re.findall(r'<section id="([a-z-]+)">(.*?)</section>', result.stdout, re.DOTALL)
