@@ -31,7 +31,7 @@ from results.page.charts.failures import calibration_plot, error_split
 from results.page.charts.operating_point import f1_surface, precision_recall, score_curves
 from results.page.charts.parameters import importance_bars, slices
 from results.page.charts.recipe import recipe_timeline
-from results.page.charts.rungs import epochs_spent, saved_by_pruning, stopped_at_rungs
+from results.page.charts.rungs import epochs_spent, stopped_at_rungs
 from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
@@ -128,13 +128,15 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     best, point = contents.best, contents.metrics.get("recommended") or {}
     spent = epochs_spent(contents.records)
     counts = Counter(record.status for record in contents.records)
-    saved_by = "by stopping weak trials early" + (" and sharing stages" if spent.reused else "")
+    saved, saved_by = spent.saved + spent.reused, "stopping weak trials early"
+    if spent.reused:
+        saved_by += f" ({spent.saved:,}) and sharing stages ({spent.reused:,})"
     facts = [
         ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
         ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
-        ("epochs saved", percent((spent.saved + spent.reused) / max(1, spent.budget)), saved_by),
+        ("epochs saved", percent(saved / max(1, spent.budget)), f"{saved:,} of {spent.budget:,}, by {saved_by}"),
     ]
     return {
         "headline": headline(contents),
@@ -212,7 +214,6 @@ def _search(contents: RunContents) -> dict[str, Any]:
         best_over_epochs(epochs),
         learning_curves(records),
         stopped_at_rungs(records, contents.asked),
-        saved_by_pruning(records),
         worker_timeline(epochs),
     ]
     return {"search_charts": [chart for chart in charts if chart], "stages_chart": stages_trained_once(records)}

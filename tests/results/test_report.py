@@ -210,7 +210,7 @@ def test_a_full_search_is_told_in_numbers(full_run):
     assert "in the same 6 epochs, 25 % lower; F1 0.667 against 0.500, 33 % higher" in page.text
     assert "Run its model at score ≥ 0.80: precision 1.000 (95 % interval 1.000–1.000), recall 0.667" in page.text
     assert "Scores from 0.21 on (below it, F1 is under 95 % of its best) are 0.150 off" in page.text
-    assert "Pruning saved 28 of 132 epochs, 21 %" in page.text
+    assert "epochs saved 21 % 28 of 132, by stopping weak trials early" in page.text
     assert "Only 15 trials completed." in page.text
     assert "python search/run.py --space staged" in page.text and "--trials 22" in page.text
     assert "python trainable/train.py --recipe best/recipe.yaml" in page.text
@@ -223,7 +223,7 @@ def test_every_chart_of_a_full_search_is_in_the_page_and_has_a_title(full_run):
     drawn = [name.removeprefix("plot-") for name in page.scripts if name.startswith("plot-")]
     assert drawn == [
         *("recipe-timeline", "f1-surface", "precision-recall", "score-curves", "error-split", "calibration"),
-        *("best-over-epochs", "learning-curves", "rungs", "saved", "workers"),
+        *("best-over-epochs", "learning-curves", "rungs", "workers"),
         *("importance", "slice-0", "slice-1", "slice-2"),
     ]
     images = 3
@@ -264,7 +264,7 @@ def test_what_was_trained_once_is_drawn_and_its_saving_told(tmp_path):
     page = page_of(write_run(tmp_path / "run", sharing(full_search(6), first=1, others=[2, 5])))
     assert "4 of 32 epochs were taken over from another trial, so that 28 had to be trained" in page.text
     assert "40 s of training saved" in page.text
-    assert "by stopping weak trials early and sharing stages" in page.text
+    assert "of 36, by stopping weak trials early (4) and sharing stages (4)" in page.text
     assert page.scripts["plot-stages"]["data"]
     details = page.scripts["details"]
     assert (details["2"]["taken_over"], details["1"]["taken_over"]) == ("epochs 1–2 from trial 1", "")
@@ -476,7 +476,7 @@ def test_a_browser_draws_every_chart_without_network_and_without_an_error(full_r
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
-    assert 'data-charts="16/16"' in result.stdout
+    assert 'data-charts="15/15"' in result.stdout
     drawn = {
         name: len(re.findall(r'class="main-svg"', section))
         for name, section in re.findall(r'<section id="([a-z-]+)">(.*?)</section>', result.stdout, re.DOTALL)

@@ -6,13 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.formatting import count, percent
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
-    FAINT,
     INK,
     MOST_DOTS,
-    SERIES,
     STATUS_COLORS,
     STATUS_SYMBOLS,
     Chart,
@@ -100,44 +97,6 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
             "showgrid": False,
         },
         yaxis=loss_axis((loss for points in groups.values() for _, loss, _ in points), "val_loss at the rung"),
-    )
-
-
-def saved_by_pruning(records: Sequence[TrialRecord]) -> Chart | None:
-    """One bar: epochs trained to an end, trained and then pruned, taken over, and not trained at all."""
-    spent = epochs_spent(records)
-    if not spent.budget:
-        return None
-    parts = (
-        ("trained by the others", spent.kept, STATUS_COLORS["COMPLETED"], ""),
-        ("trained, then pruned", spent.pruned, STATUS_COLORS["PRUNED"], "/"),
-        ("taken over from another trial", spent.reused, SERIES[2], "."),
-        ("not trained: saved", spent.saved, FAINT, ""),
-    )
-    bars = [
-        go.Bar(
-            orientation="h",
-            y=["epochs"],
-            x=[epochs],
-            name=f"{name} ({epochs:,})",
-            marker={"color": color, "pattern": {"shape": pattern, "fillmode": "overlay", "size": 6}},
-            hovertemplate=f"{name}: {count(epochs, 'epoch')}<extra></extra>",
-        )
-        for name, epochs, color, pattern in parts
-        if epochs
-    ]
-    title = (
-        f"Pruning saved {spent.saved:,} of {count(spent.budget, 'epoch')}, {percent(spent.saved / spent.budget)}"
-        if spent.saved
-        else f"Pruning has saved none of {count(spent.budget, 'epoch')} so far"
-    ) + (f"; sharing stages saved {spent.reused:,}" if spent.reused else "")
-    return chart(
-        *("saved", title, bars),
-        height=190,
-        barmode="stack",
-        xaxis={"range": [0, spent.budget], "title": "epochs"},
-        yaxis={"showticklabels": False},
-        legend={"traceorder": "normal"},
     )
 
 

@@ -13,7 +13,7 @@ from results.journal.journal import TrialRecord
 from results.page.charts.chart import DARK, loss_axis, plain, thinned
 from results.page.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates
-from results.page.charts.rungs import epochs_spent, rungs, saved_by_pruning, stopped_at_rungs
+from results.page.charts.rungs import epochs_spent, rungs, stopped_at_rungs
 from results.page.charts.workers import worker_stretches
 from results.page.importance import importances
 
@@ -86,9 +86,6 @@ def test_what_was_taken_over_was_neither_trained_nor_pruned():
     pruned = taking_over(2, "0000", record(1, [4, 3, 5], status="PRUNED"))
     spent = epochs_spent([record(0, [4, 3, 2, 1]), pruned, taking_over(1, "0000", record(2, [4, 2, 2, 2]))])
     assert (spent.kept, spent.pruned, spent.reused, spent.saved, spent.budget) == (7, 1, 3, 1, 12)
-    chart = saved_by_pruning([record(0, [4, 3, 2, 1]), pruned])
-    assert chart.title == "Pruning saved 1 of 8 epochs, 12 %; sharing stages saved 2"
-    assert "taken over from another trial (2)" in [trace["name"] for trace in json.loads(chart.figure)["data"]]
 
 
 def test_epochs_that_were_taken_over_are_not_spent_on_the_best():
