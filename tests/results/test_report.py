@@ -244,6 +244,8 @@ def test_each_trial_is_a_row_that_opens_its_recipe_and_curves(full_run):
         "cycles": "1",
         "val_loss": "2.750",
     }
+    fields = re.search(r"const fields = (\[.*?\]);", (full_run / "report.html").read_text())
+    assert fields and json.loads(fields[1]) == list(detail["stages"][0])
     assert detail["val_loss"] == [3.25, 2.75, 2.25, 1.75, 1.25, 0.75]
     assert len(page.scripts["details"]) == 22
 
