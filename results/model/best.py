@@ -11,7 +11,6 @@ from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model.trial_model import TrainedTrial, write_trial_model
-from results.tensorboard_log.best_model import write_best_events
 from trainable.data.pairs import PairData
 from trainable.training.evaluation import Evaluation
 
@@ -66,7 +65,6 @@ def write_best(
     )
     shutil.rmtree(best, ignore_errors=True)
     scratch.replace(best)
-    write_best_events(run / "tensorboard" / "best", best, record.best["epoch"])
     return Best(metrics, written.agrees)
 
 
