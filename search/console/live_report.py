@@ -16,18 +16,17 @@ SHARE = 0.05
 class LiveReport:
     """Keeps the report of a run in step with the search.
 
-    A report that cannot be made never ends a search; why is said once.
+    A report that cannot be made never ends a search.
 
     Args:
         run: the run folder.
-        say: prints a line.
+        say: told why a report cannot be made.
     """
 
     def __init__(self, run: Path, say: Callable[[str], None]):
         self.run = run
         self.say = say
         self._next = 0.0
-        self._said: set[str] = set()
 
     def follow(self, records: Iterable[TrialRecord]) -> bool:
         """Writes the report of a search that goes on, if its time has come; says whether it did."""
@@ -45,7 +44,4 @@ class LiveReport:
             write_report(self.run, list(records), live)
         except Exception as error:  # Whatever it is, it must not lose a search.
             message = f"report.html cannot be made: {type(error).__name__}: {error}".splitlines()[0]
-            if message not in self._said:
-                self._said.add(message)
-                again = command_line("report", str(self.run))
-                self.say(f"{message}; try again later: {again}")
+            self.say(f"{message}; try again later: {command_line('report', str(self.run))}")

@@ -33,7 +33,6 @@ class Monitor:
         self.mirror = StudyDatabase(options.run / "optuna.db")
         self._print = partial(console.print, style="yellow", markup=False, soft_wrap=True)
         self._said: set[str] = set()
-        self._underivable: set[str] = set()
         self.report = LiveReport(options.run, self.say)
         self._stack = ExitStack()
         self.board = rebuild(options.run / "tensorboard", list(study.records.values()))
@@ -72,16 +71,14 @@ class Monitor:
         self._unreported |= bool(new)
         if self._unreported and self.report.follow(self.study.records.values()):
             self._unreported = False
-        self.progress.tick()
+        self.progress.tick(new)
 
     def _derive(self, what: str, write: Callable[[], Any]) -> None:
         """Writes something that can be made again; what goes wrong with it is said once and costs no trial."""
         try:
             write()
         except Exception as error:  # Whatever it is, it must not end the search.
-            if what not in self._underivable:
-                self._underivable.add(what)
-                self.say(f"{what} cannot be written: {type(error).__name__}: {error}")
+            self.say(f"{what} cannot be written: {type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -9,6 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from results.formatting import duration
+from results.journal.events import Event
 from results.journal.journal import TrialRecord, best_trial
 from search.console.fitting import FittingTable
 from search.study import SearchStudy
@@ -43,7 +46,6 @@ class Progress:
         self.console = console
         self.started = time.monotonic()
         self._epochs_before = _epochs(study)
-        self._seen = len(study.journal.events)
         self._last_line = self.started
         self._next_panel = self.started
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel, transient=True)
@@ -54,13 +56,14 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.tick()
         self._live.stop()
 
-    def tick(self) -> None:
-        """Shows what has changed since the last call; a panel only when its time has come."""
-        events = self.study.journal.events
-        new, self._seen = events[self._seen :], len(events)
+    def tick(self, new: Sequence[Event]) -> None:
+        """Shows what has changed since the last call; a panel only when its time has come.
+
+        Args:
+            new: the journal's events since then.
+        """
         for event in new:
             if event["event"] == "ended":
                 self.console.print(_ending(self.study.records[event["trial"]]), highlight=False, soft_wrap=True)
@@ -94,9 +97,11 @@ class Progress:
         return text
 
     def _pace(self) -> Text:
-        text = Text(f"{len(self.study.finished)}/{self.trials} trials · {clock(time.monotonic() - self.started)} gone")
+        text = Text(
+            f"{len(self.study.finished)}/{self.trials} trials · {duration(time.monotonic() - self.started)} gone"
+        )
         if (left := self.seconds_left()) is not None:
-            text.append(f" · about {clock(left)} left")
+            text.append(f" · about {duration(left)} left")
         return text
 
     def _counts(self) -> Text:
@@ -145,15 +150,6 @@ class Progress:
                 f"{last['f1']:.3f}" if last else "",
             )
         return table
-
-
-def clock(seconds: float) -> str:
-    """A duration as a person reads it: 45 s, 3:07 min, 2:05 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def _ending(record: TrialRecord) -> Text:

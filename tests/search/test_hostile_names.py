@@ -77,6 +77,7 @@ def test_all_that_follows_a_search_is_written_beside_it_and_nowhere_else(run, tm
     console = plain_console(file=output, width=80)
     with Monitor(options, ended.study, 1, console):
         pass
+    assert output.getvalue() == ""  # What ended before is not told again.
     rebuild(options.run / "tensorboard", list(ended.study.records.values())).close()
     monkeypatch.setattr(finish, "_evaluate_best", lambda *arguments: (_ for _ in ()).throw(OSError(options.name)))
     inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
