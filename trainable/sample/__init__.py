@@ -3,7 +3,7 @@
 from pathlib import Path
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-"""The embedded checkpoint, see `pretrain.py`."""
+"""The embedded checkpoint, made by `benchmarks/pretrain.py`."""
 
 EMBEDDED = "embedded"
 """What the command lines call it."""

@@ -1,8 +1,8 @@
 """One make-believe surveillance scene, photographed twice.
 
-What the sample data set (`data_set.py`) and the pre-training stream (`pretrain.py`) share: where things stand, their
-shadows, what the light and the sensor do. What the things *are* differs between the two, so that going from the
-checkpoint to the sample data set is a real transfer.
+What the sample data set (`data_set.py`) has in common with the stream that the embedded checkpoint was pre-trained on
+(`benchmarks/shapes.py`): where things stand, their shadows, what the light and the sensor do. What the things *are*
+differs, so that going from the checkpoint to the sample data set is a real transfer.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,26 +1,21 @@
-"""Pre-trains the sample checkpoint on moved geometric shapes made on the fly.
+"""Pre-trains the sample checkpoint on moved geometric shapes made on the fly; nothing of the program needs it again.
 
-python trainable/sample/pretrain.py --samples 700000 --out trainable/sample/checkpoint
+python benchmarks/pretrain.py --out trainable/sample/checkpoint
 """
 
 import argparse
-import contextlib
-import io
-import sys
 import time
 from pathlib import Path
 
-if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-
 import torch
-from faster_coco_eval import COCO, COCOeval_faster
+from shapes import IMAGE_SIZE, SHAPES, ShapeStream
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
-from trainable.sample.shapes import IMAGE_SIZE, SHAPES, ShapeStream
+from results.measures.coco import coco_metrics
+from trainable.detection import detections_from_outputs, ground_truth_from_labels
 
 MEAN, STD = 0.05, 0.15
 """Mean and deviation of difference images in 0-1; most of a difference is nearly black, unlike a photograph."""
@@ -109,38 +104,17 @@ def save(model: DetrForObjectDetection, norms: dict[str, nn.BatchNorm2d], out: P
 
 
 def evaluate(checkpoint: Path, images: int = 1000, seed: int = 12345) -> str:
-    """mAP, mAP50 and the F1 at score 0.5 over images that training did not see."""
+    """mAP and mAP50 over images that training did not see."""
     model = DetrForObjectDetection.from_pretrained(checkpoint).eval()
-    stream = iter(ShapeStream(seed))
-    ground_truth: dict = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": i, "name": n} for i, n in enumerate(SHAPES)],
-    }
-    found = []
-    scale = torch.tensor([*IMAGE_SIZE, *IMAGE_SIZE])
-    for image_id in range(images):
-        sample = next(stream)
+    found, ground_truth = [], []
+    for _, sample in zip(range(images), ShapeStream(seed), strict=False):
         pixels, labels = _batch([sample])
-        ground_truth["images"].append({"id": image_id, "width": IMAGE_SIZE[0], "height": IMAGE_SIZE[1]})
-        for box, class_id in zip(labels[0]["boxes"], labels[0]["class_labels"], strict=True):
-            x, y, w, h = (_xywh(box) * scale).tolist()
-            number = len(ground_truth["annotations"]) + 1
-            ground_truth["annotations"].append(
-                {"id": number, "image_id": image_id, "category_id": int(class_id), "bbox": [x, y, w, h]}
-                | {"area": w * h, "iscrowd": 0}
-            )
         with torch.no_grad():
             outputs = model(pixel_values=pixels)
-        scores, classes = outputs.logits[0].softmax(-1)[:, :-1].max(-1)
-        for score, class_id, box in zip(scores, classes, outputs.pred_boxes[0], strict=True):
-            bbox = (_xywh(box) * scale).tolist()
-            found.append({"image_id": image_id, "category_id": int(class_id), "bbox": bbox, "score": float(score)})
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(ground_truth)
-        result = COCOeval_faster(coco, coco.loadRes(found), "bbox")
-        result.run()
-    return f"mAP {result.stats[0]:.3f}, mAP50 {result.stats[1]:.3f} over {images} unseen images"
+        found += detections_from_outputs(outputs.logits, outputs.pred_boxes)
+        ground_truth.append(ground_truth_from_labels(labels[0]))
+    metrics = coco_metrics(found, ground_truth, [IMAGE_SIZE] * images, SHAPES)
+    return f"mAP {metrics['mAP']:.3f}, mAP50 {metrics['mAP50']:.3f} over {images} unseen images"
 
 
 def _batch(items: list[dict[str, torch.Tensor]]) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
@@ -149,10 +123,6 @@ def _batch(items: list[dict[str, torch.Tensor]]) -> tuple[torch.Tensor, list[dic
         {"boxes": item["boxes_cxcywh_normalised"], "class_labels": item["class_labels"]} for item in items
     ]  # fmt: skip
     return pixels, labels
-
-
-def _xywh(box_cxcywh: torch.Tensor) -> torch.Tensor:
-    return torch.cat([box_cxcywh[:2] - box_cxcywh[2:] / 2, box_cxcywh[2:]])
 
 
 def _thaw_batch_norm(module: nn.Module, prefix: str = "") -> dict[str, nn.BatchNorm2d]:

@@ -1,6 +1,6 @@
 """An endless stream of moved geometric shapes: what the sample checkpoint is pre-trained on.
 
-Deliberately other shapes, classes and backgrounds than the sample data set (`data_set.py`).
+Deliberately other shapes, classes and backgrounds than the sample data set (`trainable/sample/data_set.py`).
 """
 
 from collections.abc import Callable, Iterator
