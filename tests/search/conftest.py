@@ -1,7 +1,9 @@
 """Searches as Ray drives them with one worker, their trials made up."""
 
+import contextlib
 import hashlib
 import math
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +12,20 @@ from typing import Any
 import optuna
 import pytest
 from ray.tune.schedulers import TrialScheduler
+from typer.testing import CliRunner, Result
 
 from results.journal.journal import Journal
+from search.cluster.cluster import Resources
+from search.command_line import app
+from search.console.interrupts import SIGNALS
+from search.options import Options
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from spaces.registry import Space, load_space
+from tests.s3 import S3Server
+from trainable.storage.mirror import Mirror
+from trainable.storage.remote import Remote
 
 Losses = Callable[[dict[str, Any], int], float | str]
 """Functions from a recipe and an epoch to its loss, or to a text: why the trial fails there."""
@@ -28,63 +38,47 @@ def made_up_losses(recipe: dict[str, Any], epoch: int) -> float:
     return 1 + distance + 1 / epoch + digest[0] / 1024
 
 
-class FakeSearch:
-    """One search on one journal, which it goes on with where there is one.
+class FakeRay:
+    """Ray Tune with one worker.
 
     Args:
-        folder: of the journal.
-        space: a space, or a name of `spaces/`.
-        losses: what trials report.
+        searcher: asked for trials, and told of them.
+        scheduler: asked whether they go on.
+        losses: what they report.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        space: Space | str = "learning_rate",
-        losses: Losses = made_up_losses,
-        max_epochs: int = 8,
-        sampler: str = "tpe",
-        budget: Budget | None = None,
-        forced: bool = False,
-    ):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, searcher: StudySearcher, scheduler: FairASHA, losses: Losses = made_up_losses):
+        self.searcher = searcher
+        self.scheduler = scheduler
         self.losses = losses
-        self.journal = Journal(folder / "journal.jsonl")
-        self.scheduler = FairASHA(grace=2, max_epochs=max_epochs, reduction=2)
-        self.study = SearchStudy(
-            load_space(space) if isinstance(space, str) else space,
-            budget or Budget(max_epochs, grace=2, images=1000, seed=7),
-            self.journal,
-            sampler,
-            self.scheduler.replay,
-            forced,
-        )
-        self.searcher = StudySearcher(self.study, self.scheduler, folder / "trials")
         self._started = 0
 
-    def run(self, trials: int) -> "FakeSearch":
-        """Runs trials until so many have ended."""
-        while len(self.study.finished) < trials:
+    def fit(self) -> None:
+        """Runs trials until as many have ended as the searcher is to have."""
+        while len(self.searcher.study.finished) < (self.searcher.trials or 0):
             self.run_trial()
-        return self
 
     def run_trial(self, epochs: int = 10**6) -> str:
-        """Runs one trial, in the order of calls of Ray's controller; returns its id.
+        """Runs one trial to its end; returns its id.
 
         Args:
             epochs: after which its process dies.
         """
+        return list(self.trial(epochs))[-1]
+
+    def trial(self, epochs: int = 10**6) -> Iterator[str]:
+        """One trial, in the order of calls of Ray's controller; gives its id before each of its reports."""
         trial = self.start_trial()
         result: dict[str, Any] = {}
         for result in self._results(trial.config):
+            yield trial.trial_id
             if result.get("epoch", 0) > epochs:
                 self.searcher.on_trial_complete(trial.trial_id, error=True)
-                return trial.trial_id
+                return
             if self.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
                 break
             self.searcher.on_trial_result(trial.trial_id, result)
         self.searcher.on_trial_complete(trial.trial_id, result)
-        return trial.trial_id
 
     def start_trial(self) -> Any:
         """Asks for a trial and adds it, as Ray does."""
@@ -110,6 +104,45 @@ class FakeSearch:
             yield made_up_row(epoch, loss, stage=stage, final=epoch == ends[-1])
 
 
+class FakeSearch(FakeRay):
+    """One search on one journal, which it goes on with where there is one.
+
+    Args:
+        folder: of the journal.
+        space: a space, or a name of `spaces/`.
+        losses: what trials report.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: Space | str = "learning_rate",
+        losses: Losses = made_up_losses,
+        max_epochs: int = 8,
+        sampler: str = "tpe",
+        budget: Budget | None = None,
+        forced: bool = False,
+    ):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.journal = Journal(folder / "journal.jsonl")
+        scheduler = FairASHA(grace=2, max_epochs=max_epochs, reduction=2)
+        self.study = SearchStudy(
+            load_space(space) if isinstance(space, str) else space,
+            budget or Budget(max_epochs, grace=2, images=1000, seed=7),
+            self.journal,
+            sampler,
+            scheduler.replay,
+            forced,
+        )
+        super().__init__(StudySearcher(self.study, scheduler, folder / "trials"), scheduler, losses)
+
+    def run(self, trials: int) -> "FakeSearch":
+        """Runs trials until so many have ended."""
+        while len(self.study.finished) < trials:
+            self.run_trial()
+        return self
+
+
 def made_up_row(epoch: int, val_loss: float, **more: Any) -> dict[str, Any]:
     """What a trial reports of an epoch."""
     row = dict.fromkeys(("train_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"), 0.5)
@@ -129,3 +162,30 @@ def search(tmp_path: Path) -> Callable[..., FakeSearch]:
 def row() -> Callable[..., dict[str, Any]]:
     """`made_up_row`."""
     return made_up_row
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Result]]:
+    """Runs a search by the flags of its command, and with `losses` made up by `FakeRay`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def run(*flags: Any, losses: Losses = made_up_losses) -> Result:
+        def tuner(options: Options, resources: Resources, searcher: StudySearcher, scheduler: FairASHA, *_: Any) -> Any:
+            return FakeRay(searcher, scheduler, losses)
+
+        monkeypatch.setattr("search.tuner._tuner", tuner)
+        monkeypatch.setattr("search.driver._ray", lambda *_: contextlib.nullcontext(Resources(1, 0.0, 1, 1)))
+        return CliRunner().invoke(app, [str(flag) for flag in flags], env={"COLUMNS": "250"})
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def data_in_bucket(s3_server: S3Server, data_folder: Path, other_data_folder: Path) -> tuple[str, str]:
+    """The URIs of the tests' pairs in a bucket, and of a test set."""
+    for name, folder in (("pairs", data_folder), ("test", other_data_folder)):
+        Mirror(Remote(s3_server.uri(f"bucket/data/{name}")), folder).push(folder)
+    return s3_server.uri("bucket/data/pairs"), s3_server.uri("bucket/data/test")

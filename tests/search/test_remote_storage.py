@@ -1,4 +1,4 @@
-"""Whole searches whose storage is an S3 server: the same results as in a folder, and everything needed lies there."""
+"""Whole searches whose storage and data lie in a bucket: the same results as in folders, and no folder is needed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +16,15 @@ from trainable.storage.remote import Remote
 
 
 @pytest.fixture(scope="module")
-def at_s3(s3_server, flags) -> tuple[Any, ...]:
-    """The flags of `complete`, in another storage."""
-    return (*flags, "--storage", s3_server.uri("bucket/my runs"))
+def at_s3(s3_server, data_in_bucket, flags) -> tuple[Any, ...]:
+    """The flags of `complete`, with data and storage in a bucket, and a test set there."""
+    data, test = data_in_bucket
+    return (*flags, "--data", data, "--test", test, "--storage", s3_server.uri("bucket/my runs"))
+
+
+def copies(cache: Path) -> list[Path]:
+    """Where a machine whose cache this is keeps its copies of data sets."""
+    return [folder for folder in cache.glob("*/data/*/*/files") if (folder / "before" / "t0.png").is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,16 @@ def test_what_is_printed_can_be_found_in_the_storage(finished, run):
     output = finished[1]
     assert "s3://bucket/my runs/one/report.html" in output and "s3://bucket/my runs/one/best/model" in output
     assert run.read("report.html") and run.read("best/model/config.json")
-    assert str(finished[2]) not in output
+    assert str(finished[2] / "moved-object-search" / "runs") not in output
+
+
+def test_the_data_are_pulled_and_named_by_their_uri(finished):
+    copy, output, cache, _ = finished
+    assert "s3://bucket/data/pairs: pulling 39 files" in output and "s3://bucket/data/test: pulling" in output
+    assert "data   s3://bucket/data/pairs: 8 training and 4 validation pairs of person, car" in output
+    assert (copy / "best" / "test" / "metrics.json").exists()
+    assert "--data 's3://bucket/data/pairs?" in (copy / "best" / "recipe.yaml").read_text()
+    assert len(copies(cache)) == 2
 
 
 def test_a_second_search_of_the_name_is_refused_while_the_first_one_runs_and_after_it(finished, start, at_s3):
@@ -116,6 +131,7 @@ def test_it_goes_on_from_other_machines_as_if_nothing_had_happened(
 
     code, output = start("--resume", run.uri, cache=tmp_path / "fourth").wait()
     assert code == 0, output
+    assert "s3://bucket/data/pairs: pulled in" in output and len(copies(tmp_path / "fourth")) == 2
     copy = copied()
     assert tables_agree(table_of(copy), table_of(complete[0])) == []
     assert_each_event_once(copy)
@@ -123,19 +139,28 @@ def test_it_goes_on_from_other_machines_as_if_nothing_had_happened(
 
 @pytest.fixture
 def lone_node(s3_server, tmp_path) -> Iterator[str]:
-    """The address of a cluster whose only node that can train shares no folder with the driver."""
+    """The address of a cluster with a node that shares no folder with the driver, and one that cannot have a cache."""
+    (tmp_path / "full").write_text("no folder")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=1, env_vars={"XDG_CACHE_HOME": str(tmp_path / "node")})
+    for cache in ("node", "full"):
+        cluster.add_node(num_cpus=1, env_vars={"XDG_CACHE_HOME": str(tmp_path / cache)})
     yield cluster.address
     cluster.shutdown()
 
 
-def test_workers_need_to_share_nothing_with_the_driver_but_the_storage(
+def test_workers_need_to_share_nothing_with_the_driver_but_the_bucket_and_one_that_cannot_pull_is_left_out(
     start, at_s3, lone_node, s3_server, tmp_path, complete
 ):
     flags = ("--name", "apart", "--address", lone_node, "--trials", 2)
-    code, output = start(*at_s3, *flags, cache=tmp_path / "driver").wait()
+    search = start(*at_s3, *flags, cache=tmp_path / "driver")
+    search.wait_for(lambda: copies(tmp_path / "node"), "copy of the node")
+    for image in (tmp_path / "driver").glob("*/data/*/*/files/before/t*.png"):
+        image.unlink()  # Or the node, which is on this machine, might train on the driver's copy.
+    code, output = search.wait()
     assert code == 0, output
+    assert "s3://bucket/data/pairs: every node pulls its copy, 39 files" in output
+    assert "cannot pull the data: s3://bucket/data/pairs: cannot be copied to" in output
+    assert "it is left out" in output
     run = Remote(s3_server.uri("bucket/my runs/apart"))
     assert Mirror(run, tmp_path / "copy").pull(tmp_path / "copy")
     assert tables_agree(table_of(tmp_path / "copy"), table_of(complete[0])[:2]) == []

@@ -1,4 +1,4 @@
-"""Whole searches through the command line: complete, extended, out of time, without a success."""
+"""Searches through the command line: complete, out of time, without a success."""
 
 import json
 import re
@@ -123,59 +123,27 @@ def test_the_output_ends_with_the_table_both_recipes_and_the_paths(complete):
     assert "Warning" not in output and "Traceback" not in output
 
 
-def test_a_finished_search_is_extended_without_running_anything_again(complete, start, storage):
-    run = Path(shutil.copytree(complete[0], storage / "extended"))
-    before, old = (run / "journal.jsonl").read_bytes(), table_of(run)
-    code, output = start("--resume", run, "--trials", TRIALS + 2).wait()
-    assert code == 0 and f"{TRIALS} finished already" in output, output
-    journal = (run / "journal.jsonl").read_bytes()
-    assert journal.startswith(before)
-    assert {json.loads(line)["trial"] for line in journal[len(before) :].splitlines()} == {TRIALS, TRIALS + 1}
-    table = table_of(run)
-    assert len(table) == TRIALS + 2 and "RUNNING" not in set(table["status"])
-    columns = old.columns
-    assert old.equals(table.loc[: TRIALS - 1, columns].astype(old.dtypes))
-    assert_each_event_once(run)
-
-
-def test_a_time_budget_that_is_over_leaves_results_and_the_command_that_goes_on(complete, start, storage):
-    run = Path(shutil.copytree(complete[0], storage / "hurried"))
+def test_a_time_budget_that_is_over_leaves_results_and_the_command_that_goes_on(complete, in_this_process, tmp_path):
+    run = Path(shutil.copytree(complete[0], tmp_path / "hurried"))
     shutil.rmtree(run / "best")
-    search = start("--resume", run, "--trials", TRIALS + 1, "--time-budget", "0.01s")
-    code, output = search.wait()
-    assert code == 0, output
-    assert output.splitlines()[-1] == (
+    ended = in_this_process("--resume", run, "--trials", TRIALS + 1, "--time-budget", "0.0001s")
+    assert ended.exit_code == 0, ended.output
+    assert ended.output.splitlines()[-1] == (
         f"stopped with 1 of {TRIALS + 1} trial(s) still to do; go on with: python search/run.py --resume {run}"
     )
     assert (run / "best" / "metrics.json").exists() and len(table_of(run)) == TRIALS
-    search.assert_all_gone()
 
 
-VANISHING = """
-from pathlib import Path
-from trainable.recipe import Recipe, Stage
-
-def vanishing(trial, max_epochs):
-    return Recipe((Stage("heads", ("class_head",), 2, 1e-4),))
-
-def reference_parameters(max_epochs):
-    if Path({started!r}).exists():  # as if somebody had removed it since the data were checked
-        Path({image!r}).unlink(missing_ok=True)
-"""
-
-
-def test_a_search_in_which_no_trial_succeeds_exits_with_3(start, storage, data_folder, checkpoint, tmp_path):
-    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
-    image, started = str(data / "before" / "v0.png"), str(storage / "vanished" / "search.yaml")
-    (tmp_path / "mine.py").write_text(VANISHING.format(image=image, started=started))
-    code, output = start(
-        *("--data", data, "--model", checkpoint, "--storage", storage, "--name", "vanished", "--trials", 2),
-        *("--max-epochs", 3, "--max-concurrent", 1, "--space", f"{tmp_path / 'mine.py'}:vanishing"),
-        *("--cache-size", 0),  # with the store, trials would not notice
-    ).wait()
-    assert code == 3, output
-    table = table_of(storage / "vanished")
+def test_a_search_in_which_no_trial_succeeds_exits_with_3(in_this_process, tmp_path, data_folder, checkpoint):
+    ended = in_this_process(
+        *("--data", data_folder, "--model", checkpoint, "--storage", tmp_path, "--name", "failed", "--trials", 2),
+        *("--max-epochs", 3, "--max-concurrent", 1),
+        losses=lambda recipe, epoch: "ImageError: before/v0.png: there is no such file",
+    )
+    assert ended.exit_code == 3, ended.output
+    run = tmp_path / "failed"
+    table = table_of(run)
     assert table["status"].tolist() == ["FAILED", "FAILED"]
     assert all("v0.png" in error for error in table["error"])
-    assert "no trial succeeded; why each failed is in results.md" in output and str(storage / "vanished") in output
-    assert not (storage / "vanished" / "best").exists()
+    assert "no trial succeeded; why each failed is in results.md" in ended.output and str(run) in ended.output
+    assert not (run / "best").exists()

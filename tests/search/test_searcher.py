@@ -80,18 +80,24 @@ def test_a_space_that_raised_fails_its_trial_once(search):
     assert event_kinds(started)[-2:] == [(1, "asked"), (1, "ended")]
 
 
-def test_a_trial_whose_process_died_is_run_again_and_then_fails(search):
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_a_trial_whose_process_dies_three_times_without_a_new_evaluation_fails_before_another_begins(search, epochs):
+    said = []
     started = search()
     for death in range(1, MAX_CRASHES + 1):
         assert started.study.unfinished == [] or started.study.unfinished[0].number == 0
-        started.run_trial(epochs=3)
+        started.searcher.say = said.append
+        started.run_trial(epochs)
         assert started.study.records[0].status == ("FAILED" if death == MAX_CRASHES else "RUNNING")
         started.searcher = StudySearcher(
             started.study, started.scheduler, started.searcher.folder, crashes=started.searcher.crashes
         )
     assert started.study.records[0].error == f"its process died {MAX_CRASHES} times without a new evaluation in between"
-    assert len(started.study.records[0].history) == 3
+    assert said == [f"trial 0: its process died after epoch {epochs}; it goes on from there"] * (MAX_CRASHES - 1)
+    assert len(started.study.records[0].history) == epochs
     assert started.searcher.suggest("next")["number"] == 1
+    kinds = [kind for kind in event_kinds(started) if kind[1] != "reported"]
+    assert kinds == [(0, "asked"), (0, "ended"), (1, "asked")]
 
 
 def test_a_new_evaluation_makes_up_for_the_deaths_before_it(search):

@@ -1,7 +1,9 @@
 """The search's memory: what it asks, what it tells Optuna, and that a journal rebuilds it as it was."""
 
+import copy
 import dataclasses
 import json
+import random
 import shutil
 
 import pytest
@@ -104,6 +106,37 @@ def test_a_search_cut_after_any_line_ends_as_if_it_had_never_been(search, tmp_pa
         resumed = search(space, losses, max_epochs=4, folder=folder).run(8)
         assert known(resumed) == known(unbroken), f"cut after line {cut}"
         assert told(resumed) == told(unbroken), f"cut after line {cut}"
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("space", ["learning_rate", RAISING], ids=["learning_rate", "raising"])
+def test_a_journal_of_trials_side_by_side_is_replayed_to_the_same_study_and_the_same_next_trial(
+    search, tmp_path, space
+):
+    live, happened, side_by_side, choose = search(space), {}, [], random.Random(3)
+    while len(live.study.finished) < 16:
+        if len(live.study.unfinished) < 4:
+            side_by_side.append(live.trial())
+        working = choose.choice(side_by_side)
+        if next(working, None) is None:
+            side_by_side.remove(working)
+        happened[len(live.journal.events)] = copy.deepcopy((known(live), told(live), live.scheduler.stopped))
+    events = [(event["event"], event["trial"]) for event in live.journal.events]
+    assert len({trial for _, trial in events[: events.index(("ended", 0))]}) > 4, "trials were not side by side"
+    assert {record.status for record in live.study.records.values()} >= {"COMPLETED", "PRUNED"}
+    lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(1, len(lines) + 1):
+        folder = tmp_path / "cut"
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        replayed = search(space, folder=folder)
+        # What a trial's last report, or a space that raised, brought with it is made up for.
+        until = next(count for count in sorted(happened) if count >= cut)
+        assert (known(replayed), told(replayed), replayed.scheduler.stopped) == happened[until], f"cut after line {cut}"
+        if events[until : until + 1] == [("asked", len(replayed.study.records))]:
+            recipe = live.study.records[len(replayed.study.records)].recipe
+            assert replayed.study.ask().recipe == recipe, f"cut after line {cut}"
+        replayed.journal.close()
         shutil.rmtree(folder)
 
 
