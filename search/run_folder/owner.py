@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from trainable.storage.remote import Remote, StorageError
 from trainable.text.shown import printable
 
@@ -185,11 +187,13 @@ def _processes() -> str | None:
 
 
 def _is_dead(claim: dict[str, Any]) -> bool:
-    """Whether the process of a claim is known to have ended."""
+    """Whether the process of a claim is known to have ended, even if nobody has asked yet how it did."""
     if claim["processes"] is None or claim["processes"] != _processes():
         return False
     try:
         os.kill(claim["pid"], 0)
+        return bool(psutil.Process(claim["pid"]).status() == psutil.STATUS_ZOMBIE)
     except OSError as error:  # Of another user's process it is a PermissionError.
         return isinstance(error, ProcessLookupError)
-    return False
+    except psutil.Error:
+        return False

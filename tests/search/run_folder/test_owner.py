@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -77,9 +78,10 @@ def test_of_searches_that_start_at_once_one_goes_on(folder, starters, monkeypatc
     assert len(holders) == len(went_on) == 1
 
 
-def test_a_killed_search_of_this_machine_is_succeeded_at_once(folder):
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_a_killed_search_of_this_machine_is_succeeded_at_once(folder, waited_for):
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | (0 if waited_for else os.WNOWAIT))
     claim_of(folder, pid=ended.pid, processes=owner._processes())
     with Owner(folder):
         assert len(folder.names()) == 1
