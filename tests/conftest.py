@@ -35,14 +35,29 @@ TRAIN, VAL = 8, 4
 
 MakeCheckpoint = Callable[..., Path]
 
-CLUSTERS = {"start", "cluster", "lone_node", "installed"}
-"""Fixtures that start processes of Ray's, which take all cores and heed clocks."""
+COMPARED = {"complete", "unbroken", "finished"}
+"""Fixtures of whole searches that tests of several files look at or compare with."""
+PROCESSES = {"start", "cluster", "lone_node", "two_nodes", "terminal", "installed"}
+"""Fixtures that start processes of Ray's."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Has one of the two test processes run all tests with clusters, one after the other, and share whole searches."""
-    if CLUSTERS.intersection(getattr(item, "fixturenames", ())):
-        item.add_marker(pytest.mark.xdist_group("clusters"))
+    """Has one of the two test processes run all tests that share a whole search, so that it is made once.
+
+    Of the others that start many processes, those of a file stay together, since they share what they start.
+    """
+    fixtures = getattr(item, "fixturenames", ())
+    if COMPARED.intersection(fixtures):
+        item.add_marker(pytest.mark.xdist_group("compared"))
+    elif PROCESSES.intersection(fixtures):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_old_to_walk() -> None:
+    """Trainer collects garbage several times a run: what the modules before have left is not walked each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +69,8 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
     import trainable.training.staged_trainer  # noqa: F401
 
     torch.set_num_threads(1)
-    # Trainer collects garbage several times a run; what the imports left behind need not be walked each time.
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # What these imports have made.
     made: dict[str, Path] = {}
 
     def make(names: tuple[str, ...] = ("square", "circle"), dropout: float = 0.1, **config: Any) -> Path:

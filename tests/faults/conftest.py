@@ -1,11 +1,12 @@
-"""Searches that nothing disturbs, for those that faults are injected into to be compared with."""
+"""Searches that nothing disturbs, to compare those with that faults are injected into; and terminals for clusters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.terminal import Terminal
 from tests.whole_search import TRIALS, Start
 
 
@@ -26,3 +27,13 @@ def unbroken(
         return made[trials]
 
     return unbroken
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """A terminal whose home is the test's folder."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    opened = Terminal(tmp_path)
+    yield opened
+    opened.close()

@@ -1,6 +1,7 @@
-"""A run folder that two searches want, that a dashboard reads, and that is resumed with something else than begun."""
+"""A run folder that a dashboard reads while it is extended, and that is resumed with something else than begun."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -17,23 +18,15 @@ from results.journal.journal import Journal, read_journal
 from search.command_line import app
 from search.study import Budget, SearchStudy
 from spaces.registry import load_space
-from tests.whole_search import TRIALS, assert_each_event_once, assert_same_search, assert_study_is_that_of_the_table
+from tests.whole_search import TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of
 
 READY = "all checks are passed"
 
 
-def test_of_two_searches_of_one_name_at_once_the_second_is_refused(unbroken, start, flags, storage):
-    run = storage / "twin"
-    twins = [start(*flags, "--name", run.name).wait for _ in range(2)]
-    (code, output), (refused_code, refusal) = sorted(wait() for wait in twins)
-    assert (code, refused_code) == (0, 2), output + refusal
-    assert refusal.startswith(f"--name twin: {run} is taken; choose another name, or go on with --resume ")
-    assert_same_search(unbroken(), run)
-
-
 def test_a_dashboard_that_reads_the_study_costs_no_trial(unbroken, start, storage):
-    run = Path(shutil.copytree(unbroken(), storage / "read"))
+    run = Path(shutil.copytree(unbroken(), storage / "extended"))
     journal = run / "journal.jsonl"
+    before, old = journal.read_bytes(), table_of(run)
     with contextlib.closing(sqlite3.connect(run / "optuna.db")) as dashboard:
         dashboard.execute("BEGIN")
         assert len(dashboard.execute("SELECT * FROM trials").fetchall()) == TRIALS
@@ -45,6 +38,14 @@ def test_a_dashboard_that_reads_the_study_costs_no_trial(unbroken, start, storag
     assert "optuna.db" not in output and "Traceback" not in output
     assert_each_event_once(run)
     assert_study_is_that_of_the_table(run)
+
+    assert f"{TRIALS} finished already" in output, "a finished search is extended without running anything again"
+    assert journal.read_bytes().startswith(before)
+    added = journal.read_bytes()[len(before) :].splitlines()
+    assert {json.loads(line)["trial"] for line in added} == {TRIALS, TRIALS + 1}
+    table = table_of(run)
+    assert len(table) == TRIALS + 2 and "RUNNING" not in set(table["status"])
+    assert old.equals(table.loc[: TRIALS - 1, old.columns].astype(old.dtypes))
 
 
 SPACE = """

@@ -1,15 +1,13 @@
 """A disk that is full and a storage that is gone pause a search; nothing is lost, and it goes on afterwards."""
 
 import errno
-import shutil
 import subprocess
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from results.journal.journal import Journal, read_journal
-from results.table import tables_agree
+from tests.whole_search import assert_same_search
 from trainable.storage.remote import StorageError
 from trainable.training.exhaustion import storage_fault
 
@@ -30,8 +28,8 @@ def small_disk(tmp_path):
 
 
 def fill(disk: Path) -> Path:
-    """Leaves no byte free."""
-    filler = disk / "filler"
+    """Leaves no byte free, also where it was called before."""
+    filler = disk / f"filler-{len(list(disk.glob('filler-*')))}"
     with pytest.raises(OSError) as full, filler.open("wb", buffering=0) as file:
         while file.write(b"0" * 2**16):
             pass
@@ -39,45 +37,41 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_pauses_the_search_which_goes_on_when_there_is_room(start, small_disk, data_folder, checkpoint):
-    flags = ("--data", data_folder, "--model", checkpoint, "--trials", 3, "--max-epochs", 4, "--max-concurrent", 1)
+def test_a_full_disk_pauses_the_search_which_goes_on_when_there_is_room(start, small_disk, flags, unbroken):
     paused = start(*flags, "--storage", small_disk, "--name", "run", "--checkpoint-every", "0s")
     run = small_disk / "run"
     paused.wait_for_events(run / "journal.jsonl", 3)
-    filler = fill(small_disk)
+    fill(small_disk)
     code, output = paused.wait()
     assert code == PAUSED, output
     assert "No space left on device" in output or "the disk is full" in output
     assert output.rstrip().endswith(f"python search/run.py --resume {run}")
     assert "Traceback" not in output
-    before = [event for event in read_journal(run / "journal.jsonl") if event["event"] == "reported"]
-    filler.unlink()
+    before = read_journal(run / "journal.jsonl")
+
+    # Resumed on the full disk, and on one that is read only, it is paused again and says why.
+    fill(small_disk)
     code, output = start("--resume", run).wait()
-    assert code == 0, output
-    after = [event for event in read_journal(run / "journal.jsonl") if event["event"] == "reported"]
-    assert after[: len(before)] == before and len(before) < len(after)
-    whole = start(*flags, "--storage", small_disk, "--name", "whole")
-    assert whole.wait()[0] == 0
-    tables = [pd.read_parquet(small_disk / name / "results.parquet") for name in ("run", "whole")]
-    assert tables_agree(*tables) == []
-
-
-def test_a_search_resumed_on_a_full_or_read_only_disk_is_paused_again_and_says_why(start, small_disk, complete):
-    run = Path(shutil.copytree(complete[0], small_disk / "run"))
-    more = len(read_journal(run / "journal.jsonl"))
-    filler = fill(small_disk)
-    code, output = start("--resume", run, "--trials", 20).wait()
     assert code == PAUSED, output
     assert "No space left on device" in output and "Traceback" not in output
     assert output.splitlines()[-1] == f"python search/run.py --resume {run}"
-    filler.unlink()
+    for path in small_disk.glob("filler*"):
+        path.unlink()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    code, output = start("--resume", run, "--trials", 20).wait()
+    code, output = start("--resume", run).wait()
     assert code == PAUSED, output
     assert f"{run / 'journal.jsonl'}: Read-only file system" in output and "Traceback" not in output
     assert output.splitlines()[-1] == f"python search/run.py --resume {run}"
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    assert len(read_journal(run / "journal.jsonl")) == more
+    assert read_journal(run / "journal.jsonl") == before
+
+    search = start("--resume", run)
+    code, output = search.wait()
+    assert code == 0, output
+    after = read_journal(run / "journal.jsonl")
+    assert after[: len(before)] == before and len(before) < len(after)
+    assert_same_search(unbroken(), run)
+    search.assert_all_gone()
 
 
 def test_a_journal_that_cannot_be_written_is_as_it_was(tmp_path, small_disk):

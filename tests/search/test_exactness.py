@@ -27,7 +27,7 @@ def run(start, tmp_path_factory, data_folder, checkpoint):
 
     def run(name, *flags):
         search = start(
-            *("--space", f"{space}:begun_alike", "--data", data_folder, "--model", checkpoint, "--trials", 6),
+            *("--space", f"{space}:begun_alike", "--data", data_folder, "--model", checkpoint, "--trials", 4),
             *("--max-epochs", 5, "--max-concurrent", 1, "--storage", storage, "--name", name, *flags),
         )
         code, output = search.wait()

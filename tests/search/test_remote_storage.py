@@ -10,7 +10,14 @@ from ray.cluster_utils import Cluster
 
 from results.table import tables_agree
 from tests.s3 import BUSY, FORBIDDEN
-from tests.whole_search import Search, Start, assert_each_event_once, assert_study_is_that_of_the_table, table_of
+from tests.whole_search import (
+    Search,
+    Start,
+    assert_each_event_once,
+    assert_study_is_that_of_the_table,
+    reports_of,
+    table_of,
+)
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 
@@ -154,8 +161,12 @@ def test_workers_need_to_share_nothing_with_the_driver_but_the_bucket_and_one_th
     flags = ("--name", "apart", "--address", lone_node, "--trials", 2)
     search = start(*at_s3, *flags, cache=tmp_path / "driver")
     search.wait_for(lambda: copies(tmp_path / "node"), "copy of the node")
-    for image in (tmp_path / "driver").glob("*/data/*/*/files/before/t*.png"):
-        image.unlink()  # Or the node, which is on this machine, might train on the driver's copy.
+    # Or the node, which is on this machine, might train on the driver's copy.
+    hidden = [path.rename(f"{path}-hidden") for path in (tmp_path / "driver").glob("*/data/*/*/files/before/t*.png")]
+    assert hidden
+    search.wait_for(lambda: any(map(reports_of, (tmp_path / "driver").glob("*/runs/*/apart"))), "epoch on the node")
+    for path in hidden:
+        path.rename(str(path).removesuffix("-hidden"))
     code, output = search.wait()
     assert code == 0, output
     assert "s3://bucket/data/pairs: every node pulls its copy, 39 files" in output
