@@ -37,7 +37,7 @@ MakeCheckpoint = Callable[..., Path]
 
 COMPARED = {"complete", "unbroken", "finished"}
 """Fixtures of whole searches that tests of several files look at or compare with."""
-PROCESSES = {"start", "cluster", "lone_node", "two_nodes", "terminal", "installed"}
+PROCESSES = {"start", "cluster", "terminal", "installed"}
 """Fixtures that start processes of Ray's."""
 
 
@@ -47,10 +47,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     Of the others that start many processes, those of a file stay together, since they share what they start.
     """
     fixtures = getattr(item, "fixturenames", ())
-    if COMPARED.intersection(fixtures):
-        item.add_marker(pytest.mark.xdist_group("compared"))
-    elif PROCESSES.intersection(fixtures):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if PROCESSES.intersection(fixtures):
+        group = "compared" if COMPARED.intersection(fixtures) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="module", autouse=True)
