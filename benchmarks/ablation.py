@@ -198,7 +198,7 @@ class Step:
             with autocast(torch.device("cpu"), self.dtype):
                 result = forward(self.model, batch)
             totals = loss_normalisers(batch["labels"], self.model.config)
-            scaled_loss(result.terms, totals, totals, self.model.config).backward()
+            scaled_loss(result.terms, totals, self.model.config).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
         return time.process_time() - started

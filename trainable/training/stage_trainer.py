@@ -127,8 +127,7 @@ class StageTrainer(Trainer):
         with self._located(self.state.global_step + 1):
             with autocast(self.args.device, self.dtype):
                 result = forward(self.model, inputs)
-            batch = loss_normalisers(inputs["labels"], self.model.config)
-            loss = scaled_loss(result.terms, batch, self.step_normalisers, self.model.config)
+            loss = scaled_loss(result.terms, self.step_normalisers, self.model.config)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the training loss is {loss.item()}")
         self.losses_of_epoch.append(loss.item())

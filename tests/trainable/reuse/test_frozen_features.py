@@ -78,7 +78,7 @@ def outputs_and_loss(model, batch, dtype=torch.float32):
     with autocast(torch.device("cpu"), dtype):
         result = forward(model, batch)
     totals = loss_normalisers(batch["labels"], model.config)
-    loss = scaled_loss(result.terms, totals, totals, model.config)
+    loss = scaled_loss(result.terms, totals, model.config)
     return result.logits, result.boxes_cxcywh_normalised, loss
 
 
