@@ -2,13 +2,14 @@
 
     python benchmarks/overhead.py [--part driver --trials 1000]
 
-Three parts:
+Four parts:
 
 - driver: trials that report three times and do nothing else, two at a time, through the search's own loop with all that
   follows it, a terminal among it. Against it the least that any search on Ray Tune takes: the same trials without
   searcher, scheduler and records.
 - reports: eight trials at a time that report on a timetable, together as often as asked for, and then as fast as they
   can. A report is late by the time from when it was due until it is in the journal.
+- asks: what a long search takes of its driver's core and memory for asking for trials and taking in their epochs alone.
 - goodput: two trials on the sample data set in one warm process with one thread; the share of their wall time that is
   forward, backward and optimizer step.
 
@@ -19,6 +20,7 @@ import argparse
 import os
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +29,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import optuna
 from goodput import goodput
-from made_up_search import ray_of, reporting_trial, run_search
+from made_up_search import loss_of, ray_of, reporting_trial, row, run_search
 from stopwatch import Stopwatch, print_shares
 
 from results.journal.journal import Journal
@@ -37,10 +40,11 @@ from search.console.live_report import LiveReport
 from search.console.progress import Progress
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
-from search.study import SearchStudy
+from search.study import Budget, SearchStudy
 from search.study_database import StudyDatabase
+from spaces.registry import load_space
 
-PARTS = ("driver", "reports", "goodput")
+PARTS = ("driver", "reports", "asks", "goodput")
 REPORTS, MAX_EPOCHS = 3, 24
 """What a trial that does nothing reports, and the most epochs of a search; its recipe has more epochs, so that what is
 sampled is what a real search samples."""
@@ -48,6 +52,8 @@ WORKERS = 8
 """Workers that report on a timetable."""
 MARKS = (10, 100, 300, 1000, 3000, 10_000)
 """Ended trials at which the driver is looked at."""
+ASK_MARKS = (100, 500, 1000, 2000, 5000, 10_000)
+"""Asks at which the last 50 are looked at."""
 CPUS = 2
 """Trials that do nothing, at a time."""
 ASK = "drawing recipes (Optuna)"
@@ -60,6 +66,8 @@ def main() -> None:
     parser.add_argument("--plain-trials", type=int, default=200, help="that do nothing under Ray Tune alone")
     parser.add_argument("--rate", type=float, default=50.0, help="reports a second")
     parser.add_argument("--seconds", type=float, default=15.0, help="of reporting at that rate")
+    parser.add_argument("--asks", type=int, default=5000, help="trials that are asked for")
+    parser.add_argument("--ask-epochs", type=int, default=100, help="of a trial of these that is completed")
     parser.add_argument("--epochs", type=int, default=12, help="of each of the goodput's trials, at least 3")
     arguments = parser.parse_args()
     figures = []
@@ -69,6 +77,8 @@ def main() -> None:
                 figures += driver(Path(folder), arguments.trials, arguments.plain_trials)
             elif part == "reports":
                 figures += reports(Path(folder), arguments.rate, arguments.seconds)
+            elif part == "asks":
+                figures += asks(Path(folder), arguments.asks, arguments.ask_epochs)
             else:
                 figures += goodput(arguments.epochs)
     print("\n".join(figures))
@@ -181,6 +191,29 @@ def reports(folder: Path, rate: float, seconds: float) -> list[str]:
         f"{median(late[half:]):.0f} ms of the second, by {max(late):.0f} ms at most",
         f"reports a second: {handled:.1f} while {rate:g} were due, {fast:.0f} as fast as {WORKERS} trials can",
     ]
+
+
+def asks(folder: Path, trials: int, epochs: int) -> list[str]:
+    """Asks for trials and reports for them, one completed of three, the others pruned; gives the lines to end on."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space, budget = load_space("staged"), Budget(epochs, grace=max(2, epochs // 6), images=36, seed=0)
+    figures, seconds = [], []
+    with closing(Journal(folder / "journal.jsonl")) as journal:
+        study = SearchStudy(space, budget, journal)
+        print("trials asked for   ms an ask, median of 50   CPU seconds in all   memory")
+        for asked in range(1, trials + 1):
+            started = time.perf_counter()
+            record = study.ask()
+            seconds.append(time.perf_counter() - started)
+            last = epochs if asked % 3 == 0 else budget.grace
+            for epoch in range(1, last + 1):
+                study.report(record.number, row(epoch, loss_of(record.recipe, epoch), final=epoch == epochs))
+            study.end(record.number, "COMPLETED" if last == epochs else "PRUNED")
+            if asked in ASK_MARKS or asked == trials:
+                milliseconds, memory = 1000 * median(seconds[-50:]), Moment.now(asked).megabytes
+                print(f"{asked:16,} {milliseconds:25.1f} {time.process_time():20.0f} {memory:8.0f} MB")
+                figures.append(f"ms an ask after {asked} trials: {milliseconds:.1f}")
+    return figures
 
 
 def reported(study: SearchStudy, first: int, end: int) -> list[tuple[dict[str, Any], float]]:

@@ -8,8 +8,9 @@ from search.options import Options
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
 
-OF_ONE_RUN = ("name", "forced")
-"""Options that another run of the same search does not share: its name is taken, and there is nothing to force."""
+OF_ONE_RUN = ("name", "forced", "bounded")
+"""Options that another run of the same search does not share: its name is taken, there is nothing to force, and its
+sampler is the present one."""
 
 
 def search_command(options: Options) -> str:

@@ -166,7 +166,8 @@ def _search(
     replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
-    study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
+    how = (options.sampler, scheduler.replay, options.forced, options.bounded)
+    study = SearchStudy(inputs.space, budget, journal, *how)
     left_out = _bad_nodes(options, resources, inputs, bool(replayed), console)
 
     def end(code: int) -> None:

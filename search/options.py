@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.option import Panel, Rule, at_least, broken_rules, one_of
-from search.study import SAMPLERS
+from search.sampling import SAMPLERS
 from spaces.budget import default_grace
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
@@ -136,6 +136,8 @@ class Options:
     )
     forced: bool = field(default=False, kw_only=True)
     """Resumed with --force at some time: what the journal holds need not be what the space would draw."""
+    bounded: bool = field(default=True, kw_only=True)
+    """TPE models a part of more than 500 trials; it did not where a run's `search.yaml` does not say so."""
 
     def __post_init__(self) -> None:
         faults = broken_rules(self)
@@ -183,12 +185,12 @@ class Options:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Options":
-        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out.
+        """Takes back what `dataclasses.asdict` gave, by an earlier version too; fields of a later one are left out.
 
         Raises:
             OptionsError: an option is missing, of a wrong type, or breaks a rule.
         """
-        fields = dataclasses.fields(cls)
+        fields, plain = dataclasses.fields(cls), {"bounded": False, **plain}
         faults = [f"{f.name}: is missing" for f in fields if f.default is dataclasses.MISSING and f.name not in plain]
         given = {field.name: plain[field.name] for field in fields if field.name in plain}
         faults += [

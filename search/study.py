@@ -8,25 +8,19 @@ it drops ASHA's rungs, and a killed driver can leave its state unreadable.)
 import dataclasses
 import json
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FixedTrial, TrialState
 
 from results.journal.events import Event, JournalError
 from results.journal.journal import Journal, TrialRecord, trial_records
+from search.sampling import SearchedTrials, sampler_of
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.recipe import Recipe, cap_restart_cycles, reference
 from trainable.text.shown import printable_lines
-
-SAMPLERS = ("tpe", "random")
-RANDOM_TRIALS = 6
-"""Trials that TPE draws at random before it models them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +44,11 @@ class SearchStudy:
         space: where recipes come from.
         budget: what they are fitted to.
         journal: replayed at once; then written.
-        sampler: one of `SAMPLERS`.
+        sampler: one of `search.sampling.SAMPLERS`.
         on_replay: called with every replayed event, before it is applied; gives the scheduler its share.
         forced: take the journal's parameters as they are where the space would draw others. The search then goes on
             with draws of its own: not those that it would have made undisturbed.
+        bounded: show the sampler a part of very many trials, see `SearchedTrials`.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -67,12 +62,16 @@ class SearchStudy:
         sampler: str = "tpe",
         on_replay: Callable[[Event], None] = lambda event: None,
         forced: bool = False,
+        bounded: bool = True,
     ):
         self.space = space
         self.budget = budget
         self.journal = journal
         self.forced = forced
-        self.optuna = optuna.create_study(direction="minimize", sampler=_sampler(sampler, budget.seed))
+        self._memory = SearchedTrials(bounded)
+        self.optuna = optuna.create_study(
+            storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
+        )
         self.records: dict[int, TrialRecord] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._reference = fit_recipe(reference(budget.max_epochs), budget)
@@ -101,8 +100,7 @@ class SearchStudy:
 
     def ask(self) -> TrialRecord:
         """A new trial; the first one is the reference. A space that raises gives a trial that has FAILED."""
-        trial = self._next_trial()
-        recipe, error = self._recipe(trial)
+        trial, recipe, error = self._draw()
         event = {
             "event": "asked",
             "trial": trial.number,
@@ -152,7 +150,13 @@ class SearchStudy:
         else:
             self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
 
-    def _next_trial(self, parameters: dict[str, Any] | None = None) -> optuna.Trial:
+    def _draw(self, parameters: dict[str, Any] | None = None) -> tuple[optuna.Trial, Recipe | None, str | None]:
+        """A trial with these parameters, as far as they are given, and its recipe, or why there is none."""
+        with self._memory.for_sampler(self.optuna):
+            trial = self._next_trial(parameters)
+            return trial, *self._recipe(trial)
+
+    def _next_trial(self, parameters: dict[str, Any] | None) -> optuna.Trial:
         """A trial with these parameters, as far as they are given; the first one is the reference."""
         number = len(self._trials)
         if number == 0:
@@ -185,8 +189,7 @@ class SearchStudy:
 
     def _ask_again(self, event: Event) -> str | None:
         """Draws a trial of the journal again; returns why it has no recipe, if so."""
-        trial = self._next_trial(event["parameters"] if self.forced else None)
-        _, error = self._recipe(trial)
+        trial, _, error = self._draw(event["parameters"] if self.forced else None)
         drawn = json.loads(json.dumps(trial.params))  # As the journal keeps them: a tuple is a list there.
         if not self.forced and (trial.number, drawn) != (event["trial"], event["parameters"]):
             raise JournalError(
@@ -200,11 +203,3 @@ def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     seeded = dataclasses.replace(shorten_heads(recipe, budget.grace), seed=budget.seed)
     return cap_restart_cycles(seeded, budget.images)
-
-
-def _sampler(name: str, seed: int) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    # `group` is marked experimental since Optuna 2.8; without it, conditional parameters are sampled independently.
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS)

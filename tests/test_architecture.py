@@ -39,8 +39,8 @@ FLOORS = {
         ("export", "export_model", "predict", "report"),
     ),
     "search": (
-        ("option", "raylet", "scheduler", "signals", "study", "study_database"),
-        ("options", "supervisor"),
+        ("option", "raylet", "sampling", "scheduler", "signals", "study_database"),
+        ("options", "study", "supervisor"),
         ("command",),
         ("run_folder",),
         ("cluster", "console", "inputs"),

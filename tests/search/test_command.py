@@ -33,6 +33,7 @@ OTHERS = Options(
     cpus_per_trial=3,
     seed=9,
     forced=True,
+    bounded=False,
     skip_bad=True,
     subset=20,
     group_by=r"^(\w+)_\d+$",
@@ -71,7 +72,7 @@ def asked_for(monkeypatch):
 def test_the_command_is_taken_and_asks_for_the_same_search(options, asked_for):
     again = asked_for(search_command(options))
     assert again.name != options.name, "it is taken"
-    assert dataclasses.replace(again, name=options.name, forced=options.forced) == options
+    assert dataclasses.replace(again, **{name: getattr(options, name) for name in OF_ONE_RUN}) == options
 
 
 def test_every_option_is_part_of_the_command():

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
+from search import sampling
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
 from trainable.recipe import Recipe, Stage, reference
@@ -87,6 +88,16 @@ def test_replaying_a_journal_gives_the_same_study_and_the_same_next_trial(search
     assert known(replayed) == known(live) and told(replayed) == told(live)
     assert replayed.journal.events == live.journal.events
     assert replayed.study.ask().recipe == live.study.ask().recipe
+
+
+def test_a_long_search_is_replayed_with_what_its_sampler_saw(search, tmp_path, monkeypatch):
+    for name, value in (("ALL_UP_TO", 20), ("BEST", 3), ("OTHERS", 9)):
+        monkeypatch.setattr(sampling, name, value)
+    live = search("staged").run(40)
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "journal.jsonl", tmp_path / "copy")
+    replayed = search("staged", folder=tmp_path / "copy")
+    assert told(replayed) == told(live) and replayed.study.ask().recipe == live.study.ask().recipe
 
 
 @pytest.mark.parametrize("space", ["learning_rate", RAISING], ids=["learning_rate", "raising"])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from search.study import RANDOM_TRIALS
+from search.sampling import RANDOM_TRIALS
 from spaces.budget import HEADS, default_grace, fits_grace, shorten_heads
 from spaces.registry import Space, spaces
 from trainable.recipe import PARTS, Recipe, Stage, reference

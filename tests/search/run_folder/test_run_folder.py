@@ -81,6 +81,14 @@ def test_a_moved_and_renamed_folder_is_resumed_where_it_is(options, tmp_path, mo
         assert resume_options(given, {}).run == moved
 
 
+def test_a_run_from_before_the_sampler_was_shown_a_part_of_many_trials_shows_it_all(options):
+    create_run(options, IDENTITY)
+    assert resume_options(options.run, {}).bounded
+    asked = options.run / "search.yaml"
+    asked.write_text(asked.read_text().replace("bounded: true\n", ""))
+    assert not resume_options(options.run, {}).bounded
+
+
 def test_a_changed_option_that_breaks_a_rule_is_told(options):
     create_run(options, IDENTITY)
     with pytest.raises(OptionsError, match="--trials: at least 1, got 0"):
