@@ -1,20 +1,17 @@
 """One description of an option, from which the command line, `search.yaml` and the repeat command are made."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, create_model
+
+from trainable.text.validation import rule
 
 T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
-
-
-class Rule(NamedTuple):
-    """What a value that is not None keeps to, and how that is told."""
-
-    holds: Callable[[Any], bool]
-    words: str
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Option:
 
     panel: "Panel"
     help: str
-    rule: Rule | None = None
+    rule: AfterValidator | None = None
     flag_default: Any = None
     """The command line's default of a required field; None where it depends on more than the flag."""
     shown: str = ""
@@ -46,12 +43,12 @@ class Panel:
 
     title: str
 
-    def option(self, help: str, default: T = REQUIRED, rule: Rule | None = None, **more: Any) -> T:
+    def option(self, help: str, default: T = REQUIRED, rule: AfterValidator | None = None, **more: Any) -> T:
         """An option that a run keeps."""
         metadata = {"option": Option(self, help, rule, **more)}
         return dataclasses.field(default=default, kw_only=default is not REQUIRED, metadata=metadata)
 
-    def changeable(self, help: str, default: T = REQUIRED, rule: Rule | None = None, **more: Any) -> T:
+    def changeable(self, help: str, default: T = REQUIRED, rule: AfterValidator | None = None, **more: Any) -> T:
         """An option that may be given beside --resume."""
         return self.option(help, default, rule, beside_resume=True, **more)
 
@@ -61,14 +58,15 @@ def described(options: Any) -> list[tuple[dataclasses.Field[Any], Option]]:
     return [(field, field.metadata["option"]) for field in dataclasses.fields(options) if "option" in field.metadata]
 
 
-def broken_rules(options: Any) -> list[str]:
-    """A line for each option that breaks its rule: the flag, the rule and the value."""
-    given = [(field.name, option, getattr(options, field.name)) for field, option in described(options)]
-    return [
-        f"{flag_of(name)}: {option.rule.words}, got {_shown(value)}{'s' if option.duration else ''}"
-        for name, option, value in given
-        if option.rule and value is not None and not option.rule.holds(value)
-    ]
+@cache
+def rules_of(kind: type[Any]) -> TypeAdapter[Any]:
+    """The types and rules of a dataclass's fields, options or not; None keeps to every rule."""
+    typed: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        option = field.metadata.get("option")
+        of_type = Annotated[field.type, option.rule] if option and option.rule else field.type
+        typed[field.name] = of_type, ... if field.default is REQUIRED else None
+    return TypeAdapter(create_model(kind.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **typed))
 
 
 def flag_of(parameter: str) -> str:
@@ -76,15 +74,16 @@ def flag_of(parameter: str) -> str:
     return "--" + parameter.replace("_", "-")
 
 
-def at_least(least: int, unit: str = "") -> Rule:
-    """A finite number from `least` on."""
-    return Rule(lambda value: least <= value < math.inf, f"{unit}at least {least}")
+def kept_to(holds: Callable[[Any], bool], words: str) -> AfterValidator:
+    """A rule of an option, and how it is told."""
+    return rule(lambda value: value is None or holds(value), words)
 
 
-def one_of(names: Sequence[str]) -> Rule:
+def at_least(least: int, unit: str = "") -> AfterValidator:
+    """A number from `least` on."""
+    return kept_to(lambda value: value >= least, f"{unit}at least {least}")
+
+
+def one_of(names: Sequence[str]) -> AfterValidator:
     """A word out of several."""
-    return Rule(lambda value: value in names, f"one of {', '.join(names)}")
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    return kept_to(lambda value: value in names, f"one of {', '.join(names)}")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.option import Panel, Rule, at_least, broken_rules, one_of
-from search.sampling import SAMPLERS
+from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
+from search.study import SAMPLERS
 from spaces.budget import default_grace
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import working_mirror
-from trainable.text.shown import shown
+from trainable.text.validation import BrokenRule, broken_rules
 
 # The panels of the help, shown in the order of their first options.
 SEARCH = Panel("How to search")
@@ -35,9 +35,9 @@ class OptionsError(ValueError):
         super().__init__("\n".join(faults))
 
 
-A_SHARE = Rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-A_SEED = Rule(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
-A_FOLDERS_NAME = Rule(
+A_SHARE = kept_to(lambda value: 0 <= value <= 1, "a number from 0 to 1")
+A_SEED = kept_to(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
+A_FOLDERS_NAME = kept_to(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
@@ -73,7 +73,7 @@ class Options:
     )
     grace: int = SEARCH.option("Epochs before a trial may be pruned", shown="a sixth of max-epochs")
     reduction: float = SEARCH.option(
-        "One trial in so many goes on past a rung of ASHA", 3, Rule(lambda value: value > 1, "a number above 1")
+        "One trial in so many goes on past a rung of ASHA", 3, kept_to(lambda value: value > 1, "a number above 1")
     )
     sampler: str = SEARCH.option("tpe or random", "tpe", one_of(SAMPLERS))
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
@@ -110,7 +110,7 @@ class Options:
     )
     address: str | None = MACHINE.changeable("A running Ray cluster: auto or HOST:PORT", None, shown="start Ray here")
     time_budget: float | None = MACHINE.changeable(
-        "Stop after this long: 90s, 30m, 1.5h", None, Rule(lambda value: value > 0, "above 0"), duration=True
+        "Stop after this long: 90s, 30m, 1.5h", None, kept_to(lambda value: value > 0, "above 0"), duration=True
     )
     cache_size: float = SAVING.changeable(
         "GB of each machine's cache folder for images and layer outputs made once",
@@ -140,17 +140,8 @@ class Options:
     """TPE models a part of more than 500 trials; it did not where a run's `search.yaml` does not say so."""
 
     def __post_init__(self) -> None:
-        faults = broken_rules(self)
-        if not 1 <= self.grace <= max(self.max_epochs, MIN_EPOCHS):
-            rule = f"a whole number of epochs from 1 to --max-epochs ({self.max_epochs})"
-            faults.append(f"--grace: {rule}, got {self.grace}")
-        if (self.address or "").startswith("ray://"):
-            faults.append(
-                "--address: ray:// would run the search on the cluster's head, away from its files; log in to a node "
-                "of the cluster and use --address auto, or submit a job with `ray job submit`"
-            )
-        if faults:
-            raise OptionsError(faults)
+        if broken := _broken(type(self), vars(self)):
+            raise OptionsError([str(one._replace(place=flag_of(one.place))) for one in broken])
 
     @property
     def run(self) -> Path:
@@ -184,23 +175,36 @@ class Options:
         return int(self.cache_size * 1e9)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Options":
-        """Takes back what `dataclasses.asdict` gave, by an earlier version too; fields of a later one are left out.
+    def from_dict(cls, plain: Mapping[str, Any], source: str = "search.yaml") -> "Options":
+        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out.
+
+        Args:
+            plain: the fields.
+            source: the file that they are from.
 
         Raises:
-            OptionsError: an option is missing, of a wrong type, or breaks a rule.
+            OptionsError: naming every option that is missing, of a wrong type, or breaks a rule.
         """
-        fields, plain = dataclasses.fields(cls), {"bounded": False, **plain}
-        faults = [f"{f.name}: is missing" for f in fields if f.default is dataclasses.MISSING and f.name not in plain]
-        given = {field.name: plain[field.name] for field in fields if field.name in plain}
-        faults += [
-            f"{field.name}: of type {getattr(field.type, '__name__', field.type)}, got {shown(given[field.name])}"
-            for field in fields
-            if field.name in given and not _is_of_type(given[field.name], field.type)
-        ]
-        if faults:
-            raise OptionsError(faults)
+        given = {field.name: plain[field.name] for field in dataclasses.fields(cls) if field.name in plain}
+        if broken := _broken(cls, given):
+            raise OptionsError([f"{source}: {one}" for one in broken])
         return cls(**given)
+
+
+def _broken(kind: Any, given: Mapping[str, Any]) -> list[BrokenRule]:
+    """The rules that options break, each of its own and those of several."""
+    broken = broken_rules(rules_of(kind), given)
+    sound = given.keys() - {one.place for one in broken}
+    if sound >= {"grace", "max_epochs"} and not 1 <= given["grace"] <= given["max_epochs"]:
+        rule = f"a whole number of epochs from 1 to --max-epochs ({given['max_epochs']})"
+        broken.append(BrokenRule("grace", rule, str(given["grace"])))
+    if "address" in sound and (given["address"] or "").startswith("ray://"):
+        advice = (
+            "ray:// would run the search on the cluster's head, away from its files; log in to a node "
+            "of the cluster and use --address auto, or submit a job with `ray job submit`"
+        )
+        broken.append(BrokenRule("address", advice, None))
+    return broken
 
 
 def parse_duration(text: str) -> float:
@@ -219,12 +223,3 @@ def parse_duration(text: str) -> float:
 def grace_of(max_epochs: int, asked: int | None) -> int:
     """The grace period: what was asked for, else the default, and never more than the budget."""
     return asked if asked is not None else min(default_grace(max_epochs), max_epochs)
-
-
-def _is_of_type(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type, as in annotations, where a whole number passes for a float; a truth value passes
-    for no number.
-    """
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, TypeAdapter
 
 from trainable.text.shown import printable
-from trainable.text.validation import faults_of, rule
+from trainable.text.validation import faults_of, rule, rule_before
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
@@ -48,7 +48,7 @@ def _are_parts(value: Any) -> bool:
     return _is_list(value) and all(part in PARTS and value.count(part) == 1 for part in value)
 
 
-_PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once", before=True)
+_PARTS_RULE = rule_before(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once")
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
@@ -80,7 +80,7 @@ class Recipe:
 
     __pydantic_config__ = _PLAIN
 
-    stages: Annotated[tuple[Stage, ...], rule(_is_list, "a list of at least one stage", before=True)]
+    stages: Annotated[tuple[Stage, ...], rule_before(_is_list, "a list of at least one stage")]
     batch_size: _Count = 2
     """Images per forward pass, at least 1."""
     accumulation_steps: _Count = 16

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +29,7 @@ from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import begin_work
 from trainable.text.command_line import command_line, quoted
+from trainable.text.shown import shown
 from trainable.text.yaml_file import YamlError, yaml_of
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -165,11 +166,10 @@ def resume_options(run: str | Path, changed: dict[str, Any]) -> Options:
     if is_uri(str(run)):
         storage, name = _split(str(run))
         asked = _parsed(Remote(storage).at(name).read("search.yaml"), str(Remote(storage).at(name)))
-        return Options.from_dict({**asked, **changed, "storage": storage, "name": name})
-    run = Path(run)
-    asked = _read(run)
-    run = run.resolve()
-    return Options.from_dict({**asked, **changed, "storage": str(run.parent), "name": run.name})
+    else:
+        asked, path = _read(Path(run)), Path(run).resolve()
+        storage, name = str(path.parent), path.name
+    return replace(Options.from_dict(asked), storage=storage, name=name, **changed)
 
 
 def check_identity(options: Options, identity: dict[str, str]) -> None:
@@ -285,5 +285,5 @@ def _parsed(data: bytes | None, run: str) -> dict[str, Any]:
             f"--resume {run}: its search.yaml cannot be read, so this is no run folder: {error}"
         ) from None
     if not isinstance(plain, dict) or "space" not in plain or not isinstance(plain.get("identity", {}), dict):
-        raise RunFolderError(f"--resume {run}: its search.yaml holds no options of a search")
+        raise RunFolderError(f"--resume {run}: its search.yaml holds no options of a search, but {shown(plain)}")
     return plain

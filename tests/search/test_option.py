@@ -57,7 +57,7 @@ def test_a_new_option_is_refused_by_its_rule_and_its_type(invoked):
     assert (result.exit_code, options) == (2, None)
     assert result.stderr.split("\n")[:2] == ["--trials: at least 1, got 0", "--patience: at least 1, got 0"]
     plain = dataclasses.asdict(invoked()[1])
-    with pytest.raises(OptionsError, match="patience: of type int, got 'long'"):
+    with pytest.raises(OptionsError, match=r"^search\.yaml: patience: should be a valid integer, got 'long'$"):
         MoreOptions.from_dict(plain | {"patience": "long"})
 
 

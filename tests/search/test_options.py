@@ -42,7 +42,7 @@ def test_good_options_are_taken():
         ({"max_concurrent": 0}, "--max-concurrent: at least 1, got 0"),
         ({"cpus_per_trial": 0}, "--cpus-per-trial: at least 1, got 0"),
         ({"cache_size": -1}, "--cache-size: GB, at least 0, got -1"),
-        ({"cache_size": float("inf")}, "--cache-size: GB, at least 0, got inf"),
+        ({"cache_size": float("inf")}, "--cache-size: should be a finite number, got inf"),
         ({"gpus_per_trial": -0.5}, "--gpus-per-trial: a number from 0 to 1, got -0.5"),
         ({"subset": 0}, "--subset: at least 1, got 0"),
         ({"seed": -1}, "--seed: a whole number from 0 to 2**32 - 1, got -1"),
@@ -81,6 +81,21 @@ def test_options_survive_yaml():
     assert Options.from_dict(yaml.safe_load(yaml.safe_dump(dataclasses.asdict(options)))) == options
     plain = dataclasses.asdict(options) | {"a_field_of_a_later_version": 1}
     assert Options.from_dict(plain) == options
+
+
+def test_types_and_rules_are_told_together():
+    plain = GOOD | {"trials": 0, "grace": 25, "seed": True, "keep": 1.5, "sampler": "grid", "time_budget": "1h"}
+    with pytest.raises(OptionsError) as caught:
+        Options.from_dict({name: value for name, value in plain.items() if name != "model"})
+    assert caught.value.faults == [
+        "search.yaml: model: is missing",
+        "search.yaml: trials: at least 1, got 0",
+        "search.yaml: sampler: one of tpe, random, got 'grid'",
+        "search.yaml: seed: should be a valid integer, got True",
+        "search.yaml: keep: should be a valid integer, got 1.5",
+        "search.yaml: time_budget: should be a valid number, got '1h'",
+        "search.yaml: grace: a whole number of epochs from 1 to --max-epochs (24), got 25",
+    ]
 
 
 @pytest.mark.parametrize(

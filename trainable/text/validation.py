@@ -11,32 +11,34 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _OF_A_MAPPING = ("dataclass_type", "model_type", "model_attributes_type", "dict_type")
 
 
-def rule(holds: Callable[[Any], bool], words: str, before: bool = False) -> AfterValidator | BeforeValidator:
-    """A rule of one's own, for the annotation of a type.
+def rule(holds: Callable[[Any], bool], words: str) -> AfterValidator:
+    """A rule of one's own, for the annotation of a type; `words` tell it."""
+    return AfterValidator(_check(holds, words))
 
-    Args:
-        holds: whether a value keeps to it.
-        words: how it is told.
-        before: whether it is asked of the value as it is given, and not of one that has the type.
-    """
 
+def rule_before(holds: Callable[[Any], bool], words: str) -> BeforeValidator:
+    """The same of the value as it is given, whatever its type."""
+    return BeforeValidator(_check(holds, words))
+
+
+def _check(holds: Callable[[Any], bool], words: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if not holds(value):
             raise ValueError(words)
         return value
 
-    return BeforeValidator(check) if before else AfterValidator(check)
+    return check
 
 
 class BrokenRule(NamedTuple):
     """A rule that a value, or a part of it, does not keep to."""
 
     place: str
-    """Where it is, such as `stages[0].epochs`; empty for the whole."""
+    """Such as `stages[0].epochs`; empty for the whole."""
     rule: str
     """Such as `should be greater than 0`."""
     value: str | None
-    """What was met, as it may be shown; None for a field that is missing or unknown."""
+    """As it may be shown; None for a field that is missing or unknown."""
 
     def __str__(self) -> str:
         got = "" if self.value is None else f", got {self.value}"
@@ -73,7 +75,7 @@ def _broken_rule(fault: Any, adapter: TypeAdapter[Any]) -> BrokenRule:
         return BrokenRule(place, "should be a mapping of fields", shown(fault["input"]))
     # Pydantic says of some values what they look like; the value itself is told beside the rule.
     words = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", got ")[0]
-    return BrokenRule(place, words[:1].lower() + words[1:], shown(fault["input"]))
+    return BrokenRule(place, words, shown(fault["input"]))
 
 
 def _place(where: tuple[int | str, ...]) -> str:
