@@ -19,13 +19,13 @@ from search.cluster.head import PAUSED
 from search.console.interrupts import INTERRUPTED, Interrupts
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
 from search.options import Options
+from search.run_folder.identity import provenance
 from search.run_folder.owner import OwnerError
 from search.run_folder.run_folder import (
     RunFolderError,
     check_identity,
     create_run,
     open_journal,
-    provenance,
     publish,
     resume_command,
     run_folder,

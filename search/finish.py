@@ -24,7 +24,8 @@ from search.console.live_report import LiveReport
 from search.console.outcome import print_no_success, print_not_evaluated, print_outcome
 from search.inputs import Inputs
 from search.options import Options
-from search.run_folder.run_folder import code_version, publish
+from search.run_folder.identity import code_version
+from search.run_folder.run_folder import publish
 from search.study import SearchStudy
 from search.tuner import SHARED
 from trainable.compute import usable_device

@@ -8,7 +8,7 @@ from pathlib import Path
 import ray
 import torch
 
-from search.run_folder.run_folder import code_version
+from search.run_folder.identity import code_version
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, images_digest
 from trainable.data.source import on_this_machine

@@ -18,7 +18,7 @@ from search.cluster.cluster import ClusterError, Resources, fit, name_of
 from search.cluster.hold import hold_node
 from search.cluster.inspection import Task, packages, room_faults
 from search.options import Options
-from search.run_folder.run_folder import code_version
+from search.run_folder.identity import code_version
 from trainable.data.pairs import PairData
 from trainable.data.snapshot import Snapshot
 from trainable.storage.remote import Remote, StorageError

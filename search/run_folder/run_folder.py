@@ -5,7 +5,6 @@ what lies in the storage counts.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,15 +15,13 @@ from urllib.parse import unquote
 
 import yaml
 
-import spaces
-import trainable
 from results.journal.journal import Journal
 from results.journal.objects import JournalObjects
 from search.command import search_command
 from search.option import described
 from search.options import Options
+from search.run_folder.identity import changes
 from search.run_folder.owner import Owner
-from trainable.detector.hub import name_and_revision
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import begin_work
@@ -33,10 +30,6 @@ from trainable.text.shown import shown
 from trainable.text.yaml_file import YamlError, yaml_of
 
 PROJECT = Path(__file__).parent.parent.parent
-
-RESULTS_VERSION = 1
-"""Goes up, by hand, whenever the same search would draw other recipes or report other figures than before, beyond what
-rounding does: a run of another results version is not gone on with. `tests/search/test_results_version.py` notices."""
 
 
 class RunFolderError(ValueError):
@@ -175,59 +168,15 @@ def resume_options(run: str | Path, changed: dict[str, Any]) -> Options:
 def check_identity(options: Options, identity: dict[str, str]) -> None:
     """Whether a run is resumed with what it was started with.
 
-    The code may be another one: as long as the results version is the same, it gives the same.
-
     Raises:
         RunFolderError: data, model, space or results version are others; shows which.
     """
-    before = _read(options.run).get("identity", {})
-    if "code" in before:  # Runs from before there was a results version.
-        before = {"results": _results_version(1)} | before
-    # Runs of a time when names on the hub were not pinned go on with the commit that the name stands for now.
-    now_model = identity.get("model", "")
-    if before.get("model") == name_and_revision(now_model)[0]:
-        before = {**before, "model": now_model}
-    differences = [
-        f"  {name}: was {before.get(name)}, is {now}"
-        for name, now in identity.items()
-        if name != "code" and before.get(name) != now
-    ]
-    if differences:
+    if differences := changes(_read(options.run).get("identity", {}), identity):
         raise RunFolderError(
             f"{options.shown()}: cannot be resumed, since what it was started with has changed:\n"
             + "\n".join(differences)
             + "\n--force goes on all the same; its trials are then not comparable"
         )
-
-
-def provenance(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]:
-    """Short hashes of what decides a trial's result, its results version, and the code's hash, for the record.
-
-    Args:
-        fingerprint: the data set's.
-        checkpoint: a folder, or a name on the hub with its commit, which stands for itself.
-        space: `path/to/file.py:function` or a name of `spaces/`.
-    """
-    space_file = [Path(space.rpartition(":")[0])] if ":" in space else []
-    weights = sorted(path for path in Path(checkpoint).glob("*") if path.suffix in (".json", ".safetensors"))
-    return {
-        "data": fingerprint[:16],
-        "model": _hash(weights) if weights else checkpoint,
-        "space": space.rpartition(":")[2] + (f" {_hash(space_file)}" if space_file else ""),
-        "results": _results_version(RESULTS_VERSION),
-        "code": code_version(),
-    }
-
-
-def _results_version(number: int) -> str:
-    return f"version {number}"
-
-
-def code_version() -> str:
-    """Short hash of the project's own code, as far as it decides a trial's result; nodes are compared by it."""
-    # From where they were imported: on a cluster each package travels by itself, to a folder of any name.
-    packages = (Path(package.__path__[0]) for package in (spaces, trainable))
-    return _hash([path for package in packages for path in sorted(package.rglob("*.py"))])
 
 
 def identity_text(run: Path) -> str:
@@ -248,13 +197,6 @@ def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
     # As a comment, so that it can be copied from there: YAML would fold and quote it.
     return f"# Go on with this search:\n#   {resume_command(options)}\n{fields}"
-
-
-def _hash(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import search.cluster.cluster
 import search.cluster.preflight
-import search.run_folder.run_folder
+import search.run_folder.identity
 from results.journal.journal import Journal, read_journal
 from search.command_line import app
 from search.study import Budget, SearchStudy
@@ -95,7 +95,7 @@ def test_what_has_changed_is_refused_with_the_difference_unless_forced(resumed, 
     (changed["data"] / "labels" / "t1.txt").write_text("0 0.5 0.5 0.1 0.1")
     (changed["model"] / "config.json").write_text((changed["model"] / "config.json").read_text() + " ")
     changed["space"].write_text(SPACE.format(low="1e-4"))
-    monkeypatch.setattr(search.run_folder.run_folder, "RESULTS_VERSION", 99)
+    monkeypatch.setattr(search.run_folder.identity, "RESULTS_VERSION", 99)
     refused = resumed()
     assert refused.exit_code == 2
     assert "cannot be resumed, since what it was started with has changed:" in refused.output

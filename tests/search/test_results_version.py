@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from search.run_folder.run_folder import RESULTS_VERSION
+from search.run_folder.identity import RESULTS_VERSION
 from spaces.registry import spaces
 from trainable.data.pairs import PairData
 from trainable.recipe import PARTS, Recipe, Stage, flatten
@@ -63,7 +63,7 @@ def assert_as_recorded(now: list[dict[str, Any]], name: str, folder: Path) -> No
         pytest.fail(
             "\n".join(differences[:10])
             + "\n\nThe same search gives something else than before. If that is meant, raise "
-            f"RESULTS_VERSION in search/run_folder/run_folder.py to {RESULTS_VERSION + 1}, so that runs of before are "
+            f"RESULTS_VERSION in search/run_folder/identity.py to {RESULTS_VERSION + 1}, so that runs of before are "
             f"not mixed with it, and take '{name}' over from {anew} into {FILE}. (A new space is only taken over.)"
         )
 

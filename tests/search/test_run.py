@@ -10,7 +10,7 @@ import pytest
 
 from results.journal.journal import read_journal
 from results.table import tables_agree
-from search.run_folder.run_folder import code_version
+from search.run_folder.identity import code_version
 from tests.whole_search import MAX_EPOCHS, TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of
 
 

@@ -13,7 +13,7 @@ from search.cluster import inspection, preflight
 from search.cluster.cluster import ClusterError, Resources
 from search.cluster.inspection import Task, inspect, room_faults
 from search.options import Options
-from search.run_folder.run_folder import code_version
+from search.run_folder.identity import code_version
 from trainable.storage.remote import Remote
 
 PLENTY = SimpleNamespace(free=10**12)

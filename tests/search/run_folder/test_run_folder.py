@@ -11,14 +11,13 @@ import spaces
 import trainable
 from results.journal.objects import read_objects
 from search.options import Options, OptionsError
+from search.run_folder.identity import code_version, provenance
 from search.run_folder.owner import OwnerError
 from search.run_folder.run_folder import (
     RunFolderError,
     check_identity,
-    code_version,
     create_run,
     open_journal,
-    provenance,
     publish,
     resume_command,
     resume_options,
