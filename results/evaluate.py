@@ -13,11 +13,13 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 
 import typer
 
+from results.description import figures_at
 from results.formatting import ratio, unread
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
+from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.sample import checkpoint_of, run_folder_fault
@@ -39,7 +41,7 @@ class Side(StrEnum):
     TRAIN = "train"
     ALL = "all"
 
-    def of(self, data: PairData) -> tuple:
+    def of(self, data: PairData) -> tuple[Pair, ...]:
         """These pairs of `data`."""
         return {Side.VAL: data.val, Side.TRAIN: data.train, Side.ALL: (*data.train, *data.val)}[self]
 
@@ -130,10 +132,7 @@ def print_metrics(metrics: dict[str, Any], out: Path) -> None:
         said = f"no score threshold can be recommended: {metrics['not_recommended']}"
         console.print(said, style="yellow")
     else:
-        figures = ", ".join(
-            f"{name} {point[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in point["interval"].items()
-        )
-        console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures}")
+        console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures_at(point)}")
         if point["constraint_kept"] is False:
             console.print(point["constraint"], style="yellow")
     if left_out := unread(metrics):

@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from results.description import settings, stage_rows
 from results.formatting import count, figure, percent, ratio, unread
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
@@ -37,7 +38,7 @@ from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
 from results.page.importance import completed, importances
 from results.page.overlays import read_overlays
-from results.page.rows import class_rows, differences, settings, shown_trials, stage_rows, trial_details, trial_rows
+from results.page.rows import class_rows, differences, shown_trials, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets

@@ -34,8 +34,8 @@ FLOORS = {
     ),
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "schema"),
-        ("drawing", "evaluate", "reuse", "tensorboard_log"),
-        ("model", "page", "prediction", "table"),
+        ("description", "drawing", "reuse", "tensorboard_log"),
+        ("evaluate", "model", "page", "prediction", "table"),
         ("export", "export_model", "predict", "report"),
     ),
     "search": (

@@ -1,17 +1,17 @@
 """The model card: `README.md` beside the best model, with the front matter that the Hugging Face hub reads."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from results.description import figures_at, settings, trains
 from results.formatting import ratio
 from results.markdown import markdown_code, markdown_table, markdown_text
 from trainable.data.pairs import PairData
 from trainable.detector.hub import name_and_revision
-from trainable.recipe import PARTS, Recipe
+from trainable.recipe import Recipe
 from trainable.sample import CHECKPOINT
 from trainable.storage.durable_file import write_atomically
 from trainable.text.command_line import documented
@@ -152,13 +152,9 @@ def _where_to_run(metrics: dict[str, Any]) -> list[str]:
     point = metrics["recommended"]
     if point is None:
         return [f"**No score threshold can be recommended**: {metrics['not_recommended']}.\n"]
-    intervals = point.get("interval") or {}
-    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    at_point = [(label, ratio(point[name]) + _interval(intervals.get(name))) for name, label in names.items()]
     return [
         f"Run it at **score >= {point['score_threshold']:.2f}**, which `config.json` keeps as `score_threshold`. "
-        "There, at IoU 0.5 (in brackets the 95 % interval over images):\n",
-        markdown_table(("", "all classes"), at_point),
+        f"There, at IoU 0.5 over all classes: {figures_at(point)}; in brackets the 95 % intervals over images.\n"
     ]
 
 
@@ -184,7 +180,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
         (
             number,
             stage.name,
-            "everything" if set(stage.trainable) == set(PARTS) else ", ".join(stage.trainable),
+            trains(stage.trainable),
             stage.epochs,
             f"{stage.learning_rate:.3g}",
             stage.restart_cycles,
@@ -197,10 +193,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
             f"Fine-tuned from {base}, in trial {origin.trial} of the search {markdown_code(origin.run)}; weights of "
             f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
-            f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated, weight decay "
-            f"{recipe.weight_decay:.3g}, backbone's learning rate x {recipe.backbone_learning_rate_factor:.3g}, "
-            f"warm-up {recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
-            f"{recipe.seed}.\n",
+            f"AdamW, gradients clipped at {recipe.max_grad_norm:g}, {settings(recipe.to_dict())}.\n",
         ]
     )
 
@@ -222,7 +215,3 @@ def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
         "of this file before sharing the model.",
     ]
     return "## Limits\n\n" + "".join(f"- {line}\n" for line in lines)
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if not bounds else f" ({bounds[0]:.3f} to {bounds[1]:.3f})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.description import figures_at
 from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
@@ -153,7 +154,4 @@ def _where_to_run(metrics: dict[str, Any]) -> str:
     point = metrics["recommended"]
     if point is None:
         return f"No score threshold can be recommended for the model: {metrics['not_recommended']}"
-    figures = ", ".join(
-        f"{name} {point[name]:.3f} [{low:.3f}, {high:.3f}]" for name, (low, high) in point["interval"].items()
-    )
-    return f"Run the model at score >= {point['score_threshold']:.2f}: {figures} (IoU 0.5; 95 % intervals)"
+    return f"Run the model at score >= {point['score_threshold']:.2f}: {figures_at(point)} (IoU 0.5; 95 % intervals)"

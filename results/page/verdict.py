@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from results.description import figures_at
 from results.formatting import change, count, figure, ratio
 from results.journal.journal import TrialRecord, best_trial
 from results.page.contents import RunContents
@@ -99,19 +100,11 @@ def _against_reference(best: TrialRecord, reference: TrialRecord, measured: bool
 
 
 def _figures(metrics: dict[str, Any]) -> str:
-    """Precision, recall and F1 at the operating point with their intervals, and of how much data they are."""
+    """Precision, recall and F1 at the operating point, and of how much data they are."""
     point = metrics["recommended"]
-    figures = ", ".join(
-        f"{title} {ratio(point[name])}{_interval(point, name)}"
-        for name, title in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
-    )
     data = f"{count(metrics['pairs'], 'pair')} with {count(metrics['boxes'], 'object')}"
-    return f"{figures} at IoU {point['iou_threshold']:g} on {data}"
-
-
-def _interval(point: dict[str, Any], name: str) -> str:
-    interval = (point.get("interval") or {}).get(name)
-    return f" (95 % interval {ratio(interval[0])}–{ratio(interval[1])})" if interval else ""
+    intervals = "; 95 % intervals in brackets" if point.get("interval") else ""
+    return f"{figures_at(point)} at IoU {point['iou_threshold']:g} on {data}{intervals}"
 
 
 def _nothing(records: Any) -> str:

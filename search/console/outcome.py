@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from results.description import settings, stage_rows
 from results.formatting import duration, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
@@ -13,7 +14,6 @@ from search.console.fitting import FittingTable
 from search.options import Options
 from search.run_folder.run_folder import resume_command
 from search.study import SearchStudy
-from trainable.recipe import PARTS
 
 WRITTEN = {
     "report": "report.html",
@@ -61,7 +61,7 @@ def print_outcome(
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(Text.assemble("\n", (title, "bold"), f" (trial {record.number})"))
         console.print(_stages(record))
-        console.print(_settings(record.recipe), style="dim italic")
+        console.print(settings(record.recipe), style="dim italic")
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
@@ -167,25 +167,10 @@ def _stages(record: TrialRecord) -> FittingTable:
     """A recipe's stages and what each reached."""
     headers = ("", "trains", "epochs", "learning rate", "cycles", "val_loss")
     table = FittingTable(headers, frozenset({"", "trains"}), padding=(1, 2))
-    for index, stage in enumerate(record.recipe["stages"]):
-        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
-        table.add(
-            f"stage {index + 1}",
-            "everything" if len(stage["trainable"]) == len(PARTS) else ", ".join(stage["trainable"]),
-            f"{stage['epochs']}",
-            f"{stage['learning_rate']:.2g}",
-            f"{stage['restart_cycles']}",
-            f"{min(losses):.4f}" if losses else "not reached",
-        )
+    for number, row in enumerate(stage_rows(record), start=1):
+        shown = (row[name] for name in ("trains", "epochs", "learning_rate", "cycles", "val_loss"))
+        table.add(f"stage {number}", *shown)
     return table
-
-
-def _settings(recipe: dict[str, Any]) -> str:
-    """The batch, the decay and the rest."""
-    return (
-        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, weight decay {recipe['weight_decay']:.2g}, "
-        f"backbone learning rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
-    )
 
 
 def _loss(record: TrialRecord) -> float:

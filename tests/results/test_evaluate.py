@@ -173,7 +173,7 @@ def test_the_recipes_header_says_where_to_run_the_model(run: Path) -> None:
     low, high = point["interval"]["recall"]
     header = (run / "best" / "recipe.yaml").read_text().partition("stages:")[0]
     assert f"score >= {point['score_threshold']:.2f}" in header
-    assert f"recall {point['recall']:.3f} [{low:.3f}, {high:.3f}]" in header
+    assert f"recall {point['recall']:.3f} ({low:.3f} to {high:.3f})" in header
 
 
 def test_a_folder_without_a_model_is_refused(data_folder: Path, tmp_path: Path) -> None:

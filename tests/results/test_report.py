@@ -208,7 +208,7 @@ def test_a_full_search_is_told_in_numbers(full_run):
     assert "Finished: 22 of 22 trials ended." in page.text
     assert "Trial 4 has the best recipe of 22 trials: val_loss 0.7500 against 1.000 of the reference" in page.text
     assert "in the same 6 epochs, 25 % lower; F1 0.667 against 0.500, 33 % higher" in page.text
-    assert "Run its model at score ≥ 0.80: precision 1.000 (95 % interval 1.000–1.000), recall 0.667" in page.text
+    assert "Run its model at score ≥ 0.80: precision 1.000 (1.000 to 1.000), recall 0.667" in page.text
     assert "Scores from 0.21 on (below it, F1 is under 95 % of its best) are 0.150 off" in page.text
     assert "epochs saved 21 % 28 of 132, by stopping weak trials early" in page.text
     assert "Only 15 trials completed." in page.text

@@ -113,7 +113,7 @@ def test_the_best_recipes_header_stays_a_comment_whatever_the_paths_are(tmp_path
     from trainable.recipe import REFERENCE, Recipe
 
     command = train_command("/runs/a\nb: [x]/recipe.yaml", {"data": "/da\nta\n- #"})
-    point = {"score_threshold": 0.5, "interval": {}}
+    point = {"score_threshold": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5}
     header = _header(
         "The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, {"recommended": point}
     )

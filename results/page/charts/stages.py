@@ -8,10 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.description import trains
 from results.formatting import count, duration, figure, setting
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import ACCENT, FAINT, GROUND, INK, Chart, chart, plain
-from results.page.rows import trains
 from results.page.stage_tree import StageNode, stage_tree
 from results.reuse import reuse
 

@@ -78,7 +78,7 @@ def test_what_was_not_measured_is_left_out_of_the_index_and_named_in_the_text(wr
 def test_the_text_tells_data_recipe_operating_point_and_use(write, pair_data):
     text = write().text
     assert "score >= 0.37" in text
-    assert "| precision | 0.800 (0.700 to 0.900) |" in text
+    assert "over all classes: precision 0.800 (0.700 to 0.900), recall 0.600 (0.500 to 0.700), F1 0.686" in text
     assert pair_data.fingerprint in text
     assert f"| training | {len(pair_data.train)} |" in text
     assert "| 2 | everything | everything | 20 | 5e-05 | 5 |" in text

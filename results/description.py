@@ -1,0 +1,53 @@
+"""What console, report and model card say alike of a recipe, its stages and an operating point."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.formatting import figure, percent, ratio, setting
+from results.journal.journal import TrialRecord
+from trainable.recipe import PARTS
+
+
+def trains(parts: Sequence[str]) -> str:
+    """What a stage trains, in words."""
+    return "everything" if len(parts) == len(PARTS) else ", ".join(part.replace("_", " ") for part in parts)
+
+
+def stage_rows(record: TrialRecord) -> list[dict[str, str]]:
+    """A recipe's stages and the lowest `val_loss` that each reached."""
+    rows = []
+    for index, stage in enumerate(record.recipe["stages"]):
+        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
+        rows.append(
+            {
+                "name": stage["name"],
+                "trains": trains(stage["trainable"]),
+                "epochs": f"{stage['epochs']}",
+                "learning_rate": setting(stage["learning_rate"]),
+                "cycles": f"{stage['restart_cycles']}",
+                "val_loss": figure(min(losses)) if losses else "not reached",
+            }
+        )
+    return rows
+
+
+def settings(recipe: Mapping[str, Any]) -> str:
+    """What holds for all stages of a recipe, in a line."""
+    patience = recipe.get("patience")
+    return (
+        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, "
+        f"weight decay {setting(recipe['weight_decay'])}, "
+        f"backbone learning rate x {setting(recipe['backbone_learning_rate_factor'])}, "
+        f"warm-up {percent(recipe['warmup_share'])} of a stage, "
+        + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
+        + f"{recipe['dtype']}, seed {recipe['seed']}"
+    )
+
+
+def figures_at(point: Mapping[str, Any]) -> str:
+    """Precision, recall and F1 at an operating point, each with its 95 % interval where it has one in brackets."""
+    interval = point.get("interval") or {}
+    return ", ".join(
+        f"{title} {ratio(point[name])}" + (" ({:.3f} to {:.3f})".format(*interval[name]) if name in interval else "")
+        for name, title in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
+    )
