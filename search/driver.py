@@ -194,23 +194,16 @@ def _search(
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
-        console.print(
-            f"interrupted after {len(study.finished)} of {options.trials} trials; all of it is kept. Go on with:",
-            highlight=False,
-        )
-        console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
+        so_far = f"{len(study.finished)} of {options.trials} trials"
+        console.print(f"interrupted after {so_far}; all of it is kept. Go on with:")
+        console.print(resume_command(options), soft_wrap=True)
         return INTERRUPTED
     except (SearchPausedError, OwnerError, OSError, RayError, TuneError) as fault:
         _crash_if_alone(options, fault)
-        console.print(
-            f"paused after {len(study.finished)} of {options.trials} trials, of which nothing is lost: "
-            f"{_cause(fault)}. When that is mended, go on with:",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(resume_command(options), soft_wrap=True, markup=False, highlight=False)
+        so_far = f"{len(study.finished)} of {options.trials} trials, of which nothing is lost"
+        said = f"paused after {so_far}: {_cause(fault)}. When that is mended, go on with:"
+        console.print(said, style="red", soft_wrap=True)
+        console.print(resume_command(options), soft_wrap=True)
         return PAUSED
 
 
