@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import DetrImageProcessorPil
@@ -63,8 +65,8 @@ class MovedObjectDataset(Dataset):
 
     Args:
         pairs: checked pairs, as `read_pairs` gives them.
-        processor: resizes and normalises; nothing else here does. It is called without padding and without annotations,
-            since its padding would rewrite boxes, which are normalised to the image, into the padded frame.
+        processor: says how images are resized and normalised. It never pads here: its padding would rewrite boxes,
+            which are normalised to the image, into the padded frame.
         store: has the pairs' resized differences; None makes each of them when it is asked for. Items are the same.
         stand_ins: where an image cannot be read any more, have the next pair stand in for its own, which is logged.
     """
@@ -80,6 +82,7 @@ class MovedObjectDataset(Dataset):
         self.processor = processor
         self.store = store
         self.stand_ins = stand_ins
+        self._normalised = _normalised_values(processor)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -103,35 +106,44 @@ class MovedObjectDataset(Dataset):
         """Item `index` itself.
 
         Returns:
-            `pixel_values`, float32 [3, height, width] after resizing, and the `labels`, see there.
+            `pixel_values`, float32 [3, height, width] after resizing, laid out in memory with the channels last, and
+            the `labels`, see there.
 
         Raises:
             ImageError: an image can no longer be read, or has another size now; the message names the file.
         """
         pair = self.pairs[index]
         image = self.store[pair] if self.store else resized_difference(pair, self.processor)
-        inputs = self.processor(
-            images=image, input_data_format="channels_first", do_resize=False, do_pad=False, return_tensors="pt"
-        )
-        return {"pixel_values": inputs["pixel_values"][0], "labels": self.labels(index)}
+        pixels = np.empty((*image.shape[1:], 3), self._normalised.dtype)
+        for channel, values in enumerate(self._normalised):
+            pixels[..., channel] = values.take(image[channel])
+        return {"pixel_values": torch.from_numpy(pixels).permute(2, 0, 1), "labels": self.labels(index)}
 
     def labels(self, index: int) -> dict[str, Tensor]:
         """The labels of item `index`, without reading an image.
 
         Returns:
             `class_labels` (int64 [n]), `boxes` (float32 [n, 4], cxcywh normalised to the image), `image_id` (int64
-            [1], the index), `orig_size` and `size` (int64 [2], height and width before and after resizing).
+            [1], the index).
         """
-        pair = self.pairs[index]
-        width, height = pair.size
-        boxes_cxcywh_normalised = torch.tensor(pair.labels.boxes_cxcywh_normalised, dtype=torch.float32)
+        labels = self.pairs[index].labels
+        boxes_cxcywh_normalised = torch.tensor(labels.boxes_cxcywh_normalised, dtype=torch.float32)
         return {
-            "class_labels": torch.tensor(pair.labels.class_ids, dtype=torch.int64),
+            "class_labels": torch.tensor(labels.class_ids, dtype=torch.int64),
             "boxes": boxes_cxcywh_normalised.reshape(-1, 4),  # [n, 4] also where n is 0
             "image_id": torch.tensor([index]),
-            "orig_size": torch.tensor([height, width]),
-            "size": torch.tensor(resized_size(pair, self.processor)),
         }
+
+
+def _normalised_values(processor: DetrImageProcessorPil) -> NDArray[np.float32]:
+    """What the processor makes of each of the 256 values that a pixel can have, by channel: [3, 256].
+
+    It rescales and normalises pixel by pixel: looking the results up gives the same bits in half the time, laid out so
+    that the collator, too, takes half of its time.
+    """
+    values = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (3, 16, 16))
+    inputs = processor(images=values, input_data_format="channels_first", do_resize=False, do_pad=False)
+    return np.reshape(inputs["pixel_values"][0], (3, 256))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def loss_terms(logits: Tensor, boxes_cxcywh_normalised: Tensor, labels: Labels, 
         labels: of the batch's images.
         config: holds the costs of the matcher and the weight of the class "no object".
     """
-    layers, _, queries, classes = logits.shape
+    layers, _, _, classes = logits.shape
     taking, taken = _matches(logits, boxes_cxcywh_normalised, labels, config)
     class_ids = torch.cat([label["class_labels"] for label in labels])
     truths = torch.cat([label["boxes"] for label in labels])[taken]  # [layers, matched, 4]
@@ -129,7 +129,7 @@ def scaled_loss(terms: LossTerms, whole: LossNormalisers, config: DetrConfig) ->
         whole: of all batches of the optimizer step.
         config: holds the weights of the box losses.
     """
-    boxes = config.bbox_loss_coefficient * terms.bbox + config.giou_loss_coefficient * terms.giou
+    boxes: Tensor = config.bbox_loss_coefficient * terms.bbox + config.giou_loss_coefficient * terms.giou
     return (terms.cross_entropy / whole.class_weight + boxes / whole.boxes).sum()
 
 
@@ -219,14 +219,14 @@ def _matches(logits: Tensor, boxes: Tensor, labels: Labels, config: DetrConfig) 
 
 def _corners(boxes_cxcywh: Tensor) -> Tensor:
     """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same unit."""
-    centre, size = boxes_cxcywh.split(2, dim=-1)
+    centre, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
 def _giou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
     """Generalised intersection over union of boxes [..., 4], of shapes that broadcast; NaN for two points."""
-    left_top, right_bottom = boxes_xyxy.split(2, dim=-1)
-    other_left_top, other_right_bottom = others_xyxy.split(2, dim=-1)
+    left_top, right_bottom = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    other_left_top, other_right_bottom = others_xyxy[..., :2], others_xyxy[..., 2:]
     overlap = _area((torch.min(right_bottom, other_right_bottom) - torch.max(left_top, other_left_top)).clamp(min=0))
     union = _area(right_bottom - left_top) + _area(other_right_bottom - other_left_top) - overlap
     around = _area(torch.max(right_bottom, other_right_bottom) - torch.min(left_top, other_left_top))
