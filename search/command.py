@@ -3,7 +3,7 @@
 from dataclasses import MISSING
 from decimal import Decimal
 
-from search.option import described, flag_of
+from search.option import default_of, described, flag_of
 from search.options import Options
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
@@ -21,7 +21,8 @@ def search_command(options: Options) -> str:
     words: list[str] = []
     for field, option in sorted(described(options), key=lambda one: one[0].default is not MISSING):
         value = getattr(options, field.name)
-        if field.name not in OF_ONE_RUN and value is not None and value != field.default:
+        is_default = field.default is not MISSING and value == default_of(field, option)
+        if field.name not in OF_ONE_RUN and value is not None and not is_default:
             text = duration_text(value) if option.duration else str(value)
             words += [flag_of(option.switch)] if option.switch else [flag_of(field.name), without_secrets(text)]
     return command_line("search", *words)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.command import duration_text
-from search.option import Option, described, flag_of
+from search.option import Option, default_of, described, flag_of
 from search.options import OUTPUT, SEARCH, Options, OptionsError, grace_of, parse_duration
 from search.run_folder.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
@@ -92,7 +92,7 @@ def _flags(kind: type[Options]) -> Iterator[Flag]:
         if option.switch:
             yield flag(option.switch, bool, False, option.help, not field.default)
             continue
-        default = option.flag_default if field.default is MISSING else field.default
+        default = default_of(field, option)
         if option.duration and default is not None:
             default = duration_text(default)
         of_type: Any = str if option.duration else field.type

@@ -78,7 +78,10 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
             options = dataclasses.replace(options, model=inputs.model)
             # Ray first: while its processes start, the checkpoint is checked.
             with _ray(options, resumed, console) as resources:
+                from search.micro_batch import with_micro_batch_of
+
                 inputs = check_checkpoint(inputs, console)
+                options = with_micro_batch_of(options, inputs, resources)
                 identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
@@ -165,9 +168,9 @@ def _search(
     line.tell(searching_since=started)
     replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
-    budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed)
-    how = (options.sampler, scheduler.replay, options.forced, options.bounded)
-    study = SearchStudy(inputs.space, budget, journal, *how)
+    images = len(inputs.pairs.train)
+    budget = Budget(options.max_epochs, options.grace, images, options.seed, options.micro_batch)
+    study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     left_out = _bad_nodes(options, resources, inputs, bool(replayed), console)
 
     def end(code: int) -> None:

@@ -22,7 +22,8 @@ class Option:
     help: str
     rule: AfterValidator | None = None
     flag_default: Any = None
-    """The command line's default of a required field; None where it depends on more than the flag."""
+    """The command line's default, where that is another than the field's: of a required one, None where it depends on
+    more than the flag; of another, what a new run takes where the field's is what earlier versions did."""
     shown: str = ""
     """How the help shows a default of None."""
     switch: str = ""
@@ -58,15 +59,19 @@ def described(options: Any) -> list[tuple[dataclasses.Field[Any], Option]]:
     return [(field, field.metadata["option"]) for field in dataclasses.fields(options) if "option" in field.metadata]
 
 
-@cache
-def rules_of(kind: type[Any]) -> TypeAdapter[Any]:
-    """The types and rules of a dataclass's fields, options or not; None keeps to every rule."""
-    typed: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        option = field.metadata.get("option")
-        of_type = Annotated[field.type, option.rule] if option and option.rule else field.type
-        typed[field.name] = of_type, ... if field.default is REQUIRED else None
-    return TypeAdapter(create_model(kind.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **typed))
+def default_of(field: dataclasses.Field[Any], option: Option) -> Any:
+    """What the command line takes where a field's flag is not given; None where it depends on more than the flag."""
+    return option.flag_default if option.flag_default is not None or field.default is REQUIRED else field.default
+
+
+def broken_rules(options: Any) -> list[str]:
+    """A line for each option that breaks its rule: the flag, the rule and the value."""
+    given = [(field.name, option, getattr(options, field.name)) for field, option in described(options)]
+    return [
+        f"{flag_of(name)}: {option.rule.words}, got {_shown(value)}{'s' if option.duration else ''}"
+        for name, option, value in given
+        if option.rule and value is not None and not option.rule.holds(value)
+    ]
 
 
 def flag_of(parameter: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
 from search.study import SAMPLERS
 from spaces.budget import default_grace
+from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import working_mirror
@@ -35,9 +36,10 @@ class OptionsError(ValueError):
         super().__init__("\n".join(faults))
 
 
-A_SHARE = kept_to(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-A_SEED = kept_to(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
-A_FOLDERS_NAME = kept_to(
+A_SHARE = Rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
+A_SEED = Rule(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
+A_MICRO_BATCH = Rule(is_micro_batch, WORDS)
+A_FOLDERS_NAME = Rule(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
@@ -109,6 +111,17 @@ class Options:
         shown="1; its share of the cores, up to 4, beside a GPU",
     )
     address: str | None = MACHINE.changeable("A running Ray cluster: auto or HOST:PORT", None, shown="start Ray here")
+    micro_batch: str = MACHINE.option(
+        "Images of a step that go through the model at a time: as many as fit (auto), the recipe's batch size (recipe) "
+        "or a number; moves results by rounding, and by the draws of dropout",
+        OF_RECIPE,
+        A_MICRO_BATCH,
+        flag_default=AUTO,
+    )
+    """Once the run has begun, `AUTO` is a number."""
+    placement: str = MACHINE.changeable(
+        "Start trials on a cluster's emptiest node (spread) or fullest with room (pack)", "spread", one_of(PLACEMENTS)
+    )
     time_budget: float | None = MACHINE.changeable(
         "Stop after this long: 90s, 30m, 1.5h", None, kept_to(lambda value: value > 0, "above 0"), duration=True
     )

@@ -19,6 +19,7 @@ from results.journal.journal import Journal, TrialRecord, trial_records
 from search.sampling import SearchedTrials, sampler_of
 from spaces.budget import shorten_heads
 from spaces.registry import Space
+from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.recipe import Recipe, cap_restart_cycles, reference
 from trainable.text.shown import printable_lines
 
@@ -35,6 +36,8 @@ class Budget:
     """Pairs to train on; they limit the restart cycles."""
     seed: int
     """Seed of every trial's training, and of the sampler."""
+    micro_batch: str = OF_RECIPE
+    """Images that go through the model at a time, see `trainable.micro_batch`."""
 
 
 class SearchStudy:
@@ -202,4 +205,12 @@ class SearchStudy:
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     seeded = dataclasses.replace(shorten_heads(recipe, budget.grace), seed=budget.seed)
-    return cap_restart_cycles(seeded, budget.images)
+    return cap_restart_cycles(with_micro_batch(seeded, budget.micro_batch), budget.images)
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    if name == "random":
+        return RandomSampler(seed=seed)
+    # `group` is marked experimental since Optuna 2.8; without it, conditional parameters are sampled independently.
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS)

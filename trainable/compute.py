@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +48,46 @@ def usable_device(gpus: float = 1.0) -> torch.device:
     return torch.device("cuda") if gpus and torch.cuda.is_available() else CPU
 
 
+def memory_share(gpus: float, trials: int) -> int:
+    """Bytes that a trial on this machine may count on: of its GPU or its share of one, else of the machine.
+
+    Args:
+        gpus: GPUs of a trial; 0 where it trains on the CPU.
+        trials: that the machine has room for beside each other.
+    """
+    if usable_device(gpus).type == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory * gpus)
+    return machine_memory() // trials
+
+
+def machine_memory(system: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control groups leave it.
+
+    Args:
+        system: where `proc` and `sys` are found.
+    """
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits(system)])
+
+
+def _group_limits(system: Path) -> Iterator[int]:
+    """The limits of the control groups that this process is in, and of those that they are in."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in (system / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for controllers, path in groups:
+        if "memory" in controllers.split(","):
+            root, name = system / "sys/fs/cgroup/memory", "memory.limit_in_bytes"  # version 1
+        elif not controllers:
+            root, name = system / "sys/fs/cgroup", "memory.max"
+        else:
+            continue
+        for group in (Path(path), *Path(path).parents):
+            # In a container, only the outermost of these paths may be there, and it is the container's own group.
+            with contextlib.suppress(OSError, ValueError):
+                yield int((root / group.relative_to("/") / name).read_text())  # or "max"
+
+
 def computed_with(device: torch.device) -> list[Any]:
     """What the bits of a forward pass depend on beside model and input: the hardware, torch and how it is set here."""
     on_gpu = device.type == "cuda"
@@ -61,7 +102,7 @@ def computed_with(device: torch.device) -> list[Any]:
 
 def _gpu_libraries() -> Iterator[Any]:
     """cuDNN's version, whose algorithms differ, and whether float32 is multiplied as TF32, however that was set."""
-    yield torch.backends.cudnn.version()
+    yield torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     yield torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     yield torch.backends.cuda.matmul.fp32_precision
     yield torch.backends.fp32_precision  # type: ignore[attr-defined]

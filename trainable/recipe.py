@@ -78,14 +78,16 @@ class Stage:
 class Recipe:
     """The stages in order, and what holds for all of them."""
 
-    __pydantic_config__ = _PLAIN
-
-    stages: Annotated[tuple[Stage, ...], rule_before(_is_list, "a list of at least one stage")]
-    batch_size: _Count = 2
-    """Images per forward pass, at least 1."""
-    accumulation_steps: _Count = 16
-    """Forward passes per optimizer step, at least 1; the effective batch is batch_size x accumulation_steps."""
-    weight_decay: _Number = 1e-4
+    stages: tuple[Stage, ...]
+    batch_size: int = 2
+    """Images per forward pass, at least 1, unless `micro_batch` says otherwise."""
+    accumulation_steps: int = 16
+    """Such batches per optimizer step, at least 1: a step has batch_size x accumulation_steps images."""
+    micro_batch: int | None = None
+    """Images of a step that go through the model at a time, at least 1; None is `batch_size`. It is the machine's
+    choice, kept so that a trial gives the same bits wherever it goes on: another one moves numbers by rounding, and by
+    the draws of dropout."""
+    weight_decay: float = 1e-4
     """AdamW's decoupled weight decay, 0 or more."""
     backbone_learning_rate_factor: Annotated[StrictFloat, Field(gt=0, lt=LARGEST)] = 1.0
     """The backbone's learning rate as a multiple of the stage's, above 0."""
@@ -110,6 +112,16 @@ class Recipe:
     def epochs(self) -> int:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def step_images(self) -> int:
+        """Images of an optimizer step; the last one of an epoch may have fewer."""
+        return self.batch_size * self.accumulation_steps
+
+    @property
+    def images_at_a_time(self) -> int:
+        """Images in a forward pass; the last one of a step may have fewer."""
+        return self.micro_batch or self.batch_size
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict of lists, numbers and strings; `Recipe.from_dict` takes it back unchanged."""
@@ -163,7 +175,7 @@ _RULES = TypeAdapter(_Sound)
 
 def updates_per_epoch(recipe: Recipe, images: int) -> int:
     """Optimizer steps of one pass over `images` images; the last one may take fewer of them."""
-    return math.ceil(math.ceil(images / recipe.batch_size) / recipe.accumulation_steps)
+    return math.ceil(images / recipe.step_images)
 
 
 def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:
@@ -186,6 +198,99 @@ def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in stage.items():
             flat[f"stages.{index}.{name}"] = "+".join(value) if name == "trainable" else value
     return flat | {name: value for name, value in recipe.items() if name != "stages"}
+
+
+def _value_faults(plain: Mapping[str, Any]) -> list[str]:
+    """Values out of range; what is missing or misshapen is left to `_shape_faults`."""
+    stages = plain.get("stages", ())
+    faults = []
+    if isinstance(stages, list | tuple):
+        faults = [] if stages or "stages" not in plain else ["stages: at least one is needed, got none"]
+        for index, stage in enumerate(stages):
+            if isinstance(stage, Mapping):
+                faults += _name_faults(f"stages[{index}].", stage)
+                faults += _trainable_faults(f"stages[{index}].", stage)
+                faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
+    faults += _number_faults("", plain, _RECIPE_RULES)
+    if plain.get("dtype", "auto") not in DTYPES:
+        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {shown(plain['dtype'])}")
+    return faults
+
+
+def _name_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
+    name = stage.get("name", "")
+    if isinstance(name, str) and name.isprintable():
+        return []
+    return [f"{where}name: a text without line breaks and the like, got {shown(name)}"]
+
+
+def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
+    if "trainable" not in stage:
+        return []
+    parts = stage["trainable"]
+    is_list = isinstance(parts, list | tuple) and bool(parts)
+    if is_list and all(part in PARTS and parts.count(part) == 1 for part in parts):
+        return []
+    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {shown(parts)}"]
+
+
+_STAGE_RULES = {
+    "epochs": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "learning_rate": (float, lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
+    "restart_cycles": (int, lambda v: v >= 1, "a whole number, at least 1"),
+}
+_RECIPE_RULES = {
+    "batch_size": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "accumulation_steps": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "micro_batch": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
+    "weight_decay": (float, lambda v: v >= 0, "a number, 0 or more"),
+    "backbone_learning_rate_factor": (float, lambda v: v > 0, "a number above 0"),
+    "warmup_share": (float, lambda v: 0 <= v < 1, "a number in [0, 1)"),
+    "max_grad_norm": (float, lambda v: v >= 0, "a number, 0 or more"),
+    "evaluations_per_epoch": (int, lambda v: v >= 1, "a whole number, at least 1"),
+    "patience": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
+    "seed": (int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
+}
+
+
+def _number_faults(where: str, plain: Mapping[str, Any], rules: dict[str, tuple]) -> list[str]:
+    faults = []
+    for name, (kind, holds, rule) in rules.items():
+        if name not in plain or (plain[name] is None and name in ("micro_batch", "patience")):
+            continue
+        value = plain[name]
+        right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if right_type and LARGEST <= abs(value) < math.inf:
+            faults.append(f"{where}{name}: a number below 2**63, got {shown(value)}")
+        elif not right_type or not abs(value) < math.inf or not holds(value):
+            faults.append(f"{where}{name}: {rule}, got {shown(value)}")
+    return faults
+
+
+def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
+    faults = _field_faults("", plain, Recipe)
+    stages = plain.get("stages")
+    if "stages" in plain and not isinstance(stages, list | tuple):
+        return [*faults, f"stages: a list, got {shown(stages)}"]
+    for index, stage in enumerate(stages or ()):
+        if not isinstance(stage, Mapping):
+            faults.append(f"stages[{index}]: a mapping of fields, got {shown(stage)}")
+            continue
+        faults += _field_faults(f"stages[{index}].", stage, Stage)
+    return faults
+
+
+def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[Recipe]) -> list[str]:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown = [
+        f"{where}{str(name)[:80]}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields
+    ]
+    missing = [
+        f"{where}{name}: is missing"
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in plain
+    ]
+    return unknown + missing
 
 
 REFERENCE = Recipe(

@@ -23,11 +23,13 @@ from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
+from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch, with_micro_batch
 from trainable.recipe import Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
 from trainable.text.console import plain_console
+from trainable.text.shown import shown
 
 app = Command()
 
@@ -44,11 +46,20 @@ def main(
     skip_bad: SkipBad = False,
     subset: Subset = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
+    micro_batch: Annotated[
+        str,
+        typer.Option(
+            help="Images of an optimizer step that go through the model at a time: so many, what the memory has room "
+            "for (auto), or what the recipe says, else its batch size (recipe)"
+        ),
+    ] = OF_RECIPE,
     cache_size: Annotated[
         float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for images made ready once; 0 is off")
     ] = 10,
 ) -> None:
     console = plain_console(soft_wrap=True)
+    if not is_micro_batch(micro_batch):
+        stop(f"--micro-batch: {WORDS}, got {shown(micro_batch)}")
     try:
         asked = Recipe.from_yaml(recipe)
         location = data or sample_data_set()
@@ -61,19 +72,27 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, int(cache_size * 1e9), console)
+    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, micro_batch, int(cache_size * 1e9), console)
 
 
 def _train(
-    recipe: Recipe, pairs: PairData, checkpoint: str, out: Path, cpus: int, cache_bytes: int, console: Console
+    recipe: Recipe,
+    pairs: PairData,
+    checkpoint: str,
+    out: Path,
+    cpus: int,
+    micro_batch: str,
+    cache_bytes: int,
+    console: Console,
 ) -> None:
     import torch
     import transformers
 
-    from trainable.compute import compute_with
+    from trainable.compute import compute_with, memory_share
     from trainable.detector.loading import ModelError, load_processor
     from trainable.history import best_row
     from trainable.reuse.config import ReuseConfig
+    from trainable.training.memory import micro_batch_that_fits
     from trainable.training.staged_trainer import train_recipe
     from trainable.training.trial_process import only_process
     from trainable.training.weights import trial_model
@@ -92,6 +111,11 @@ def _train(
     try:
         processor = load_processor(checkpoint)
         _check_same_inputs(out, pairs, checkpoint)
+        if micro_batch == AUTO:
+            memory = memory_share(gpus=1, trials=1)
+            on_gpu = compute.device.type == "cuda"
+            micro_batch = str(micro_batch_that_fits(pairs, checkpoint, recipe.seed, memory, on_gpu))
+        recipe = with_micro_batch(recipe, micro_batch)
         with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
             trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, ReuseConfig(cache_bytes))
             trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.description import settings, stage_rows, trains
-from results.formatting import duration, figure, ratio, setting
+from results.formatting import at_a_time, duration, figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
@@ -31,6 +30,42 @@ def differences(recipe: Mapping[str, Any], reference: Mapping[str, Any]) -> list
     names.sort(key=lambda name: (not name.startswith("stage"), name.split(":")[0] if name.startswith("stage") else ""))
     rows = [(name, ours.get(name, "–"), theirs.get(name, "–")) for name in names]
     return [row for row in rows if row[1] != row[2]]
+
+
+def stage_rows(record: TrialRecord) -> list[Row]:
+    """A recipe's stages and the lowest `val_loss` that each reached."""
+    rows = []
+    for index, stage in enumerate(record.recipe["stages"]):
+        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
+        rows.append(
+            {
+                "name": stage["name"],
+                "trains": trains(stage["trainable"]),
+                "epochs": f"{stage['epochs']}",
+                "learning_rate": setting(stage["learning_rate"]),
+                "cycles": f"{stage['restart_cycles']}",
+                "val_loss": figure(min(losses)) if losses else "not reached",
+            }
+        )
+    return rows
+
+
+def settings(recipe: Mapping[str, Any]) -> str:
+    """What holds for all stages of a recipe, in a line."""
+    patience = recipe.get("patience")
+    return (
+        f"batch {recipe['batch_size']} × {recipe['accumulation_steps']}{at_a_time(recipe)}, "
+        f"weight decay {setting(recipe['weight_decay'])}, "
+        f"backbone learning rate × {setting(recipe['backbone_learning_rate_factor'])}, "
+        f"warm-up {percent(recipe['warmup_share'])} of a stage, "
+        + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
+        + f"{recipe['dtype']}, seed {recipe['seed']}"
+    )
+
+
+def trains(parts: Sequence[str]) -> str:
+    """What a stage trains, in words."""
+    return "everything" if len(parts) == len(PARTS) else ", ".join(part.replace("_", " ") for part in parts)
 
 
 def class_rows(metrics: Mapping[str, Any], sweep: pd.DataFrame | None) -> list[Row]:

@@ -5,8 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from results.description import settings, stage_rows
-from results.formatting import duration, ratio, unread
+from results.formatting import at_a_time, duration, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
 from results.reuse import reuse
@@ -171,6 +170,15 @@ def _stages(record: TrialRecord) -> FittingTable:
         shown = (row[name] for name in ("trains", "epochs", "learning_rate", "cycles", "val_loss"))
         table.add(f"stage {number}", *shown)
     return table
+
+
+def _settings(recipe: dict[str, Any]) -> str:
+    """The batch, the decay and the rest."""
+    return (
+        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}{at_a_time(recipe)}, "
+        f"weight decay {recipe['weight_decay']:.2g}, "
+        f"backbone learning rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
+    )
 
 
 def _loss(record: TrialRecord) -> float:

@@ -15,7 +15,13 @@ from search.options import Options
 from search.run_folder.run_folder import create_run
 
 DEFAULTS = Options(
-    *("staged", None, "embedded"), trials=16, max_epochs=24, grace=4, storage="/somewhere/my runs", name="first"
+    *("staged", None, "embedded"),
+    trials=16,
+    max_epochs=24,
+    grace=4,
+    micro_batch="auto",
+    storage="/somewhere/my runs",
+    name="first",
 )
 OTHERS = Options(
     space="/somewhere/mine.py:mine",
@@ -38,6 +44,8 @@ OTHERS = Options(
     subset=20,
     group_by=r"^(\w+)_\d+$",
     address="auto",
+    micro_batch="8",
+    placement="pack",
     cache_size=0.0,
     cache_pictures=False,
     cache_layers=False,
@@ -68,7 +76,11 @@ def asked_for(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("options", [DEFAULTS, OTHERS], ids=["defaults", "others"])
+OF_BEFORE = dataclasses.replace(DEFAULTS, micro_batch="recipe")
+"""What a run of a version before there were micro-batches is resumed with."""
+
+
+@pytest.mark.parametrize("options", [DEFAULTS, OTHERS, OF_BEFORE], ids=["defaults", "others", "of before"])
 def test_the_command_is_taken_and_asks_for_the_same_search(options, asked_for):
     again = asked_for(search_command(options))
     assert again.name != options.name, "it is taken"

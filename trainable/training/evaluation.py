@@ -83,7 +83,7 @@ def evaluation_batches(
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
     device: torch.device,
     workers: int = 0,
-) -> DataLoader:
+) -> DataLoader[dict[str, Any]]:
     """A data set in batches, in its order, as often as it is asked for; leaves the global random state alone.
 
     Args:
@@ -125,8 +125,8 @@ def evaluate_batches(
     sums, detections, ground_truth, losses = LossAccumulator(model.config), [], [], []
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
-            inputs = _to_device(batch, model.device)
-            result = forward(model, inputs, auxiliary=False)
+            inputs = to_device(batch, model.device)
+            result = forward(model, inputs)
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
@@ -135,7 +135,9 @@ def evaluate_batches(
     return Evaluation(sums.losses(), detections, ground_truth, losses)
 
 
-def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch of a collator on a device; from pinned memory it is on its way while the processor goes on."""
+
     def moved(values: Tensor) -> Tensor:
         return values.to(device, non_blocking=True)
 

@@ -32,11 +32,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
-def with_half_batch(recipe: Recipe) -> Recipe | None:
-    """The recipe with half as many images at a time and as many a step as before; None where that cannot be.
+def with_half_micro_batch(recipe: Recipe) -> Recipe | None:
+    """The recipe with half as many images at a time, and its step as it is; None where there is one at a time.
 
     Accumulation is exact, so it trains the same up to rounding and the draws of dropout.
     """
+    if recipe.images_at_a_time == 1:
+        return None
+    return dataclasses.replace(recipe, micro_batch=recipe.images_at_a_time // 2)
+
+
+def with_half_batch(recipe: Recipe) -> Recipe | None:
+    """What earlier versions went on with in the place of the recipe; None where there was no such."""
     if recipe.batch_size % 2:
         return None
     return dataclasses.replace(

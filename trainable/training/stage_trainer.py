@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,21 @@ from trainable.detector.loss import LossNormalisers, forward, loss_normalisers, 
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
-from trainable.training.evaluation import EVALUATION_BATCH_SIZE, Evaluation, evaluate_batches, evaluation_batches
+from trainable.training.evaluation import (
+    EVALUATION_BATCH_SIZE,
+    Evaluation,
+    evaluate_batches,
+    evaluation_batches,
+    to_device,
+)
 from trainable.training.weights import save_weights
 
 
 class StageTrainer(Trainer):
     """Trains the parts of one stage and leaves the others as they are, bit for bit.
+
+    A batch of Trainer's is a whole optimizer step, whose images go through the model some at a time: neither the order
+    of images nor the updates, nor where a trial goes on, depend on how many.
 
     Args:
         model: where the stage starts, on the device that it is to train on.
@@ -42,7 +51,7 @@ class StageTrainer(Trainer):
         callbacks: report, save and end the stage.
     """
 
-    # The loss of a batch is already its share of the optimizer step's: Trainer must not divide it again.
+    # The loss of a micro-batch is already its share of the optimizer step's: Trainer must not divide it again.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -60,8 +69,8 @@ class StageTrainer(Trainer):
         self.dtype = torch_dtype(recipe.dtype)
         self.step_normalisers = LossNormalisers(0.0, 1)
         self.losses_of_epoch: list[float] = []
-        self.train_batches: DataLoader | None = None
-        self.val_batches: DataLoader | None = None
+        self.train_batches: DataLoader[dict[str, Any]] | None = None
+        self.val_batches: DataLoader[dict[str, Any]] | None = None
         freeze_all_but(model, self.stage.trainable)
         _keep_modes(model, self.stage.trainable)
         super().__init__(
@@ -75,8 +84,8 @@ class StageTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
-    def get_train_dataloader(self) -> DataLoader:
-        """The training images' batches, each epoch in an order of its own.
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The training images of each optimizer step, each epoch in an order of its own; not on the device yet.
 
         With or without loader workers, the global random state takes the same course: the loader has a generator of
         its own, since one whose workers live on draws a seed for them only once, and others in each epoch.
@@ -88,10 +97,12 @@ class StageTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_persistent_workers,
+            # A step is many images: one each is made while another waits, and shared memory is short.
+            prefetch_factor=1 if self.args.dataloader_num_workers else None,
             pin_memory=self.args.dataloader_pin_memory,
             generator=torch.Generator(),
         )
-        self.train_batches = self.accelerator.prepare(loader)
+        self.train_batches = self.accelerator.prepare_data_loader(loader, device_placement=False)
         return self.train_batches
 
     def close(self) -> None:
@@ -106,20 +117,22 @@ class StageTrainer(Trainer):
                 batches._iterator._shutdown_workers()  # type: ignore[attr-defined]
         self.accelerator.free_memory()
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], None]:
-        """The batches of one optimizer step; takes note of what their loss is to be divided by."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.step_normalisers = loss_normalisers(
-            [label for batch in batches for label in batch["labels"]], self.model.config
-        )
-        return batches, None
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward passes of an optimizer step, one for each micro-batch; returns the step's loss.
+
+        Raises:
+            FloatingPointError: it is not finite; the message says where.
+        """
+        self.step_normalisers = loss_normalisers(inputs["labels"], self.model.config)
+        loss = torch.zeros((), device=self.args.device)
+        for part in micro_batches(inputs, self.recipe.images_at_a_time):
+            loss += super().training_step(model, to_device(part, self.args.device))
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """The batch's share of the optimizer step's loss.
+        """The share of a micro-batch in the optimizer step's loss.
 
         Raises:
             FloatingPointError: it is not finite; the message says where.
@@ -161,7 +174,7 @@ class StageTrainer(Trainer):
 
     def current_learning_rate(self) -> float:
         """The highest learning rate of any part at this moment."""
-        return max(group["lr"] for group in self.optimizer.param_groups)
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves what the stage trains, under the names that the model has in memory; the rest is what it started from.
@@ -218,7 +231,13 @@ def _keep_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None
         return model
 
     set_modes(model, trainable)
-    model.train = train  # type: ignore[method-assign]
+    model.train = train
+
+
+def micro_batches(batch: Mapping[str, Any], images: int) -> Iterator[dict[str, Any]]:
+    """The batch in parts of so many images, the last one of what is left, without copying them."""
+    for first in range(0, len(batch["labels"]), images):
+        yield {name: values[first : first + images] for name, values in batch.items()}
 
 
 def stage_seed(seed: int, stage: int) -> int:
@@ -236,9 +255,8 @@ def _training_arguments(
     return TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=recipe.stages[stage].epochs,
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=recipe.step_images,
         per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
-        gradient_accumulation_steps=recipe.accumulation_steps,
         learning_rate=recipe.stages[stage].learning_rate,
         lr_scheduler_type="cosine_with_restarts",
         lr_scheduler_kwargs={"num_cycles": recipe.stages[stage].restart_cycles},

@@ -51,7 +51,7 @@ def train_recipe(
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
 
-    Where the memory is not enough, it goes on once with half the batch and twice the accumulation.
+    Where the memory is not enough, it goes on with half as many images at a time through the model.
 
     Args:
         recipe: what to train; its effective form is written into `folder`.
@@ -89,12 +89,12 @@ def train_recipe(
             try:
                 _train_stage(trial, stage, model, data, report, compute, reuse)
             except Exception as error:
-                if not (is_out_of_memory(error) and trial.halve_batch()):
+                if not (is_out_of_memory(error) and trial.halve_micro_batch()):
                     raise
                 _log.warning(
-                    "trial %s ran out of memory in stage '%s'; it goes on with batch %d x %d, which trains the same",
-                    *(folder.name, trial.recipe.stages[stage].name),
-                    *(trial.recipe.batch_size, trial.recipe.accumulation_steps),
+                    "trial %s ran out of memory in stage '%s'; it goes on with %d of a step's images at a time, which "
+                    "trains the same",
+                    *(folder.name, trial.recipe.stages[stage].name, trial.recipe.images_at_a_time),
                 )
     finally:
         trial.close()
@@ -215,12 +215,15 @@ class _EpochCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.trial.take_in_checkpoint()
-        updates = updates_per_epoch(self.trial.recipe, len(self.trainer.train_dataset))
-        step, wanted = (state.global_step - 1) % updates + 1, self.trial.recipe.evaluations_per_epoch
+        recipe, images = self.trial.recipe, len(self.trainer.train_dataset)
+        updates, wanted = updates_per_epoch(recipe, images), recipe.evaluations_per_epoch
+        epochs, step = divmod(state.global_step - 1, updates)
+        step += 1
         due = step < updates and step * wanted // updates > (step - 1) * wanted // updates
-        epoch = self.epochs_before + (state.epoch or 0)
+        # In batches of the recipe, so that the place of an evaluation does not depend on the micro-batch.
+        epoch = self.epochs_before + (epochs + step * recipe.accumulation_steps / math.ceil(images / recipe.batch_size))
         if due and not self.trial.row_of_epoch(math.ceil(epoch)):
-            self.within_epoch.append(self._evaluated(epoch))
+            self.within_epoch.append(self._evaluated(epoch, step))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -228,7 +231,8 @@ class _EpochCallback(TrainerCallback):
         epoch = self.epochs_before + round(state.epoch or 0)
         known = self.trial.row_of_epoch(epoch)
         self.is_new = known is None
-        self.ended = row = known or self._evaluated(epoch)
+        updates = updates_per_epoch(self.trial.recipe, len(self.trainer.train_dataset))
+        self.ended = row = known or self._evaluated(epoch, updates)
         until_now = [earlier for earlier in self.trial.history if earlier["epoch"] < epoch] + [row]
         self.stage_over = stage_is_over(until_now, self.trial.recipe, self.stage)
         if self.is_new:
@@ -271,15 +275,13 @@ class _EpochCallback(TrainerCallback):
             weights = self.trial.weights_of(best_row(rows))
             self.reuse.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
 
-    def _evaluated(self, epoch: float) -> Row:
-        trainer = self.trainer
-        evaluation = trainer.evaluate_data_set()
-        losses = trainer.losses_of_epoch
-        updates = math.ceil(len(losses) / self.trial.recipe.accumulation_steps)
+    def _evaluated(self, epoch: float, updates: int) -> Row:
+        """The row of an evaluation after so many updates of the running epoch."""
+        evaluation = self.trainer.evaluate_data_set()
         return {
             "epoch": epoch,
             "stage": self.stage,
-            "train_loss": math.fsum(losses) / updates,
+            "train_loss": math.fsum(self.trainer.losses_of_epoch) / updates,
             **evaluation.losses,
             "learning_rate": self.learning_rate,
             **evaluation.scores(),

@@ -15,6 +15,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import DetrForObjectDetection
@@ -23,7 +24,7 @@ from trainable.history import Row, best_row, current_stage
 from trainable.recipe import Recipe, RecipeError
 from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 from trainable.storage.mirror import Mirror
-from trainable.training.exhaustion import with_half_batch
+from trainable.training.exhaustion import with_half_batch, with_half_micro_batch
 from trainable.training.progress import Checkpoint, Progress, ProgressError, read_progress
 from trainable.training.weights import save_weights, trained_parts
 
@@ -38,7 +39,7 @@ class TrialFolder:
 
     Args:
         path: the folder; made if it does not exist. No other process may use it.
-        recipe: the effective recipe; written to `recipe.yaml`.
+        recipe: the effective recipe; written to `recipe.yaml`. Of a folder with progress, its own micro-batch stays.
         mirror: of the run, where that lies in a remote storage.
         reported: the rows that the search knows of, for where the folder has lost them.
 
@@ -54,7 +55,6 @@ class TrialFolder:
         self._weights: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._pending: Future[Checkpoint] | None = None
-        self._has_half_batch = False
         self._disk = ThreadPoolExecutor(max_workers=1)
         self._mirror = mirror
         if mirror and not mirror.pull(path):
@@ -156,15 +156,15 @@ class TrialFolder:
         self._write_progress(self._weights_to_drop(rows[0]["stage"]))
         return True
 
-    def halve_batch(self) -> bool:
-        """Goes on with half as many images at a time and as many a step; False where that cannot be, or was before.
+    def halve_micro_batch(self) -> bool:
+        """Goes on with half as many images at a time; False where there is one at a time already.
 
-        The recipe of the folder is then that one, and the last checkpoint counts.
+        The recipe of the folder says so then, and the last checkpoint counts.
         """
-        smaller = with_half_batch(self.recipe)
-        if smaller is None or self._has_half_batch:
+        smaller = with_half_micro_batch(self.recipe)
+        if smaller is None:
             return False
-        self.recipe, self._has_half_batch = smaller, True
+        self.recipe = smaller
         self._write_recipe()
         if self._pending:
             self._pending.result()
@@ -209,10 +209,10 @@ class TrialFolder:
         except ProgressError as error:
             _log.warning("%s; the trial is trained again, and what it has reported stands", error)
             return
-        if kept == with_half_batch(self.recipe):
-            self.recipe, self._has_half_batch = kept, True
-        if kept != self.recipe:
+        asked = replace(self.recipe, micro_batch=kept.micro_batch)
+        if kept not in (asked, with_half_batch(asked)):
             raise RecipeError(["the folder holds another recipe's progress; choose another folder"], str(self.path))
+        self.recipe = kept
         self.history, self._weights, checkpoint = progress.history, progress.weights, progress.checkpoint
         if checkpoint and not checkpoint.is_sound(self.path):
             _log.warning("%s is damaged; its stage is trained again", self.path / checkpoint.path)

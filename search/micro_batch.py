@@ -1,0 +1,27 @@
+"""How many images go through the model at a time in all trials of a search, where that is left to the machine."""
+
+from dataclasses import replace
+
+from search.cluster.cluster import Resources
+from search.cluster.memory import least_memory
+from search.inputs import Inputs
+from search.options import Options
+from trainable.micro_batch import AUTO, OF_RECIPE
+from trainable.training.memory import micro_batch_that_fits
+
+
+def with_micro_batch_of(options: Options, inputs: Inputs, resources: Resources) -> Options:
+    """The options with a number in the place of `AUTO`, so that the run has the same one however it goes on.
+
+    Args:
+        options: what was asked.
+        inputs: checked; their checkpoint can be loaded.
+        resources: of a trial.
+    """
+    if options.micro_batch != AUTO:
+        return options
+    memory = least_memory(options, resources)
+    if memory is None:
+        return replace(options, micro_batch=OF_RECIPE)
+    images = micro_batch_that_fits(inputs.pairs, inputs.checkpoint, options.seed, memory, resources.gpus > 0)
+    return replace(options, micro_batch=str(images))
