@@ -1,0 +1,113 @@
+"""How much memory a detector takes while it trains, told from its config alone: nothing is loaded or computed.
+
+    weights + gradients + AdamW's two moments                      whatever the number of images
+    + images at a time x (what backward needs + what is in use)
+
+Checked against what was measured (`tests/trainable/detector/test_memory.py`, `benchmarks/real_model.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DetrConfig, DetrForObjectDetection
+
+from trainable.detector.parts import freeze_all_but, part_of
+from trainable.recipe import PARTS
+
+FLOAT_BYTES = 4
+IN_USE = 1.5
+"""What a step takes at its height, of what backward needs: gradients of activations and what convolutions work in.
+Measured for the embedded checkpoint and DETR-R50 at two sizes: 1.2 to 1.6."""
+MAPS_AT_ONCE = 6
+"""Largest maps that a forward pass takes beside what it keeps: a layer's input, its output, a shortcut, and what
+convolutions lay out anew. Measured likewise: 4 to 7."""
+PROCESS_BYTES = {"cpu": 8 * 10**8, "cuda": 6 * 10**8}
+"""What a trial takes before it has a model: libraries of its process on a CPU, the context on a GPU."""
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """What training takes of the memory of its device, in bytes."""
+
+    fixed: int
+    """However many images go through the model at a time."""
+    image: int
+    """Each image that is trained on at a time."""
+    evaluated_image: int
+    """Each image that is evaluated at a time; never while one is trained on."""
+
+    def of(self, images: int, evaluated: int = 0) -> int:
+        """The height of a trial that trains on so many images at a time, and evaluates so many."""
+        return self.fixed + max(images * self.image, evaluated * self.evaluated_image)
+
+    def images_within(self, memory: float) -> int:
+        """The most images at a time that train in so many bytes; 0 where not even one does."""
+        return max(0, int((memory - self.fixed) // self.image))
+
+
+def training_memory(
+    config: DetrConfig, padded: tuple[int, int], trainable: Sequence[str] = PARTS, device: str = "cpu"
+) -> TrainingMemory:
+    """What it takes to train these parts in float32; autocast to 16 bits takes about as much.
+
+    Args:
+        config: of the model.
+        padded: height and width of every image.
+        trainable: the parts that learn; all of them take the most.
+        device: `cpu` or `cuda`. On a CPU a process keeps a second copy of the weights, which trials start from.
+    """
+    with torch.device("meta"):
+        model = DetrForObjectDetection(config)
+    freeze_all_but(model, trainable)
+    sizes = dict.fromkeys(PARTS, 0)
+    for name, parameter in model.named_parameters():
+        sizes[part_of(name)] += parameter.numel() * FLOAT_BYTES
+    copies = 2 if device == "cpu" else 1
+    fixed = PROCESS_BYTES[device] + copies * sum(sizes.values()) + 3 * sum(sizes[part] for part in trainable)
+    kept, largest, cells = _backbone(model.model.backbone, padded)
+    kept += _transformer(config, cells, trainable) * FLOAT_BYTES
+    passing = MAPS_AT_ONCE * largest
+    return TrainingMemory(fixed, int(max(IN_USE * kept, kept + passing)), passing)
+
+
+def _backbone(backbone: nn.Module, padded: tuple[int, int]) -> tuple[int, int, int]:
+    """Bytes of an image that its backward pass needs, those of its largest map, and cells of the map that it gives."""
+    own = {value.untyped_storage()._cdata for value in (*backbone.parameters(), *backbone.buffers())}
+    kept: dict[int, Tensor] = {}
+    largest = 0
+
+    def keep(value: Tensor) -> Tensor:
+        if (storage := value.untyped_storage()._cdata) not in own:
+            kept[storage] = value  # Held, so that no other storage takes its number.
+        return value
+
+    def look(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * output.itemsize)
+
+    for module in backbone.modules():
+        module.register_forward_hook(look)
+    image = torch.empty(1, 3, *padded, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        *_, (given, _) = backbone(image, torch.ones(1, *padded, dtype=torch.int64, device="meta"))
+    return sum(value.untyped_storage().nbytes() for value in kept.values()), largest, given[0, 0].numel()
+
+
+def _transformer(config: DetrConfig, cells: int, trainable: Sequence[str]) -> int:
+    """Numbers of an image that its backward pass needs.
+
+    A layer keeps the inputs of its projections, norms and attention, 12 (a decoder's: 17) vectors of `d_model`, and the
+    inner state of its feed-forward part, of each cell (or query); a decoder's, the keys and values of all cells as
+    well. Attention itself keeps no matrix of cells x cells: torch's kernels compute it again.
+    """
+    width, parts = config.d_model, set(trainable)
+    numbers = 0
+    if parts & {"backbone", "encoder"}:
+        numbers += config.encoder_layers * cells * (12 * width + config.encoder_ffn_dim)
+    if parts & {"backbone", "encoder", "decoder"}:
+        queries = config.num_queries * (17 * width + config.decoder_ffn_dim)
+        numbers += config.decoder_layers * (queries + 2 * cells * width)
+    return numbers
