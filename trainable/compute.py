@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 CPU = torch.device("cpu")
@@ -49,29 +48,44 @@ def usable_device(gpus: float = 1.0) -> torch.device:
     return torch.device("cuda") if gpus and torch.cuda.is_available() else CPU
 
 
-def total_memory(device: torch.device = CPU) -> int:
-    """Bytes of memory that the device has, whoever uses them; on a CPU no more than the process's container may."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return min([psutil.virtual_memory().total, *container_limits()])
-
-
-def container_limits(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
-    """Bytes that the process's control groups may take, of either version and as far as they say.
+def memory_share(gpus: float, trials: int) -> int:
+    """Bytes that a trial on this machine may count on: of its GPU or its share of one, else of the machine.
 
     Args:
-        groups: where they are mounted. In a container, its own is often the root of what it sees.
-        own: which ones are the process's, a line each: `0::/path`, or `4:memory:/path` in version 1.
+        gpus: GPUs of a trial; 0 where it trains on the CPU.
+        trials: that the machine has room for beside each other.
     """
-    with contextlib.suppress(OSError):
-        for _, kind, path in (line.split(":", 2) for line in own.read_text().splitlines()):
-            if kind not in ("", "memory"):
-                continue
-            root, name = (groups / kind, "memory.limit_in_bytes") if kind else (groups, "memory.max")
-            inner = root / path.strip("/")
-            for folder in {root, inner, *(parent for parent in inner.parents if parent.is_relative_to(root))}:
-                with contextlib.suppress(OSError, ValueError):  # "max" is no number.
-                    yield int((folder / name).read_text())
+    if usable_device(gpus).type == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory * gpus)
+    return machine_memory() // trials
+
+
+def machine_memory(system: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control groups leave it.
+
+    Args:
+        system: where `proc` and `sys` are found.
+    """
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits(system)])
+
+
+def _group_limits(system: Path) -> Iterator[int]:
+    """The limits of the control groups that this process is in, and of those that they are in."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in (system / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for controllers, path in groups:
+        if "memory" in controllers.split(","):
+            root, name = system / "sys/fs/cgroup/memory", "memory.limit_in_bytes"  # version 1
+        elif not controllers:
+            root, name = system / "sys/fs/cgroup", "memory.max"
+        else:
+            continue
+        for group in (Path(path), *Path(path).parents):
+            # In a container, only the outermost of these paths may be there, and it is the container's own group.
+            with contextlib.suppress(OSError, ValueError):
+                yield int((root / group.relative_to("/") / name).read_text())  # or "max"
 
 
 def computed_with(device: torch.device) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.compute import CPU, Compute, compute_with, computed_with, container_limits, total_memory, usable_device
+from trainable.compute import CPU, Compute, compute_with, computed_with, machine_memory, memory_share, usable_device
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,17 +69,13 @@ def test_other_libraries_of_a_gpu_and_tf32_may_give_other_bits_there_and_nowhere
     [("4:memory:/box/inner\n0::/\n", "memory/box/memory.limit_in_bytes"), ("0::/box/inner\n", "box/memory.max")],
     ids=["version 1", "version 2"],
 )
-def test_a_container_s_limit_is_found_though_it_is_that_of_a_group_further_up(own, file, tmp_path):
-    (tmp_path / "own").write_text(own)
-    for limit, path in (("max", tmp_path / "groups" / "memory.max"), ("123456", tmp_path / "groups" / file)):
+def test_the_memory_of_a_machine_is_no_more_than_a_control_group_further_up_may_take(own, file, tmp_path):
+    unlimited, limited = (tmp_path / "sys/fs/cgroup" / name for name in ("memory.max", file))
+    for path, limit in ((unlimited, "max"), (limited, "123456"), (tmp_path / "proc/self/cgroup", own)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{limit}\n")
-    assert list(container_limits(tmp_path / "groups", tmp_path / "own")) == [123456]
-    assert list(container_limits(tmp_path / "groups", tmp_path / "none")) == []
+    assert machine_memory(tmp_path) == 123456
 
 
-def test_the_memory_of_a_machine_is_no_more_than_its_container_may_take(monkeypatch):
-    whole = total_memory()
-    assert whole > 10**9
-    monkeypatch.setattr("trainable.compute.container_limits", lambda: [10**9, 2 * 10**9])
-    assert total_memory() == 10**9
+def test_trials_beside_each_other_share_the_memory():
+    assert 4 * memory_share(0, 4) == pytest.approx(machine_memory(), abs=4)
