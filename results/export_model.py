@@ -101,7 +101,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
     with tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent) as workshop:
         made = Path(workshop) / "made"
         try:
-            padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
+            padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint, asked.get("image_size")))
             evaluate = partial(
                 evaluate_checkpoint,
                 pairs=pairs.val,
@@ -133,7 +133,7 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     """
     location = asked.get("data") or sample_data_set()
     how = {name: asked.get(name) for name in ("subset", "group_by")}
-    takes = read_model_input(checkpoint_of(asked["model"]))  # It decides which pairs are faulty.
+    takes = read_model_input(checkpoint_of(asked["model"]), asked.get("image_size"))  # It decides what is faulty.
     pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
     if _has_lost_pairs(asked, pairs):

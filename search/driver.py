@@ -168,8 +168,7 @@ def _search(
     line.tell(searching_since=started)
     replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
-    images = len(inputs.pairs.train)
-    budget = Budget(options.max_epochs, options.grace, images, options.seed, options.micro_batch)
+    budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed, options.image_size)
     study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
     left_out = _bad_nodes(options, resources, inputs, bool(replayed), console)
 

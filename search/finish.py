@@ -109,7 +109,7 @@ def _evaluate_best(
     """Writes `best/`, evaluated on the validation pairs, and `best/test/` where there is a test set."""
 
     def evaluate(model: Path, data: PairData, evaluated: tuple[Pair, ...]) -> Evaluation:
-        padded = padded_size((*data.train, *data.val), load_processor(inputs.checkpoint))
+        padded = padded_size((*data.train, *data.val), load_processor(model))
         task = partial(
             _evaluate_on_this_machine,
             data=replace(data, val=evaluated),

@@ -60,7 +60,7 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
         console.print(said, style="yellow", soft_wrap=True)
     model = options.model if options.model == EMBEDDED else pinned(options.model)
     checkpoint = checkpoint_of(model)
-    takes = read_model_input(checkpoint)
+    takes = read_model_input(checkpoint, options.image_size)
     pairs = _checked_data(options, takes, console)
     test = _checked_test(options, pairs, takes, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]

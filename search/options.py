@@ -11,7 +11,7 @@ from typing import Any
 from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
 from search.study import SAMPLERS
 from spaces.budget import default_grace
-from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
+from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import working_mirror
@@ -45,6 +45,9 @@ A_FOLDERS_NAME = Rule(
 )
 
 
+AN_EDGE = f"a whole number of pixels from {SMALLEST_IMAGE}, the stride of a backbone, to {LARGEST_IMAGE}"
+
+
 @dataclass(frozen=True)
 class Options:
     """What is asked of a search, with every default filled in but those that depend on the machine.
@@ -67,6 +70,12 @@ class Options:
         "Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION", shown="the embedded one"
     )
     """Once the run has begun, a hub name is `NAME@COMMIT`."""
+    image_size: int | None = DATA.option(
+        "Pixels of an image's shorter edge; the longer one keeps its ratio",
+        None,
+        Rule(lambda pixels: SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE, AN_EDGE),
+        shown="what the model's image processor says",
+    )
     trials: int = SEARCH.changeable("Recipes to try", flag_default=16, rule=at_least(1))
     max_epochs: int = SEARCH.option(
         "Most epochs of a trial, at least 3",

@@ -36,8 +36,8 @@ class Budget:
     """Pairs to train on; they limit the restart cycles."""
     seed: int
     """Seed of every trial's training, and of the sampler."""
-    micro_batch: str = OF_RECIPE
-    """Images that go through the model at a time, see `trainable.micro_batch`."""
+    image_size: int | None = None
+    """Pixels of images' shorter edges in every trial; None is the size of the checkpoint's processor."""
 
 
 class SearchStudy:
@@ -204,8 +204,9 @@ class SearchStudy:
 
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
-    seeded = dataclasses.replace(shorten_heads(recipe, budget.grace), seed=budget.seed)
-    return cap_restart_cycles(with_micro_batch(seeded, budget.micro_batch), budget.images)
+    fitted = shorten_heads(recipe, budget.grace)
+    fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size)
+    return cap_restart_cycles(fitted, budget.images)
 
 
 def _sampler(name: str, seed: int) -> BaseSampler:

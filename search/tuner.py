@@ -134,7 +134,8 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
         everything = (*pairs.train, *pairs.val)
         # An image that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            if store := open_image_cache(everything, load_processor(checkpoint_of(options.model)), reuse.image_bytes):
+            processor = load_processor(checkpoint_of(options.model), options.image_size)
+            if store := open_image_cache(everything, processor, reuse.image_bytes):
                 for pair in everything:
                     store[pair]
     yield

@@ -28,6 +28,9 @@ rise."""
 LARGEST = 2**63
 """Numbers are below this: the tables hold 64 bits."""
 
+SMALLEST_IMAGE, LARGEST_IMAGE = 32, 4096
+"""Pixels of an image's shorter edge: of fewer, a backbone makes less than one cell; more, no memory holds in training."""
+
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
@@ -103,6 +106,8 @@ class Recipe:
     """Precision of the forward pass, one of `DTYPES`; `auto` is bfloat16 on a GPU that has it, else float32."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, order and augmentation, 0 or more."""
+    image_size: Annotated[StrictInt, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)] | None = None
+    """Pixels to which images' shorter edges are brought; None is the size of the checkpoint's processor."""
 
     def __post_init__(self) -> None:
         if faults := faults_of(_RULES, vars(self)):
@@ -127,6 +132,8 @@ class Recipe:
         """Plain dict of lists, numbers and strings; `Recipe.from_dict` takes it back unchanged."""
         plain = dataclasses.asdict(self)
         plain["stages"] = [{**stage, "trainable": list(stage["trainable"])} for stage in plain["stages"]]
+        if self.image_size is None:  # So that tables and recipes read as those of searches from before it could be set.
+            del plain["image_size"]
         return plain
 
     @classmethod

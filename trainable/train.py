@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +24,7 @@ from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
-from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch, with_micro_batch
-from trainable.recipe import Recipe, RecipeError
+from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE, Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
@@ -46,13 +46,15 @@ def main(
     skip_bad: SkipBad = False,
     subset: Subset = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
-    micro_batch: Annotated[
-        str,
+    image_size: Annotated[
+        int | None,
         typer.Option(
-            help="Images of an optimizer step that go through the model at a time: so many, what the memory has room "
-            "for (auto), or what the recipe says, else its batch size (recipe)"
+            min=SMALLEST_IMAGE,
+            max=LARGEST_IMAGE,
+            help="Pixels of an image's shorter edge",
+            show_default="what the recipe says, else the model's image processor",
         ),
-    ] = OF_RECIPE,
+    ] = None,
     cache_size: Annotated[
         float, typer.Option(min=0, max=1e9, help="GB of the user's cache folder for images made ready once; 0 is off")
     ] = 10,
@@ -62,8 +64,9 @@ def main(
         stop(f"--micro-batch: {WORDS}, got {shown(micro_batch)}")
     try:
         asked = Recipe.from_yaml(recipe)
+        asked = replace(asked, image_size=image_size or asked.image_size)
         location = data or sample_data_set()
-        takes = read_model_input(checkpoint_of(model))
+        takes = read_model_input(checkpoint_of(model), asked.image_size)
         pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
         stop(error)
@@ -109,7 +112,7 @@ def _train(
         console.print(f"{row['epoch']:>5}  {stage:<24}{figures}")
 
     try:
-        processor = load_processor(checkpoint)
+        processor = load_processor(checkpoint, recipe.image_size)
         _check_same_inputs(out, pairs, checkpoint)
         if micro_batch == AUTO:
             memory = memory_share(gpus=1, trials=1)

@@ -26,6 +26,7 @@ class _Asked(BaseModel):
     data: str | None = None
     group_by: str | None = None
     subset: float | None = None
+    image_size: int | None = None
     min_precision: float | None = None
     min_recall: float | None = None
     identity: dict[str, Any] | None = None

@@ -89,7 +89,7 @@ def write_trial_model(
     recipe = kept_recipe(trial.folder, trial.record.recipe)
     weights = weights_path(trial.folder, best["epoch"])
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
-    load_processor(trial.checkpoint).save_pretrained(model)
+    load_processor(trial.checkpoint, recipe.image_size).save_pretrained(model)
     evaluation = evaluate(model)
     metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, trial.pairs.skip_bad)
     _write_score_threshold(model, metrics["recommended"])

@@ -1,5 +1,6 @@
 """The model of a trial that is not the best one: whole, measured and ready to use, or one line that says why not."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -121,6 +122,29 @@ def test_the_recipe_beside_it_says_how_to_train_it_again(run, data_folder, tmp_p
     text = (out / "recipe.yaml").read_text()
     assert "# A recipe of my [red]run: trial 1, val_loss" in text
     assert f"python trainable/train.py --recipe {out}/recipe.yaml --data {data_folder} --model" in text
+
+
+def test_a_model_that_was_trained_at_another_size_is_measured_and_saved_at_it(run, pair_data, tmp_path):
+    journal, recipe = run / "journal.jsonl", dataclasses.replace(reference(3), image_size=64)
+    checkpoint = yaml.safe_load((run / "search.yaml").read_text())["model"]
+    processor = load_processor(checkpoint, 64)
+    padded = padded_size((*pair_data.train, *pair_data.val), processor)
+    model = tmp_path / "at its size"
+    trial_model(checkpoint, NAMES, 0).save_pretrained(model)
+    processor.save_pretrained(model)
+    loss = evaluate_checkpoint(model, pair_data.val, NAMES, padded, cpus=1, device=usable_device()).losses["val_loss"]
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    for event in events:
+        if event["event"] == "asked":
+            event["recipe"] = recipe.to_dict()
+        if event["event"] == "reported" and event["metrics"]["epoch"] == 2:
+            event["metrics"]["val_loss"] = loss
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    (run / "trials" / "0001" / "recipe.yaml").write_text(recipe.to_yaml())
+    change_options(run, image_size=64)
+    result = export(run, "--trial", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert dict(load_processor(tmp_path / "out").size)["shortest_edge"] == 64
 
 
 def test_a_run_in_a_bucket_is_read_from_there(run, s3, tmp_path, request):

@@ -58,6 +58,7 @@ OTHERS = Options(
     min_precision=0.9,
     min_recall=0.25,
     overlays=0,
+    image_size=480,
 )
 
 

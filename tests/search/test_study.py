@@ -247,3 +247,8 @@ def test_head_stages_are_cut_to_the_grace_period():
     recipe = fit_recipe(reference(120), Budget(120, grace=6, images=1000, seed=3))
     assert [stage.epochs for stage in recipe.stages] == [6, 34, 80]
     assert (recipe.epochs, recipe.seed) == (120, 3)
+
+
+def test_every_trial_has_the_searchs_image_size(search):
+    study = search("staged", budget=Budget(8, 2, 1000, seed=7, image_size=480)).run(3).study
+    assert {record.recipe["image_size"] for record in study.records.values()} == {480}

@@ -73,7 +73,7 @@ def test_the_memory_of_a_machine_is_no_more_than_a_control_group_further_up_may_
     unlimited, limited = (tmp_path / "sys/fs/cgroup" / name for name in ("memory.max", file))
     for path, limit in ((unlimited, "max"), (limited, "123456"), (tmp_path / "proc/self/cgroup", own)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{limit}\n")
+        path.write_text(limit)
     assert machine_memory(tmp_path) == 123456
 
 

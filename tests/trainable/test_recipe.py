@@ -42,6 +42,7 @@ RECIPES = st.builds(
     patience=st.none() | st.integers(1, 9),
     dtype=st.sampled_from(DTYPES),
     seed=st.integers(0, 2**32 - 1),
+    image_size=st.none() | st.integers(32, 4096),
 )
 
 STAGE = Stage("all", PARTS, epochs=2, learning_rate=1e-4)
@@ -245,8 +246,12 @@ def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, images):
         assert stage.restart_cycles == min(asked.restart_cycles, room)
 
 
+def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_was_a_choice():
+    assert "image_size" not in reference(6).to_dict()
+
+
 def test_a_flat_recipe_has_a_column_for_every_field():
-    recipe = reference(6)
+    recipe = dataclasses.replace(reference(6), image_size=480)
     flat = flatten(recipe.to_dict())
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5

@@ -58,6 +58,17 @@ def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_los
     assert losses["val_loss"] == best["val_loss"]
 
 
+def test_a_size_that_is_asked_for_is_trained_at_and_is_that_of_the_saved_processor(run, tmp_path, pair_data):
+    result = run(**{"image-size": 64})
+    assert result.exit_code == 0, result.output
+    assert "image_size: 64\n" in (tmp_path / "out" / "recipe.yaml").read_text()
+    best = best_row(TrialFolder(tmp_path / "out", dataclasses.replace(RECIPE, image_size=64)).history)
+    data = TrialData.of(pair_data, load_processor(tmp_path / "out" / "model"))
+    assert min(data.val[0]["pixel_values"].shape[1:]) == 64
+    model = load_model(tmp_path / "out" / "model", pair_data.names)
+    assert evaluate(model, data.val, data.collator).losses["val_loss"] == best["val_loss"]
+
+
 def test_an_image_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
     run, data_folder, tmp_path, monkeypatch
 ):
@@ -130,6 +141,7 @@ def test_a_second_command_on_one_folder_waits_for_the_first(run, tmp_path, monke
         ({"recipe": "nowhere.yaml"}, "nowhere.yaml: 1 fault(s)"),
         ({"subset": 0}, "--subset"),
         ({"cpus": 0}, "--cpus"),
+        ({"image-size": 31}, "--image-size"),
     ],
     ids=str,
 )

@@ -52,6 +52,20 @@ class SizeRule:
         forms = ", or ".join(" and ".join(form) for form in _FORMS)
         raise ValueError(f"its size must be of {forms}, in pixels above 0, got {settings.get('size')}")
 
+    def with_shorter_edge(self, pixels: int) -> "SizeRule":
+        """The rule that brings the shorter edge to so many pixels; the longer one's limit keeps its ratio to that.
+
+        A rule that leaves images as they are becomes DETR's own at that size.
+        """
+        rule = self if self.form else SizeRule.of({})
+        first, second = (round(value * pixels / min(rule.values)) for value in rule.values)
+        return SizeRule(rule.form, (first, second))
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The processor's `size` that says this rule; empty for one that leaves images as they are."""
+        return dict(zip(self.form or (), self.values, strict=False))
+
     def resized(self, size: Size) -> Size:
         """What becomes of an image, rounded as the processor does; a side of 0 is one that it cannot make."""
         if self.form is None:
@@ -82,11 +96,12 @@ class ModelInput:
     """Most objects that it finds in one image."""
 
 
-def read_model_input(checkpoint: str | Path) -> ModelInput | None:
+def read_model_input(checkpoint: str | Path, image_size: int | None = None) -> ModelInput | None:
     """What the model of a checkpoint takes.
 
     Args:
         checkpoint: a folder, or a name on the Hugging Face hub, whose small files are fetched unless cached.
+        image_size: pixels of the shorter edge; None is the size that the checkpoint's processor says.
 
     Returns:
         None where the files cannot be read or say it in no way that is known: then the model cannot be loaded either.
@@ -96,7 +111,9 @@ def read_model_input(checkpoint: str | Path) -> ModelInput | None:
         nested = _settings(checkpoint, "processor_config.json", {}).get("image_processor")
         processor = nested if isinstance(nested, dict) else _settings(checkpoint, "preprocessor_config.json")
         queries = config.get("num_queries", _DEFAULT_QUERIES)
-        return ModelInput(SizeRule.of(processor), queries) if isinstance(queries, int) else None
+        size = SizeRule.of(processor)
+        size = size.with_shorter_edge(image_size) if image_size else size
+        return ModelInput(size, queries) if isinstance(queries, int) else None
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -73,8 +73,12 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     return _without_memory_of_names(model)
 
 
-def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
+def load_processor(checkpoint: str | Path, image_size: int | None = None) -> DetrImageProcessorPil:
     """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
+
+    Args:
+        checkpoint: folder or hub name.
+        image_size: pixels to which it is to bring the shorter edge; None leaves it as it is.
 
     Raises:
         ModelError: the checkpoint is no DETR, or has none that can be read.
@@ -82,8 +86,11 @@ def load_processor(checkpoint: str | Path) -> DetrImageProcessorPil:
     read_config(checkpoint)
     try:
         processor = AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil")
-        size_rule(processor)
-        return processor
+        rule = size_rule(processor)
+        if image_size is None:
+            return processor
+        size = rule.with_shorter_edge(image_size).settings
+        return AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil", do_resize=True, size=size)
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 

@@ -76,7 +76,7 @@ def train_recipe(
     trial = TrialFolder(folder, recipe, mirror, reported)
     for row in trial.history:
         report(row)
-    processor = load_processor(checkpoint)
+    processor = load_processor(checkpoint, recipe.image_size)
     data = TrialData.of(pairs, processor, _differences(pairs, processor, reuse))
     try:
         while (stage := trial.next_stage()) is not None:

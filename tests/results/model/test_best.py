@@ -32,7 +32,7 @@ class Run:
         self.val_loss = self.evaluate(checkpoint).losses["val_loss"]
 
     def evaluate(self, model: Path):
-        padded = padded_size((*self.pairs.train, *self.pairs.val), load_processor(self.checkpoint))
+        padded = padded_size((*self.pairs.train, *self.pairs.val), load_processor(model))
         return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1, device=usable_device())
 
     def write_best(self, val_loss: float, asked: dict | None = None):
@@ -82,6 +82,13 @@ def test_half_precision_is_not_held_against_float32(make_run):
     run = make_run(dataclasses.replace(REFERENCE, dtype="bfloat16"))
     assert run.write_best(run.val_loss * 1.01).agrees
     assert not run.write_best(run.val_loss * 1.5).agrees, "these would be other weights"
+
+
+def test_the_model_has_the_processor_of_its_trials_size(make_run):
+    run = make_run(dataclasses.replace(REFERENCE, image_size=64))
+    run.write_best(run.val_loss)
+    assert dict(load_processor(run.folder / "best" / "model").size)["shortest_edge"] == 64
+    assert Recipe.from_yaml(run.folder / "best" / "recipe.yaml").image_size == 64
 
 
 def test_the_recipe_says_where_it_comes_from_and_how_to_train_it(make_run):

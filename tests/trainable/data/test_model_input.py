@@ -1,6 +1,7 @@
 """What a model takes is read from the small files of its checkpoint, as transformers would read them."""
 
 import json
+import shutil
 
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
@@ -44,6 +45,28 @@ def test_every_way_to_write_a_size_is_read_as_transformers_reads_it(tmp_path, se
     processor = load_processor(tmp_path)
     expected = SizeRule.of({"do_resize": processor.do_resize, "size": dict(processor.size)})
     assert read_model_input(tmp_path) == ModelInput(expected, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, {"shortest_edge": 480, "longest_edge": 800}),
+        ({"size": 64, "max_size": 80}, {"shortest_edge": 480, "longest_edge": 600}),
+        ({"size": {"height": 70, "width": 40}}, {"height": 840, "width": 480}),
+        ({"size": {"max_height": 40, "max_width": 70}}, {"max_height": 480, "max_width": 840}),
+        ({"size": 64, "do_resize": False}, {"shortest_edge": 480, "longest_edge": 800}),
+    ],
+)
+def test_at_another_size_the_longer_edge_keeps_its_ratio_and_the_saved_processor_the_size(tmp_path, settings, size):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "detr"}))
+    kind = {"image_processor_type": "DetrImageProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**settings, **kind}))
+    load_processor(tmp_path, 480).save_pretrained(tmp_path / "saved")
+    shutil.copy(tmp_path / "config.json", tmp_path / "saved")
+    again = load_processor(tmp_path / "saved")
+    assert again.do_resize and {name: value for name, value in dict(again.size).items() if value} == size
+    assert read_model_input(tmp_path, 480) == read_model_input(tmp_path / "saved")
+    assert read_model_input(tmp_path, 480).size.settings == size
 
 
 def test_the_embedded_checkpoint_and_one_within_a_whole_processor_are_read(tmp_path):

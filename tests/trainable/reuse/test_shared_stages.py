@@ -42,6 +42,7 @@ OTHER_VALUES = {
     "patience": st.none() | st.integers(1, 9),
     "dtype": st.sampled_from(DTYPES),
     "seed": st.integers(0, 2**32 - 1),
+    "image_size": st.none() | st.integers(32, 4096),
 }
 RECIPE_FIELDS = [field.name for field in dataclasses.fields(Recipe) if field.name != "stages"]
 STAGE_FIELDS = [field.name for field in dataclasses.fields(Stage) if field.name != "name"]

@@ -538,7 +538,7 @@ class TestEveryFieldIsUsed:
         [
             *({"batch_size": 4}, {"accumulation_steps": 2}, {"weight_decay": 0.01}, {"warmup_share": 0.3}, {"seed": 1}),
             *({"backbone_learning_rate_factor": 0.5}, {"max_grad_norm": 0.0}, {"max_grad_norm": 0.05}),
-            *({"dtype": "bfloat16"}, {"dtype": "float16"}),
+            *({"dtype": "bfloat16"}, {"dtype": "float16"}, {"image_size": 64}),
         ],
         ids=str,
     )
