@@ -29,7 +29,7 @@ LARGEST = 2**63
 """Numbers are below this: the tables hold 64 bits."""
 
 SMALLEST_IMAGE, LARGEST_IMAGE = 32, 4096
-"""Pixels of an image's shorter edge: of fewer, a backbone makes less than one cell; more, no memory holds in training."""
+"""Pixels of an image's shorter edge: of fewer, a backbone makes less than one cell; of more, no memory holds a step."""
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
