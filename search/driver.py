@@ -42,6 +42,7 @@ from trainable.text.console import plain_console
 
 if TYPE_CHECKING:
     from search.cluster.cluster import Resources
+    from search.cluster.memory import TrialSize
 
 BAD_INPUT = 2
 
@@ -81,7 +82,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
                 from search.micro_batch import with_micro_batch_of
 
                 inputs = check_checkpoint(inputs, console)
-                options = with_micro_batch_of(options, inputs, resources)
+                trial = _checked_memory(options, inputs, resources, resumed)
                 identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
@@ -96,7 +97,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
                     line.tell(name=options.name, command=resume_command(options))
                     write_notices(inputs.notices, options.run / NOTICES)
                     publish(options, NOTICES)
-                    return _search(options, inputs, resources, journal, still_ours, console, line)
+                    return _search(options, inputs, resources, trial, journal, still_ours, console, line)
     except DataError as error:
         errors.print(str(error), markup=False)
         # A mistyped path is no reason to make a folder.
@@ -147,10 +148,25 @@ def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resourc
         yield resources
 
 
+def _checked_memory(options: Options, inputs: Inputs, resources: "Resources", begun: bool) -> "TrialSize":
+    """What decides how much memory a trial takes, once this machine is seen to have it; a cluster's are asked later.
+
+    Raises:
+        InputError, PausedError: it has too little; the message says what fits.
+    """
+    from search.cluster.memory import memory_fault, trial_size
+
+    trial = trial_size(inputs.checkpoint, options.image_size, inputs.pairs, resources.gpus)
+    if options.address is None and (fault := memory_fault(trial, resources.concurrent)):
+        raise (PausedError if begun else InputError)(f"this machine {fault}")
+    return trial
+
+
 def _search(
     options: Options,
     inputs: Inputs,
     resources: "Resources",
+    trial: "TrialSize",
     journal: Journal,
     still_ours: Callable[[], None],
     console: Console,
@@ -169,8 +185,9 @@ def _search(
     replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
     budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed, options.image_size)
-    study = SearchStudy(inputs.space, budget, journal, options.sampler, scheduler.replay, options.forced)
-    left_out = _bad_nodes(options, resources, inputs, bool(replayed), console)
+    how = (options.sampler, scheduler.replay, options.forced, options.bounded)
+    study = SearchStudy(inputs.space, budget, journal, *how)
+    left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
 
     def end(code: int) -> None:
         line.tell(outcome=code)
@@ -210,7 +227,7 @@ def _search(
 
 
 def _bad_nodes(
-    options: Options, resources: "Resources", inputs: Inputs, begun: bool, console: Console
+    options: Options, resources: "Resources", inputs: Inputs, trial: "TrialSize", begun: bool, console: Console
 ) -> Collection[str]:
     """The ids of the nodes that cannot train and are kept out.
 
@@ -229,7 +246,7 @@ def _bad_nodes(
     say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     try:
         with console.status("asking the nodes whether they can train"):
-            return preflight(options, resources, inputs.pairs, say)
+            return preflight(options, resources, inputs.pairs, trial, say)
     except ClusterError as error:
         raise (PausedError if begun else InputError)(str(error)) from None
     except RayError as error:

@@ -43,9 +43,10 @@ A_FOLDERS_NAME = Rule(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
-
-
-AN_EDGE = f"a whole number of pixels from {SMALLEST_IMAGE}, the stride of a backbone, to {LARGEST_IMAGE}"
+AN_EDGE = kept_to(
+    lambda pixels: SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE,
+    f"a whole number of pixels from {SMALLEST_IMAGE}, the stride of a backbone, to {LARGEST_IMAGE}",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Options:
     image_size: int | None = DATA.option(
         "Pixels of an image's shorter edge; the longer one keeps its ratio",
         None,
-        Rule(lambda pixels: SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE, AN_EDGE),
+        AN_EDGE,
         shown="what the model's image processor says",
     )
     trials: int = SEARCH.changeable("Recipes to try", flag_default=16, rule=at_least(1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import ray
 import torch
 
+from search.cluster.memory import TrialSize, memory_fault
 from search.run_folder.identity import code_version
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, images_digest
@@ -42,6 +43,10 @@ class Task:
     """GPUs that are looked at, those of the node that are free; 0 where trials train on none, or none is free."""
     model: str
     """What trials start from, as `checkpoint_of` takes it."""
+    trial: TrialSize
+    """What a trial takes of the memory."""
+    trials: int = 1
+    """At a time on the node."""
 
 
 def inspect(task: Task, tell: Callable[[str], None] = lambda step: None) -> list[str]:
@@ -57,6 +62,7 @@ def inspect(task: Task, tell: Callable[[str], None] = lambda step: None) -> list
         "writes to the run folder": _storage_faults,
         "loads the model": _model_faults,
         "tries its GPUs": _device_faults,
+        "measures its memory": _memory_faults,
     }
     faults = []
     for step, check in checks.items():
@@ -152,6 +158,13 @@ def _device_faults(task: Task) -> list[str]:
             name = f"{ray.get_gpu_ids()[index]} ({torch.cuda.get_device_name(index)})"
             faults.append(f"its GPU {name} runs no kernel: {why}; start Ray there with CUDA_VISIBLE_DEVICES without it")
     return faults
+
+
+def _memory_faults(task: Task) -> list[str]:
+    if task.trial.gpus and not task.gpus:
+        return []  # None is free to be looked at.
+    fault = memory_fault(task.trial, task.trials)
+    return [fault] if fault else []
 
 
 def _existing(path: Path) -> Path:

@@ -17,6 +17,7 @@ from search.cluster.asking import Board, Waiting, answer
 from search.cluster.cluster import ClusterError, Resources, fit, name_of
 from search.cluster.hold import hold_node
 from search.cluster.inspection import Task, packages, room_faults
+from search.cluster.memory import TrialSize
 from search.options import Options
 from search.run_folder.identity import code_version
 from trainable.data.pairs import PairData
@@ -29,7 +30,9 @@ HELD_WITHIN = 10.0
 """Seconds in which a node that is to be kept out is held, where nothing runs on it."""
 
 
-def preflight(options: Options, resources: Resources, pairs: PairData, say: Callable[[str], None]) -> frozenset[str]:
+def preflight(
+    options: Options, resources: Resources, pairs: PairData, trial: TrialSize, say: Callable[[str], None]
+) -> frozenset[str]:
     """Asks every node that has what a trial needs whether it can train; without a cluster, whether there is room.
 
     Nodes are waited for as long as they live and get on with it. Bad ones are kept out until Ray is shut down.
@@ -38,6 +41,7 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
         options: say where the run folder is, and whether the search runs on a cluster.
         resources: of a trial.
         pairs: the data set, as the driver sees it.
+        trial: what one takes of a node's memory.
         say: called with a line on each bad node, on what is waited for, and where nodes are to pull the data.
 
     Returns:
@@ -55,12 +59,12 @@ def preflight(options: Options, resources: Resources, pairs: PairData, say: Call
     folder = replace(run.at("preflight"), retry_seconds=0)
     nodes = [n for n in ray.nodes() if n["Alive"] and fit(n["Resources"], resources.cpus, resources.gpus)]
     token = uuid.uuid4().hex
-    task = Task(code_version(), packages(), pairs, folder, token, loaders, 0, options.model)
+    task = Task(code_version(), packages(), pairs, folder, token, loaders, 0, options.model, trial)
     bad = _pull_faults(nodes, pairs, say)
     asked = [node for node in nodes if node["NodeID"] not in bad]
     folder.write("driver", token.encode())
     try:
-        answers = _answers(asked, task, resources.gpus, say)
+        answers = _answers(asked, task, resources, say)
     finally:
         folder.drop("")
     bad |= {node["NodeID"]: faults for node, faults in zip(asked, answers, strict=True) if faults}
@@ -99,16 +103,19 @@ def _pull_fault(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _answers(nodes: list[dict[str, Any]], task: Task, gpus: float, say: Callable[[str], None]) -> list[list[str]]:
+def _answers(
+    nodes: list[dict[str, Any]], task: Task, resources: Resources, say: Callable[[str], None]
+) -> list[list[str]]:
     """The faults of each node, once each has answered, died, or made no progress for long."""
-    free = available_resources_per_node() if gpus else {}
+    free = available_resources_per_node() if resources.gpus else {}
     board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=_on(_this_node())).remote()
     pending, faults = {}, {}
-    for node in map(_id, nodes):
+    for node, has in ((_id(node), node["Resources"]) for node in nodes):
         # Of GPUs that are in use nothing is asked: they would be waited for as long as another search lasts.
         free_gpus = int(free.get(node, {}).get("GPU", 0))
         ask = ray.remote(num_cpus=0, num_gpus=free_gpus, max_retries=0)(answer)
-        given = ray.put(replace(task, gpus=free_gpus))
+        trials = fit(has, resources.cpus, resources.gpus)
+        given = ray.put(replace(task, gpus=free_gpus, trials=min(trials, resources.limit or trials)))
         # In a list, it is not waited for before the function begins.
         pending[ask.options(scheduling_strategy=_on(node)).remote(node, board, [given])] = node
     waiting = Waiting({_id(node): name_of(node) for node in nodes}, say)

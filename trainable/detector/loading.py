@@ -128,8 +128,17 @@ def class_names(checkpoint: str | Path) -> tuple[str, ...]:
     Raises:
         ModelError: as `read_config`.
     """
-    id2label = _config_without_timm(read_config(checkpoint), checkpoint).id2label
+    id2label = model_config(checkpoint).id2label
     return tuple(id2label[index] for index in sorted(id2label))
+
+
+def model_config(checkpoint: str | Path) -> DetrConfig:
+    """The config with which the checkpoint is loaded.
+
+    Raises:
+        ModelError: as `read_config`.
+    """
+    return _config_without_timm(read_config(checkpoint), checkpoint)
 
 
 def _lfs_pointer_in(checkpoint: str | Path) -> str:

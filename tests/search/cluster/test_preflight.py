@@ -12,8 +12,10 @@ from ray.cluster_utils import Cluster
 from search.cluster import inspection, preflight
 from search.cluster.cluster import ClusterError, Resources
 from search.cluster.inspection import Task, inspect, room_faults
+from search.cluster.memory import trial_size
 from search.options import Options
 from search.run_folder.identity import code_version
+from trainable.sample import CHECKPOINT
 from trainable.storage.remote import Remote
 
 PLENTY = SimpleNamespace(free=10**12)
@@ -26,9 +28,9 @@ def task(pair_data, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
     folder = Remote((tmp_path / "preflight").as_uri(), retry_seconds=0)
     folder.write("driver", b"token")
-    return Task(
-        code_version(), inspection.packages(), pair_data, folder, "token", loaders=True, gpus=0, model=str(checkpoint)
-    )
+    model = str(checkpoint)
+    what = (pair_data, folder, "token", True, 0, model, trial_size(model, None, pair_data, gpus=0))
+    return Task(code_version(), inspection.packages(), *what)
 
 
 def moved(pairs, folder):
@@ -50,6 +52,11 @@ def test_another_version_of_the_project_or_of_a_library_is_a_fault(task):
     assert fault.startswith("has another version of the project") and "0123456789abcdef" in fault
     (fault,) = inspect(dataclasses.replace(task, packages=task.packages | {"torch": "1.0"}))
     assert fault.startswith("has torch ") and fault.endswith(", the search 1.0")
+
+
+def test_too_little_memory_for_its_trials_is_a_fault(task):
+    (fault,) = inspect(dataclasses.replace(task, trials=10**6))
+    assert fault.startswith("has 0.0 GiB of memory for a trial, its share of ") and "1000000 at a time" in fault
 
 
 def test_images_that_are_not_there_are_a_fault(task, tmp_path):
@@ -131,7 +138,8 @@ def asked(cluster, tmp_path, pair_data):
     def ask():
         said = []
         options = Options("staged", None, "embedded", 1, 3, 2, str(tmp_path.parent), tmp_path.name, address="auto")
-        preflight.preflight(options, Resources(1, 0.0, 2), pair_data, said.append)
+        trial = trial_size(str(CHECKPOINT), None, pair_data, gpus=0)
+        preflight.preflight(options, Resources(1, 0.0, 2), pair_data, trial, said.append)
         return said
 
     return ask
