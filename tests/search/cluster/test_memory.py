@@ -41,7 +41,7 @@ def test_what_fits_has_no_fault_and_the_last_byte_counts(trial, has):
 def test_the_largest_size_that_fits_is_named_and_the_next_one_does_not_fit(trial, has):
     has(0.75 * trial.needed(trial.rule) / GIB)
     fault = memory_fault(trial, 1)
-    assert "at 1067x1067 one takes about" in fault and "--max-concurrent" not in fault
+    assert "at 1066x1066 one takes about" in fault and "--max-concurrent" not in fault
     edge = int(re.search(r"what fits: --image-size (\d+) or less$", fault)[1])
     smaller, larger = (
         dataclasses.replace(trial, rule=trial.rule.with_shorter_edge(pixels)) for pixels in (edge, edge + 32)
