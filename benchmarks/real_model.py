@@ -110,8 +110,8 @@ def resident(root: int) -> dict[str, int]:
             words, size = process.cmdline(), process.memory_info().rss
         except psutil.Error:  # It has ended.
             continue
-        kind = "the search" if str(RUN) in words else "trial" if "tune_trainable" in " ".join(words) else "Ray"
-        sizes[kind] = max(sizes[kind], size) if kind == "the search" else sizes[kind] + size
+        kind = "the search" if str(RUN) in words else "trial" if words[:1] == ["ray::ImplicitFunc.train"] else "Ray"
+        sizes[kind] += size
         sizes["in all"] += size
     return sizes
 
@@ -128,13 +128,17 @@ def processes(root: int) -> Iterator[psutil.Process]:
 def sizes(folder: Path) -> dict[str, int]:
     """Bytes of a search's files by their kinds."""
     found: dict[str, int] = defaultdict(int)
-    for path, _, names in os.walk(folder):
-        for name in names:
+    seen: set[int] = set()
+    for path, _, names in sorted(os.walk(folder), reverse=True):  # `trials/` before `shared/`.
+        for name in sorted(names):
             file = Path(path) / name
             try:
-                found[kind_of(file.relative_to(folder).parts)] += file.stat().st_size
+                state = file.lstat()
             except OSError:  # It is gone meanwhile.
                 continue
+            if state.st_ino not in seen:  # A stage that is shared is a link to the weights of its trial.
+                seen.add(state.st_ino)
+                found[kind_of(file.relative_to(folder).parts)] += state.st_size
     found.pop("", None)
     return found
 
