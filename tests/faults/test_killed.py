@@ -8,6 +8,8 @@ import pytest
 from tests.whole_search import assert_same_search, reports_of, table_of
 
 SEED = 17
+EPOCH_SECONDS = 0.1
+"""About so long an epoch takes, within which a moment is drawn; what is killed after more has little left to do."""
 
 IN_CI = ("trial", "raylet", "trial", "search", "dashboard agent", "trial", "runtime env agent")
 RAYLETS_IN_SOAK, TRIALS_IN_SOAK = ("raylet",) * 10, ("trial",) * 20
@@ -23,11 +25,12 @@ RAYLETS_IN_SOAK, TRIALS_IN_SOAK = ("raylet",) * 10, ("trial",) * 20
     ids=len,
 )
 def test_killed_at_random_moments_the_search_goes_on_by_itself(unbroken, start, flags, storage, victims):
-    whole: Path = unbroken(trials=5 if victims == IN_CI else 16)
+    # A search does a few epochs more until it notices.
+    whole: Path = unbroken(trials=5 if victims == IN_CI else len(victims) * 3 // 2)
     run = storage / f"killed-{len(victims)}"
     moments = random.Random(SEED)
     # The first before any evaluation. Each of the others after a new one: three deaths in a row without one are taken
-    # for a fault that stays. In the search's first half, since it does some more until it notices.
+    # for a fault that stays. In the search's first half, so that the last one is in time.
     counts = [0, *sorted(moments.sample(range(1, len(reports_of(whole)) // 2), len(victims) - 1))]
     search = start(*flags, "--trials", len(table_of(whole)), "--name", run.name)
     trials = []
@@ -35,7 +38,7 @@ def test_killed_at_random_moments_the_search_goes_on_by_itself(unbroken, start, 
         if count:
             before = len(reports_of(run))
             search.wait_for(lambda: len(reports_of(run)) >= max(count, before + 1), f"report {count}")  # noqa: B023
-            search.sleep(moments.uniform(0, 0.3))
+            search.sleep(moments.uniform(0, EPOCH_SECONDS))
         if victim == "trial":
             trials.append(search.kill_trial())
         else:
