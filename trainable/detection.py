@@ -203,7 +203,8 @@ class _Boxes:
 
     def groups(self, class_count: int) -> np.ndarray:
         """[n], one number for each class of each image; only boxes of one group can match."""
-        return self.images * class_count + self.class_ids
+        numbers: np.ndarray = self.images * class_count + self.class_ids
+        return numbers
 
 
 def _flatten(per_image: Sequence[Detections] | Sequence[GroundTruth]) -> _Boxes:
@@ -258,7 +259,9 @@ def _pairs_in_order(found: _Boxes, labelled: _Boxes, scores: np.ndarray, min_iou
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
+    ratio = np.zeros(np.shape(whole))
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
 
 
 def _matched(pairs: _Pairs) -> _Pairs:

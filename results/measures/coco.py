@@ -79,7 +79,7 @@ def coco_labels(ground_truth: Sequence[GroundTruth], sizes: Sequence[tuple[int, 
 
 def _xywh_pixels(boxes: Detections | GroundTruth, size: tuple[int, int]) -> list[list[float]]:
     xyxy_pixels = boxes.boxes_xyxy_normalised.astype(np.float64) * [*size, *size]
-    return np.hstack([xyxy_pixels[:, :2], xyxy_pixels[:, 2:] - xyxy_pixels[:, :2]]).tolist()
+    return list(np.hstack([xyxy_pixels[:, :2], xyxy_pixels[:, 2:] - xyxy_pixels[:, :2]]).tolist())
 
 
 def _means(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address
@@ -188,4 +188,5 @@ def on_trial_resources(options: Options, resources: Resources, task: Callable[[]
     """Runs `task` on what a trial gets: here, or on a worker where the search runs on a cluster."""
     if options.address is None:
         return task()
-    return ray.get(ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: task()).remote())
+    on_worker = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: task())
+    return cast(Result, ray.get(on_worker.remote()))

@@ -143,7 +143,7 @@ def _answers(
 
 def _answer(node: str, reference: Any, task: Task) -> list[str]:
     try:
-        faults = ray.get(reference)
+        faults: list[str] = ray.get(reference)
     except RayError as error:
         return [f"cannot run the project's code: {_last_line(error)}"]
     if not faults and task.folder.read(node) != task.token.encode():
@@ -152,11 +152,11 @@ def _answer(node: str, reference: Any, task: Task) -> list[str]:
 
 
 def _id(node: dict[str, Any]) -> str:
-    return node["NodeID"]
+    return str(node["NodeID"])
 
 
 def _this_node() -> str:
-    return ray.get_runtime_context().get_node_id()
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:

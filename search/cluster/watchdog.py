@@ -81,7 +81,7 @@ class Watchdog:
 def logs_of_this_machine() -> Path:
     """The folder of the logs of the Ray that was started here."""
     context = ray.get_runtime_context()
-    return Path(context.get_temp_dir()) / context.get_session_name() / "logs"
+    return Path(context.get_temp_dir(), context.get_session_name(), "logs")
 
 
 def workers_of_this_machine() -> CpuTimes:

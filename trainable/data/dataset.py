@@ -60,7 +60,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             yield self._epoch, index
 
 
-class MovedObjectDataset(Dataset):
+class MovedObjectDataset(Dataset[dict[str, Any]]):
     """One item a pair: what changed between its images, and the boxes of what moved.
 
     Args:

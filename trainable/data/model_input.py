@@ -139,7 +139,7 @@ def _settings(checkpoint: str | Path, name: str, missing: dict[str, Any] | None 
 def _from_hub(checkpoint: str, name: str) -> Path | None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # It is made at run time.
 
     disable_progress_bars()
     repository, _, revision = checkpoint.partition("@")

@@ -102,7 +102,7 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
         ModelError: there is none, or it is of another kind than `detr`.
     """
     try:
-        plain, _ = PreTrainedConfig.get_config_dict(**_source(checkpoint))
+        plain: dict[str, Any] = PreTrainedConfig.get_config_dict(**_source(checkpoint))[0]
     except (OSError, ValueError) as error:
         if why := _lfs_pointer_in(checkpoint):
             raise ModelError(f"model {checkpoint}: {why}") from None

@@ -70,11 +70,12 @@ def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tenso
     if "decoder" not in parts:
         stubs["decoder"] = _NoDecoder()
     hidden = _with(model.model, stubs)(pixel_values=maps.float(), pixel_mask=mask)
+    last: Tensor = hidden.last_hidden_state
     if "decoder" not in parts:
-        return hidden.last_hidden_state[0].T.reshape(-1, *mask.shape[1:])
+        return last[0].T.reshape(-1, *mask.shape[1:])
     if hidden.intermediate_hidden_states is None:
-        return hidden.last_hidden_state
-    return torch.cat([hidden.intermediate_hidden_states[:, 0], hidden.last_hidden_state])
+        return last
+    return torch.cat([hidden.intermediate_hidden_states[:, 0], last])
 
 
 class _KeptMaps(nn.Module):

@@ -193,7 +193,7 @@ class FrozenPrefix:
             return kept_values(model, self._parts, maps, mask), mask[0]
 
 
-class ActivationDataset(Dataset):
+class ActivationDataset(Dataset[dict[str, Any]]):
     """The items of a `MovedObjectDataset` with what a frozen prefix makes of each image in the image's place."""
 
     def __init__(self, images: MovedObjectDataset, prefix: FrozenPrefix, records: DiskCache):

@@ -119,7 +119,7 @@ class Remote:
         def read(filesystem: FileSystem, source: str) -> bytes | None:
             try:
                 with filesystem.open_input_stream(source, buffer_size=_CHUNK) as stream:
-                    return stream.readall()
+                    return bytes(stream.readall())
             except FileNotFoundError:
                 return None
 
