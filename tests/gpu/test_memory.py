@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,9 @@ from trainable.compute import Compute
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
+from trainable.training.memory import PASSING, activation_bytes
 from trainable.training.stage_trainer import StageTrainer
+from trainable.training.weights import trial_model
 
 WARM_UP, TRIALS = 6, 20
 MOST_BYTES = 2**20
@@ -37,7 +40,7 @@ def large_images(tmp_path):
 
 @pytest.fixture
 def memory_for_half(device, monkeypatch):
-    """Leaves memory for half of a batch of 8, given the least that the whole and the most that half of it needs.
+    """Leaves memory for half of 8 images at a time, given the least that the whole and the most that half of it needs.
 
     On a CPU the error is raised by hand.
     """
@@ -61,30 +64,42 @@ def memory_for_half(device, monkeypatch):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_where_it_is_not_enough_the_batch_is_halved_and_the_step_stays(
+def test_where_it_is_not_enough_half_as_many_images_go_at_a_time_and_the_recipe_stays(
     train, large_images, memory_for_half, device, caplog
 ):
-    def trained(batch_size, accumulation_steps):
-        recipe = Recipe((Stage("all", PARTS, 1, 1e-4),), batch_size=batch_size, accumulation_steps=accumulation_steps)
+    def trained(micro_batch):
+        recipe = Recipe((Stage("all", PARTS, 1, 1e-4),), 2, 4, micro_batch)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        trial = train(recipe, f"batch-{batch_size}", checkpoint=large_images)
+        trial = train(recipe, f"{micro_batch}-at-a-time", checkpoint=large_images)
         return trial, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 
-    _, _, half_reserved = trained(4, 2)
-    whole, whole_allocated, _ = trained(8, 1)
+    _, _, half_reserved = trained(4)
+    whole, whole_allocated, _ = trained(8)
     gc.collect()
     torch.cuda.empty_cache()
     memory_for_half(whole_allocated, half_reserved)
     trial = train(whole.recipe, "short", checkpoint=large_images)
     if device.type == "cuda":
         assert torch.cuda.memory_stats()["num_ooms"] > 0
-    assert "ran out of memory in stage 'all'; it goes on with batch 4 x 2" in caplog.text
-    assert (trial.recipe.batch_size, trial.recipe.accumulation_steps) == (4, 2)
+    assert "ran out of memory in stage 'all'; it goes on with 4 of a step's images at a time" in caplog.text
+    assert trial.recipe == replace(whole.recipe, micro_batch=4)
     expected, found = ([row["val_loss"] for row in one.history] for one in (whole, trial))
     assert found == pytest.approx(expected, rel=1e-2)
+
+
+def test_the_estimate_by_which_a_micro_batch_is_chosen_is_not_too_low(train, large_images, pair_data, on_gpu):
+    def peak(images):
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        train(Recipe((Stage("all", PARTS, 1, 1e-4),), 2, 4, images), f"{images}-at-a-time", checkpoint=large_images)
+        return torch.cuda.max_memory_allocated()
+
+    estimate = PASSING * activation_bytes(trial_model(large_images, pair_data.names, 0), (1066, 1066))
+    assert (peak(8) - peak(4)) / 4 < estimate
 
 
 def held() -> dict[str, int]:

@@ -70,20 +70,25 @@ class TestLoaderWorkers:
         assert not psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)[1]
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_batches_are_pinned_and_arrive_on_the_gpu(
+    def test_batches_are_pinned_and_arrive_on_the_gpu_a_micro_batch_at_a_time(
         self, pair_data, checkpoint, tmp_path, device, on_gpu, monkeypatch, workers
     ):
         data = TrialData.of(pair_data, load_processor(checkpoint))
         model = load_model(checkpoint, pair_data.names).to(device)
-        trainer = StageTrainer(model, Recipe(STAGES[1:], accumulation_steps=1), 0, data, tmp_path, workers, [])
+        arrived, compute_loss = [], StageTrainer.compute_loss
+
+        def spied(trainer, model, inputs, *arguments, **named):
+            values = (inputs["pixel_values"], inputs["pixel_mask"], inputs["labels"][0]["size"])
+            arrived.append((len(inputs["labels"]), *(value.device.type for value in values)))
+            return compute_loss(trainer, model, inputs, *arguments, **named)
+
+        monkeypatch.setattr(StageTrainer, "compute_loss", spied)
+        recipe = Recipe((replace(STAGES[1], epochs=1),), batch_size=2, accumulation_steps=4, micro_batch=3)
+        trainer = StageTrainer(model, recipe, 0, data, tmp_path, workers, [])
         try:
-            arrived = [
-                value.device.type
-                for batch in trainer.get_train_dataloader()
-                for value in (batch["pixel_values"], batch["pixel_mask"], batch["labels"][0]["size"])
-            ]
-            assert arrived == ["cuda"] * 12
-            for batches in (trainer.train_batches.base_dataloader, evaluation_batches(data.val, data.collator, device)):
+            trainer.train()
+            assert arrived == [(images, "cuda", "cuda", "cuda") for images in (3, 3, 2)]
+            for batches in (trainer.train_batches, evaluation_batches(data.val, data.collator, device)):
                 for batch in batches:
                     assert batch["pixel_values"].is_pinned() and batch["labels"][0]["size"].is_pinned()
             trainer.evaluate_data_set()
