@@ -102,12 +102,12 @@ def watched_trial() -> Stopwatch:
     watch.watch("optimizer step", torch.optim.AdamW, "step")
     watch.watch("forward of evaluation", trainable.training.evaluation, "forward")
     watch.watch("forward of frozen layers, once", trainable.reuse.frozen_features.FrozenPrefix, "record")
-    watch.watch("evaluation beside its forward pass", trainable.training.stage_trainer, "evaluate")
+    watch.watch("evaluation beside its forward pass", trainable.training.stage_trainer, "evaluate_batches")
     watch.watch("evaluation beside its forward pass", trainable.training.evaluation.Evaluation, "scores")
     watch.watch("data loading", MovedObjectDataset, "__getitem__")
     watch.watch("data loading", PairCollator, "__call__")
     watch.watch("data loading", trainable.reuse.frozen_features.ActivationDataset, "__getitem__")
-    watch.watch("data loading", trainable.reuse.frozen_features, "stack_activations")
+    watch.watch("data loading", trainable.reuse.frozen_features.ActivationCollator, "__call__")
     watch.watch(
         "cache: opening images and layer outputs",
         trainable.training.staged_trainer,

@@ -1,6 +1,5 @@
 """A data set as a trial is fed with it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ class TrialData:
 
     train: Dataset[dict[str, Any]]
     val: Dataset[dict[str, Any]]
-    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    collator: PairCollator
     skip_bad: bool = False
     """Whether other pairs stand in for those whose images cannot be read any more."""
 

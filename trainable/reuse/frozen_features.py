@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from transformers import DetrForObjectDetection
 
 from trainable.compute import computed_with, repeating_cudnn
-from trainable.data.dataset import Key, MovedObjectDataset, index_of
+from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pair import Pair
 from trainable.data.trial_data import TrialData
@@ -84,7 +84,7 @@ def use_frozen_features(
         data,
         train=ActivationDataset(train, prefix, records),
         val=ActivationDataset(val, prefix, records),
-        collator=stack_activations,
+        collator=ActivationCollator(data.collator.height, data.collator.width),
     )
     return begins_behind, behind
 
@@ -170,7 +170,7 @@ class FrozenPrefix:
         return _bytes(values) + _bytes(mask)
 
     def batch(self, pixel_values: Tensor, pixel_mask: Tensor) -> dict[str, Tensor]:
-        """What `stack_activations` makes of the records of a batch of images."""
+        """What an `ActivationCollator` makes of the records of a batch of images."""
         images = zip(pixel_values.split(1), pixel_mask.split(1), strict=True)
         outputs = [self._outputs({"pixel_values": image, "pixel_mask": mask}) for image, mask in images]
         return _stacked([values.contiguous() for values, _ in outputs], [mask for _, mask in outputs])
@@ -219,16 +219,19 @@ class ActivationDataset(Dataset[dict[str, Any]]):
         return {"pixel_values": values, "pixel_mask": mask, "labels": self._images.labels(index)}
 
 
-def stack_activations(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of n items of `ActivationDataset`, for the model that begins behind the same prefix.
+class ActivationCollator(PairCollator):
+    """Makes a batch of items of `ActivationDataset`, whose images were padded to its size."""
 
-    Returns:
-        `pixel_values` (float32 [n, ...]), `pixel_mask` (int64 [n, h, w], 1 on real pixels) and `labels`, a list. The
-        values are float32, which holds those of any precision exactly: DETR's position embeddings take their precision
-        from the input, which in the whole model is a float32 image.
-    """
-    values, masks = ([item[name] for item in items] for name in ("pixel_values", "pixel_mask"))
-    return {**_stacked(values, masks), "labels": [item["labels"] for item in items]}
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Stacks n items, for the model that begins behind the same prefix.
+
+        Returns:
+            `pixel_values` (float32 [n, ...]), `pixel_mask` (int64 [n, h, w], 1 on real pixels) and `labels`, a list.
+            The values are float32, which holds those of any precision exactly: DETR's position embeddings take their
+            precision from the input, which in the whole model is a float32 image.
+        """
+        values, masks = ([item[name] for item in items] for name in ("pixel_values", "pixel_mask"))
+        return {**_stacked(values, masks), "labels": [item["labels"] for item in items]}
 
 
 def _stacked(values: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, Tensor]:

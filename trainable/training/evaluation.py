@@ -1,6 +1,6 @@
 """The validation set through a model: its loss as one batch, and what was detected."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
 
+from trainable.data.dataset import PairCollator
 from trainable.detection import (
     Detections,
     GroundTruth,
@@ -22,8 +23,10 @@ from trainable.precision import autocast
 
 Item = TypeVar("Item")
 
-EVALUATION_BATCH_SIZE = 8
-"""Images a forward pass. One constant for training and afterwards, so that both give the same bits."""
+LEAST_IMAGES, PIXELS = 8, 1 << 21
+"""Images of a forward pass: so many, and of small ones as many as have so many pixels together."""
+MOST_IMAGES = {"cpu": 16, "cuda": 64}
+"""A CPU gains nothing by more, and on a GPU few validation sets are left to gain by it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Evaluation:
 def evaluate(
     model: DetrForObjectDetection,
     dataset: Dataset[dict[str, Any]],
-    collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    collator: PairCollator,
     dtype: torch.dtype = torch.float32,
     per_image: bool = False,
 ) -> Evaluation:
@@ -80,7 +83,7 @@ def evaluate(
 
 def evaluation_batches(
     dataset: Dataset[dict[str, Any]],
-    collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    collator: PairCollator,
     device: torch.device,
     workers: int = 0,
 ) -> DataLoader[dict[str, Any]]:
@@ -95,13 +98,24 @@ def evaluation_batches(
     # A DataLoader draws from the global generator unless it has its own: evaluating more often would change training.
     return DataLoader(
         dataset,
-        EVALUATION_BATCH_SIZE,
+        evaluation_batch_size((collator.height, collator.width), device.type),
         collate_fn=collator,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),
     )
+
+
+def evaluation_batch_size(padded: tuple[int, int], device: str) -> int:
+    """Images of an evaluation's forward pass; the same in every trial and afterwards, so that all give the same bits.
+
+    Args:
+        padded: height and width of every image.
+        device: `cpu` or `cuda`.
+    """
+    height, width = padded
+    return max(LEAST_IMAGES, min(PIXELS // (height * width), MOST_IMAGES[device]))
 
 
 def evaluate_batches(

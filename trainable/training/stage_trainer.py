@@ -25,13 +25,7 @@ from trainable.detector.loss import LossNormalisers, forward, loss_normalisers, 
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
-from trainable.training.evaluation import (
-    EVALUATION_BATCH_SIZE,
-    Evaluation,
-    evaluate_batches,
-    evaluation_batches,
-    to_device,
-)
+from trainable.training.evaluation import Evaluation, evaluate_batches, evaluation_batches, to_device
 from trainable.training.weights import save_weights
 
 
@@ -256,7 +250,6 @@ def _training_arguments(
         output_dir=str(output_dir),
         num_train_epochs=recipe.stages[stage].epochs,
         per_device_train_batch_size=recipe.step_images,
-        per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
         learning_rate=recipe.stages[stage].learning_rate,
         lr_scheduler_type="cosine_with_restarts",
         lr_scheduler_kwargs={"num_cycles": recipe.stages[stage].restart_cycles},

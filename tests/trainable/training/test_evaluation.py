@@ -6,7 +6,8 @@ import torch
 import trainable.training.evaluation
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.training.evaluation import evaluate
+from trainable.reuse.frozen_features import use_frozen_features
+from trainable.training.evaluation import evaluate, evaluation_batch_size, evaluation_batches
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "auxiliary"])
@@ -33,13 +34,39 @@ def one_batch(model, data):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_val_loss_is_the_last_layers_loss_of_the_set_as_one_batch(monkeypatch, model, data, batch_size):
-    monkeypatch.setattr(trainable.training.evaluation, "EVALUATION_BATCH_SIZE", batch_size)
+    monkeypatch.setattr(trainable.training.evaluation, "evaluation_batch_size", lambda *_: batch_size)
     losses = evaluate(model, data.val, data.collator).losses
     ce, bbox, giou = one_batch(model, data)
     assert losses["val_loss"] == pytest.approx(ce + 5 * bbox + 2 * giou, rel=1e-5)
     assert losses["val_loss_ce"] == pytest.approx(ce, rel=1e-5)
     assert losses["val_loss_bbox"] == pytest.approx(bbox, rel=1e-5)
     assert losses["val_loss_giou"] == pytest.approx(giou, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("padded", "device", "images"),
+    [
+        ((96, 128), "cpu", 16),
+        ((96, 128), "cuda", 64),
+        ((300, 300), "cuda", 23),
+        ((480, 640), "cuda", 8),
+        ((1333, 1333), "cpu", 8),
+    ],
+)
+def test_small_images_are_evaluated_many_at_a_time_and_large_ones_few(padded, device, images):
+    assert evaluation_batch_size(padded, device) == images
+
+
+def test_kept_layer_outputs_are_evaluated_as_many_at_a_time_as_the_images_that_they_are_of(
+    monkeypatch, make_checkpoint, data, tmp_path
+):
+    """Many small values have room where few images have: were it their size that counts, batches would differ."""
+    model = load_model(make_checkpoint(), ("person", "car"))
+    monkeypatch.setattr(trainable.training.evaluation, "PIXELS", 10 * data.collator.height * data.collator.width)
+    behind, inputs = use_frozen_features(model, ("class_head",), data, torch.float32, 10**9, tmp_path)
+    for of_model, source in ((model, data), (behind, inputs)):
+        batches = evaluation_batches(source.val, source.collator, of_model.device)
+        assert [len(batch["labels"]) for batch in batches] == [10, 2]
 
 
 def test_val_loss_does_not_move_with_the_order(model, data):
