@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.detector.loss import forward, loss_normalisers, scaled_loss
+from trainable.detector.loss import forward, scaled_loss
 from trainable.detector.parts import PART_MODULES, part_of
 from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
@@ -126,8 +126,7 @@ def test_a_recipe_that_says_nothing_gives_the_bits_of_its_own_batches(make_train
             for first in range(0, len(images), 3):
                 items = [self.trainer.train_dataset[index] for index in images[first : first + 3]]
                 batch = self.trainer.data_collator(items)
-                own = loss_normalisers(batch["labels"], model.config)
-                scaled_loss(forward(model, batch).terms, own, normalisers, model.config).backward()
+                scaled_loss(forward(model, batch).terms, normalisers, model.config).backward()
             return [parameter.grad for parameter in model.parameters()]
 
     callback = Exactly()
