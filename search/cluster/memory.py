@@ -49,8 +49,19 @@ def trial_size(checkpoint: str, image_size: int | None, pairs: PairData, gpus: f
     Raises:
         ModelError: the checkpoint cannot be used.
     """
-    images = frozenset(pair.size for pair in (*pairs.train, *pairs.val))
-    return TrialSize(model_config(checkpoint), size_rule(load_processor(checkpoint, image_size)), images, gpus)
+    if options.address is None:
+        return memory_share(resources.gpus, resources.concurrent)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    rooms = {node["NodeID"]: fit(node["Resources"], resources.cpus, resources.gpus) for node in nodes}
+    trials = {node: min(room, resources.limit or room) for node, room in rooms.items() if room}
+    # Without a GPU of its own, a process still sees those of its node: they may be in use for hours.
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_retries=0)(memory_share)
+    asked = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(resources.gpus, room)
+        for node, room in trials.items()
+    ]
+    answered = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)[0] if asked else []
+    return min((share for share in map(_answer, answered) if share is not None), default=None)
 
 
 def memory_fault(trial: TrialSize, trials: int) -> str | None:

@@ -54,6 +54,13 @@ def test_what_it_had_reported_stands_and_its_unfinished_trial_goes_on_from_its_c
     assert "is trained again" not in output, "a checkpoint or weights could not be read"
 
 
+def test_its_images_go_through_the_model_as_they_did(resumed):
+    """It says nothing of micro-batches: all of its trials have the batches of their recipes, to the last bit."""
+    folder, _ = resumed
+    assert "--micro-batch recipe" in (folder / "broken" / "search.yaml").read_text()
+    assert pd.read_parquet(folder / "broken" / "results.parquet")["micro_batch"].isna().all()
+
+
 def test_its_report_tells_of_it_as_it_was_left_and_as_it_ended(resumed):
     folder, _ = resumed
     left, ended = (write_report(folder / run).read_text(encoding="utf-8") for run in ("before", "broken"))

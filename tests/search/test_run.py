@@ -2,11 +2,14 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from results.journal.journal import read_journal
 from results.table import tables_agree
@@ -80,6 +83,38 @@ def test_the_best_recipe_is_that_of_the_best_trial(complete):
     best = table_of(run).sort_values("val_loss", kind="stable").iloc[0]["trial_id"]
     recipe = Recipe.from_yaml(run / "best" / "recipe.yaml")
     assert recipe == Recipe.from_yaml(run / "trials" / best / "recipe.yaml")
+
+
+def test_how_many_images_went_at_a_time_is_kept_shown_and_repeated(complete):
+    """The machine has chosen, and whoever repeats the search has what it chose."""
+    run, output = complete
+    asked = yaml.safe_load((run / "search.yaml").read_text())
+    assert asked["micro_batch"] == "16" and "--micro-batch 16" in asked["command"]
+    table = table_of(run)
+    steps = table["batch_size"] * table["accumulation_steps"]
+    assert table["micro_batch"].tolist() == steps.clip(upper=16).tolist()
+    assert "batch 2 x 16 (16 at a time)" in output
+    assert " 16 (16 at a time), weight decay" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_best_recipe_trained_again_gives_the_bits_of_its_trial(complete, tmp_path, monkeypatch):
+    from trainable.train import app as train
+    from trainable.training.trial_folder import weights_path
+
+    run, _ = complete
+    best = table_of(run).sort_values("val_loss", kind="stable").iloc[0]
+    header = (run / "best" / "recipe.yaml").read_text().partition("# Train it again:\n#   ")[2]
+    words = shlex.split(header.partition("\n")[0])
+    assert words[1] == "trainable/train.py" and "--micro-batch" not in words
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    again = CliRunner().invoke(train, [*words[2:], "--out", str(tmp_path / "again")])
+    assert again.exit_code == 0, again.output
+    before, after = (
+        weights_path(folder, best["best_epoch"]).read_bytes()
+        for folder in (run / "trials" / best["trial_id"], tmp_path / "again")
+    )
+    assert after == before
 
 
 def test_the_sweep_has_every_threshold_for_every_class_and_all(complete, pair_data):

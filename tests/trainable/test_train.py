@@ -107,6 +107,23 @@ def test_the_same_command_goes_on_and_then_finishes_at_once(run, tmp_path, monke
     assert third.output == second.output
 
 
+def test_how_many_images_go_at_a_time_is_as_asked_kept_and_gone_on_with(run, tmp_path):
+    def kept(name, **changes):
+        result = run(out=tmp_path / name, **changes)
+        assert result.exit_code == 0, result.output
+        return Recipe.from_yaml(tmp_path / name / "recipe.yaml").micro_batch
+
+    assert kept("recipe") is None
+    assert kept("auto", **{"micro-batch": "auto"}) == 4, "the step has no more"
+    assert kept("three", **{"micro-batch": "3"}) == 3
+    assert kept("three", **{"micro-batch": "auto"}) == 3, "a trial that has begun keeps its own"
+    (tmp_path / "recipe.yaml").write_text(dataclasses.replace(RECIPE, micro_batch=2).to_yaml())
+    assert kept("written") == 2
+    refused = run(**{"micro-batch": "none"})
+    assert refused.exit_code == 2
+    assert "--micro-batch: auto, recipe or a whole number, at least 1, got 'none'" in refused.output
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"data": 1}', b"\xff"])
 def test_a_folder_that_no_longer_says_what_it_was_trained_with_is_refused_in_a_line(run, tmp_path, data):
     assert run().exit_code == 0

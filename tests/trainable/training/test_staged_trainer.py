@@ -633,7 +633,13 @@ class TestEveryFieldIsUsed:
 
     def test_every_field_is_looked_at_here(self):
         looked_at = {"batch_size", "accumulation_steps", "weight_decay", "warmup_share", "seed", "dtype", "stages"}
-        looked_at |= {"micro_batch", "backbone_learning_rate_factor", "max_grad_norm", "patience", "evaluations_per_epoch"}
+        looked_at |= {
+            "micro_batch",
+            "backbone_learning_rate_factor",
+            "max_grad_norm",
+            "patience",
+            "evaluations_per_epoch",
+        }
         assert looked_at == {field.name for field in dataclasses.fields(Recipe)}
         stage_fields = {"name", "trainable", "epochs", "learning_rate", "restart_cycles"}
         assert stage_fields == {field.name for field in dataclasses.fields(Stage)}
