@@ -105,7 +105,7 @@ def search(arguments: argparse.Namespace, flags: tuple[str, ...]) -> tuple[float
             raise SystemExit(f"the search ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
         events = read_journal(Path(scratch, "run", "journal.jsonl"))
         records = trial_records(events)
-        return events[-1]["time"] - events[0]["time"], [r.best["val_loss"] for r in records if r.best]
+        return events[-1].time - events[0].time, [r.val_loss for r in records if r.best]
 
 
 def compare_threads(rounds: int) -> None:

@@ -20,7 +20,7 @@ import trainable.training.stage_trainer
 import trainable.training.staged_trainer
 from trainable.data.dataset import MovedObjectDataset, PairCollator
 from trainable.data.pairs import read_pairs
-from trainable.history import Row
+from trainable.history import EpochRow
 from trainable.recipe import PARTS, Recipe, Stage, reference
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import EMBEDDED, checkpoint_of
@@ -41,7 +41,7 @@ class SampleTrials:
         transformers.logging.disable_progress_bar()
         self.pairs = read_pairs(sample_data_set())
 
-    def run(self, recipe: Recipe) -> tuple[list[Row], float]:
+    def run(self, recipe: Recipe) -> tuple[list[EpochRow], float]:
         """The history of a trial of `recipe`, and its wall time in seconds."""
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()

@@ -22,7 +22,8 @@ from search.study import Budget, SearchStudy
 from search.tuner import run_trials
 from spaces.registry import load_space
 from trainable.data.pairs import PairData
-from trainable.history import ROW_FIELDS
+from trainable.history import EpochRow
+from trainable.recipe import Recipe
 from trainable.sample import EMBEDDED
 
 Trial = Callable[..., None]
@@ -114,21 +115,20 @@ def reporting_trial(
             due = started + epoch * seconds
             time.sleep(max(0.0, due - time.time()))
             made_up = row(epoch, loss_of(config["recipe"], epoch), train_loss=due, final=epoch == reports)
-            tune.report(made_up | {"trial": number})
+            tune.report({"row": made_up, "epoch": epoch, "val_loss": made_up.val_loss, "trial": number})
 
     return trial
 
 
-def row(epoch: int, val_loss: float, **more: Any) -> dict[str, Any]:
+def row(epoch: int, val_loss: float, **more: Any) -> EpochRow:
     """What a trial reports of an epoch, with all of its fields."""
-    fields: dict[str, Any] = dict.fromkeys(ROW_FIELDS)
-    fields |= dict.fromkeys(("train_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"), 0.5)
-    fields |= {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "seconds": float(epoch), "within_epoch": []}
-    fields |= {"epoch": epoch, "stage": 0, "val_loss": val_loss, "final": False, "node": "here", "pid": os.getpid()}
-    return fields | more
+    fields: dict[str, Any] = dict.fromkeys(("val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"), 0.5)
+    fields |= {"train_loss": 0.5, "precision": 0.25, "recall": 0.5, "f1": 1 / 3, "seconds": float(epoch)}
+    fields |= {"epoch": epoch, "stage": 0, "val_loss": val_loss, "node": "here", "pid": os.getpid()}
+    return EpochRow(**(fields | more))
 
 
-def loss_of(recipe: dict[str, Any], epoch: int) -> float:
+def loss_of(recipe: Recipe, epoch: int) -> float:
     """A loss that falls with the epochs, each recipe's to a level of its own."""
     level = int.from_bytes(hashlib.sha256(repr(recipe).encode()).digest()[:4]) / 2**32
     return 1 + level + 1 / epoch

@@ -43,6 +43,7 @@ from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from search.study_database import StudyDatabase
 from spaces.registry import load_space
+from trainable.history import EpochRow
 
 PARTS = ("driver", "reports", "asks", "goodput")
 REPORTS, MAX_EPOCHS = 3, 24
@@ -180,7 +181,7 @@ def reports(folder: Path, rate: float, seconds: float) -> list[str]:
     trial = reporting_trial(wanted, lambda number: WORKERS / rate if number < WORKERS else 0.0, meeting, WORKERS)
     with ray_of(WORKERS):
         study = run_search(folder / "run", trial, 2 * WORKERS, WORKERS, max_epochs=wanted, grace=wanted)
-    paced = sorted((row["train_loss"], at) for row, at in reported(study, 0, WORKERS))
+    paced = sorted((row.train_loss or 0.0, at) for row, at in reported(study, 0, WORKERS))
     late = [1000 * (at - due) for due, at in paced]
     first, last, half = paced[0][0] - WORKERS / rate, paced[-1][0], len(paced) // 2
     handled = sum(at <= last for _, at in paced) / (last - first)
@@ -216,7 +217,7 @@ def asks(folder: Path, trials: int, epochs: int) -> list[str]:
     return figures
 
 
-def reported(study: SearchStudy, first: int, end: int) -> list[tuple[dict[str, Any], float]]:
+def reported(study: SearchStudy, first: int, end: int) -> list[tuple[EpochRow, float]]:
     """The reports of trials `first` to `end`, and when each was in the journal."""
     records = [study.records[number] for number in range(first, end)]
     return [pair for record in records for pair in zip(record.history, record.reported, strict=True)]

@@ -33,6 +33,7 @@ import optuna
 from goodput import everything, sample_trials
 from made_up_search import ray_of, reporting_trial, row, run_search
 
+from results.journal.events import Asked, Ended, Event, Reported, to_dict
 from results.journal.journal import read_journal, trial_records
 from results.report import write_report
 from results.table import write_tables
@@ -66,7 +67,7 @@ def tables(run: Path, trials: int, epochs: int) -> list[str]:
     """Times what is derived from a long journal; gives the lines to end on."""
     journal = run / "journal.jsonl"
     with journal.open("w") as file:
-        file.writelines(json.dumps(event) + "\n" for event in made_up_events(trials, epochs))
+        file.writelines(json.dumps(to_dict(event)) + "\n" for event in made_up_events(trials, epochs))
     print(f"a journal of {trials:,} trials x {epochs} epochs, {journal.stat().st_size / 1e6:.0f} MB:")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         steps = pool.apply(timed_steps, (run,))
@@ -94,7 +95,7 @@ def timed_steps(run: Path) -> list[tuple[str, float, float]]:
     return results
 
 
-def made_up_events(trials: int, epochs: int) -> Iterator[dict[str, Any]]:
+def made_up_events(trials: int, epochs: int) -> Iterator[Event]:
     """The events of a search without pruning, trial after trial; the recipes are of the space `staged`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space, budget = load_space("staged"), Budget(epochs, grace=max(2, epochs // 6), images=36, seed=0)
@@ -104,8 +105,7 @@ def made_up_events(trials: int, epochs: int) -> Iterator[dict[str, Any]]:
         recipe = fit_recipe(space.build(trial, epochs), budget)
         worker = number % TABLE_WORKERS
         start = 1.7e9 + number // TABLE_WORKERS * epochs * TABLE_EPOCH_SECONDS
-        asked = {"parameters": trial.params, "recipe": recipe.to_dict(), "reference": number == 0}
-        yield {"event": "asked", "trial": number, **asked, "time": start}
+        yield Asked(number, trial.params, recipe, number == 0, start)
         stages = [index for index, stage in enumerate(recipe.stages) for _ in range(stage.epochs)]
         for epoch in range(1, epochs + 1):
             seconds = epoch * TABLE_EPOCH_SECONDS + numbers.random()
@@ -113,10 +113,11 @@ def made_up_events(trials: int, epochs: int) -> Iterator[dict[str, Any]]:
                 name: numbers.random()
                 for name in ("train_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "precision", "recall", "f1")
             }
-            metrics = row(epoch, 1 / epoch + numbers.random(), **noise, seconds=seconds, final=epoch == epochs)
-            metrics |= {"stage": stages[min(epoch, len(stages)) - 1], "node": f"worker-{worker}", "pid": 1000 + worker}
-            yield {"event": "reported", "trial": number, "metrics": metrics, "time": start + seconds}
-        yield {"event": "ended", "trial": number, "status": "COMPLETED", "error": None, "time": start + seconds}
+            place = {"node": f"worker-{worker}", "pid": 1000 + worker, "stage": stages[min(epoch, len(stages)) - 1]}
+            loss = 1 / epoch + numbers.random()
+            metrics = row(epoch, loss, **noise, **place, seconds=seconds, final=epoch == epochs)
+            yield Reported(number, metrics, start + seconds)
+        yield Ended(number, "COMPLETED", None, start + seconds)
 
 
 def workers(folder: Path, trials_each: int, epochs: int) -> list[str]:
@@ -138,7 +139,7 @@ def epoch_seconds() -> float:
     """Seconds of an epoch that trains everything, its evaluation included: the mean of all epochs but the first."""
     with sample_trials() as trials:
         history, _ = trials.run(everything(epochs=4))
-    return mean(after["seconds"] - before["seconds"] for before, after in pairwise(history))
+    return mean(after.seconds - before.seconds for before, after in pairwise(history))
 
 
 def searching_seconds(folder: Path, workers: int, trials: int, epochs: int, seconds: float) -> float:
@@ -148,7 +149,7 @@ def searching_seconds(folder: Path, workers: int, trials: int, epochs: int, seco
     trial = reporting_trial(epochs, lambda number: seconds, meeting, workers)
     # ASHA compares at the end only: trials of one length are what efficiency can be told of.
     study = run_search(folder / "run", trial, trials, workers, max_epochs=epochs, grace=epochs)
-    started = min(study.records[number].history[0]["train_loss"] - seconds for number in range(workers))
+    started = min(study.records[number].history[0].train_loss - seconds for number in range(workers))
     return max(record.ended or 0.0 for record in study.finished) - started
 
 

@@ -37,7 +37,6 @@ import optuna
 from huggingface_hub.constants import HF_HOME
 from ray import tune
 
-from results.journal.events import Event
 from results.journal.journal import read_journal, trial_records
 from search.study import Budget, fit_recipe
 from spaces.budget import default_grace
@@ -128,8 +127,8 @@ class Search:
     """Seconds since the epoch, as are the times of the events."""
     seconds: float
     """Seconds from the start of its process to its exit."""
-    events: Sequence[Event]
-    """`asked`, `reported` and `ended`, as `results.journal.journal` has them."""
+    events: Sequence[tuple[str, int, float]]
+    """Kind (`asked`, `reported`, `ended`), trial and time of each."""
 
     @property
     def epochs(self) -> int:
@@ -159,7 +158,7 @@ class Search:
         }
 
     def _times(self, event: str, trial: int | None = None) -> list[float]:
-        return [e["time"] for e in self.events if e["event"] == event and trial in (None, e["trial"])]
+        return [time for kind, number, time in self.events if kind == event and trial in (None, number)]
 
 
 def medians(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -174,7 +173,8 @@ def run_hf(task: Mapping[str, Any]) -> Search:
         task_file = Path(scratch, "task.json")
         task_file.write_text(json.dumps(task))
         started, seconds = _timed([PROJECT / "benchmarks/hf_search.py", task_file], Path(scratch))
-        return Search(started, seconds, read_journal(Path(scratch, "events.jsonl")))
+        lines = [json.loads(line) for line in Path(scratch, "events.jsonl").read_text().splitlines()]
+        return Search(started, seconds, [(line["event"], line["trial"], line["time"]) for line in lines])
 
 
 def run_ours(task: Mapping[str, Any], arguments: argparse.Namespace) -> Search:
@@ -202,9 +202,9 @@ def run_ours(task: Mapping[str, Any], arguments: argparse.Namespace) -> Search:
         started, seconds = _timed(command, Path(scratch), environment)
         events = read_journal(Path(scratch, "ours", "journal.jsonl"))
         for record in trial_records(events):
-            if record.status == "FAILED" or record.recipe != task["recipes"][record.number]:
+            if record.status == "FAILED" or record.recipe != Recipe.from_dict(task["recipes"][record.number]):
                 raise SystemExit(f"{OURS}: trial {record.number} is {record.status} ({record.error}): {record.recipe}")
-        return Search(started, seconds, events)
+        return Search(started, seconds, [(event.kind, event.trial, event.time) for event in events])
 
 
 def _timed(command: Sequence[Any], scratch: Path, environment: Mapping[str, str] | None = None) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
-from trainable.recipe import PARTS
+from trainable.recipe import PARTS, Recipe
 
 
 def trains(parts: Sequence[str]) -> str:
@@ -16,31 +16,31 @@ def trains(parts: Sequence[str]) -> str:
 def stage_rows(record: TrialRecord) -> list[dict[str, str]]:
     """A recipe's stages and the lowest `val_loss` that each reached."""
     rows = []
-    for index, stage in enumerate(record.recipe["stages"]):
-        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
+    for index, stage in enumerate(record.stages):
+        losses = [row.val_loss for row in record.history if row.stage == index]
         rows.append(
             {
-                "name": stage["name"],
-                "trains": trains(stage["trainable"]),
-                "epochs": f"{stage['epochs']}",
-                "learning_rate": setting(stage["learning_rate"]),
-                "cycles": f"{stage['restart_cycles']}",
+                "name": stage.name,
+                "trains": trains(stage.trainable),
+                "epochs": f"{stage.epochs}",
+                "learning_rate": setting(stage.learning_rate),
+                "cycles": f"{stage.restart_cycles}",
                 "val_loss": figure(min(losses)) if losses else "not reached",
             }
         )
     return rows
 
 
-def settings(recipe: Mapping[str, Any]) -> str:
+def settings(recipe: Recipe) -> str:
     """What holds for all stages of a recipe, in a line."""
-    patience = recipe.get("patience")
+    at_a_time = f" ({recipe.micro_batch} at a time)" if recipe.micro_batch else ""
     return (
-        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}, "
-        f"weight decay {setting(recipe['weight_decay'])}, "
-        f"backbone learning rate x {setting(recipe['backbone_learning_rate_factor'])}, "
-        f"warm-up {percent(recipe['warmup_share'])} of a stage, "
-        + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
-        + f"{recipe['dtype']}, seed {recipe['seed']}"
+        f"batch {recipe.batch_size} x {recipe.accumulation_steps}{at_a_time}, "
+        f"weight decay {setting(recipe.weight_decay)}, "
+        f"backbone learning rate x {setting(recipe.backbone_learning_rate_factor)}, "
+        f"warm-up {percent(recipe.warmup_share)} of a stage, "
+        + (f"a stage ends after {recipe.patience} epochs without a lower loss, " if recipe.patience else "")
+        + f"{recipe.dtype}, seed {recipe.seed}"
     )
 
 

@@ -68,8 +68,7 @@ def export(run: Path, formats: list[str], sort: str | None, out: Path) -> list[P
         raise ExportError(f"--format: one or more of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if not run.is_dir():
         raise ExportError(f"{run}: there is no such folder; give the run folder that a search has written")
-    journal = run / "journal.jsonl"
-    table = _sorted(trial_table(trial_records(read_journal(journal), str(journal))), sort)
+    table = _sorted(trial_table(trial_records(read_journal(run / "journal.jsonl"))), sort)
     out.mkdir(parents=True, exist_ok=True)
     return [write_table(table, out / f"results.{name}") for name in formats]
 

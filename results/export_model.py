@@ -59,7 +59,7 @@ def main(
             metrics = export_model(kept, _read_pairs(kept.asked, console), out, cpus)
     except (ExportError, NotKeptError, JournalError, DataError, ImageError, RecipeError, OSError) as error:
         stop(error)
-    console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best['epoch']}")
+    console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best.epoch}")
     print_metrics(metrics, out)
     console.print(f"model    {out}")
 
@@ -117,7 +117,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
         if not written.agrees and not _has_lost_pairs(asked, pairs):
             raise ExportError(
                 f"--trial {number}: its model has a val_loss of {written.metrics['val_loss']:.6g}, but the trial "
-                f"reported {kept.best['val_loss']:.6g}: {checkpoint} or the code has changed since the search"
+                f"reported {kept.best.val_loss:.6g}: {checkpoint} or the code has changed since the search"
             )
         made.rename(out)
     return written.metrics

@@ -28,12 +28,6 @@ def setting(value: Any) -> str:
     return f"{value:.3g}" if is_number and not isinstance(value, int) else str(value)
 
 
-def at_a_time(recipe: Mapping[str, Any]) -> str:
-    """How many images of a step go through the model at a time, to be put behind its batch, which it is else."""
-    images = recipe.get("micro_batch")
-    return f" ({images} at a time)" if images else ""
-
-
 def percent(share: float) -> str:
     """A share as whole percent, with a decimal below 10 %."""
     return f"{100 * share:.1f} %" if 0 < abs(share) < 0.0995 else f"{100 * share:.0f} %"

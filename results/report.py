@@ -133,7 +133,7 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     if spent.reused:
         saved_by += f" ({spent.saved:,}) and sharing stages ({spent.reused:,})"
     facts = [
-        ("best val_loss", figure(best.best["val_loss"]) if best and best.best else "–", "of the validation pairs"),
+        ("best val_loss", figure(best.val_loss) if best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
         ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
@@ -156,17 +156,17 @@ def _threshold_fact(metrics: dict[str, Any]) -> tuple[str, str]:
 
 def _recipe(contents: RunContents) -> dict[str, Any]:
     best, reference = contents.best, contents.reference
-    if best is None or best.best is None:
+    if best is None or best.best is None or best.recipe is None:
         return {"recipe_chart": None, "best": None, "differences": [], "stages": [], "settings": ""}
-    stages = len(best.recipe["stages"])
-    epochs = sum(stage["epochs"] for stage in best.recipe["stages"])
+    stages = len(best.stages)
+    epochs = sum(stage.epochs for stage in best.stages)
     title = (
         f"Trial {best.number} trains {count(stages, 'stage')} in {count(epochs, 'epoch')}; a bar shows which part "
         "learns, grey is frozen, and the curve below how fast"
     )
     return {
         "best": best,
-        "recipe_chart": recipe_timeline(best.recipe, title, best.best["epoch"]),
+        "recipe_chart": recipe_timeline(best.recipe, title, best.best.epoch),
         "stages": stage_rows(best),
         "settings": settings(best.recipe),
         "differences": differences(best.recipe, reference.recipe) if reference and reference.recipe else [],

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from results.journal.journal import TrialRecord
+from trainable.history import EpochRow
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ def reuse(records: Sequence[TrialRecord]) -> Reuse:
     An epoch whose trial is not among `records` counts as reused, but with no time.
     """
     taken_over = [row for record in records for row in reused_rows(record)]
-    sources = {row["shared_from"] for row in taken_over}
+    sources = {row.shared_from for row in taken_over}
     seconds = {name: _seconds_by_epoch(record) for record in records if (name := trial_id(record)) in sources}
-    saved = sum(seconds.get(row["shared_from"], {}).get(row["epoch"], 0.0) for row in taken_over)
+    saved = sum(seconds.get(row.shared_from or "", {}).get(row.epoch, 0.0) for row in taken_over)
     return Reuse(sum(len(record.history) for record in records), len(taken_over), saved)
 
 
-def reused_rows(record: TrialRecord) -> list[dict[str, Any]]:
-    """The epochs that a trial took over from others; none in journals that are older than sharing."""
-    return [row for row in record.history if row.get("shared_from")]
+def reused_rows(record: TrialRecord) -> list[EpochRow]:
+    """The epochs that a trial took over from others."""
+    return [row for row in record.history if row.shared_from]
 
 
 def trial_id(record: TrialRecord) -> str:
@@ -48,5 +48,5 @@ def trial_id(record: TrialRecord) -> str:
 
 def _seconds_by_epoch(record: TrialRecord) -> dict[int, float]:
     """How long each of a trial's own epochs took; 0 for one that it took over itself."""
-    before = [0.0, *(row["seconds"] for row in record.history)]
-    return {row["epoch"]: row["seconds"] - start for row, start in zip(record.history, before, strict=False)}
+    before = [0.0, *(row.seconds for row in record.history)]
+    return {row.epoch: row.seconds - start for row, start in zip(record.history, before, strict=False)}

@@ -52,7 +52,7 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     recipes = [flatten(record.recipe) if record.recipe else {} for record in records]
     # Sorted, since a trial with more stages than the first one would bring its columns after those of the whole recipe.
     fields = sorted(_keys(recipes), key=lambda name: int(name.split(".")[1]) if name.startswith("stages.") else 10**9)
-    columns = [*_trial_row(TrialRecord(0, {}, {}, False, 0.0)), *fields]
+    columns = [*_trial_row(TrialRecord(0, {}, None, False, 0.0)), *fields]
     return _frame([row | recipe for row, recipe in zip(rows, recipes, strict=True)], columns)
 
 
@@ -114,37 +114,37 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
 
 
 def _trial_row(record: TrialRecord) -> dict[str, Any]:
-    best, last = record.best or {}, record.history[-1] if record.history else {}
+    best, last = record.best, record.history[-1] if record.history else None
     reused = reused_rows(record)
     return {
         "trial_id": trial_id(record),
         "status": record.status,
         "reference": record.reference,
-        "val_loss": best.get("val_loss"),
-        "best_epoch": best.get("epoch"),
-        "last_val_loss": last.get("val_loss"),
-        "epochs": last.get("epoch", 0),
-        "stage": last.get("stage"),
-        "precision": best.get("precision"),
-        "recall": best.get("recall"),
-        "f1": best.get("f1"),
-        "seconds": last.get("seconds"),
+        "val_loss": best and best.val_loss,
+        "best_epoch": best and best.epoch,
+        "last_val_loss": last and last.val_loss,
+        "epochs": last.epoch if last else 0,
+        "stage": last and last.stage,
+        "precision": best and best.precision,
+        "recall": best and best.recall,
+        "f1": best and best.f1,
+        "seconds": last and last.seconds,
         "error": record.error,
         "started": _utc(record.asked),
         "ended": None if record.ended is None else _utc(record.ended),
-        "node": last.get("node"),
-        "pid": last.get("pid"),
+        "node": last and last.node,
+        "pid": last and last.pid,
         "reused_epochs": len(reused),
-        "shared_from": "+".join(dict.fromkeys(row["shared_from"] for row in reused)) or None,
+        "shared_from": "+".join(dict.fromkeys(filter(None, (row.shared_from for row in record.history)))) or None,
     }
 
 
 def _evaluations(record: TrialRecord) -> Iterable[dict[str, Any]]:
-    for metrics, time in zip(record.history, record.reported, strict=True):
-        at_end = {name: value for name, value in metrics.items() if name != "within_epoch"}
+    for row, time in zip(record.history, record.reported, strict=True):
+        at_end = row.to_dict()
         common = {"trial_id": trial_id(record), "reported": _utc(time)}
-        common |= {name: metrics[name] for name in ("node", "pid", "shared_from") if name in metrics}
-        for within in metrics.get("within_epoch", ()):
+        common |= {name: at_end[name] for name in ("node", "pid", "shared_from") if name in at_end}
+        for within in at_end.pop("within_epoch"):
             yield within | {"final": False} | common
         yield at_end | common
 

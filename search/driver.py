@@ -13,7 +13,7 @@ import optuna
 from rich.console import Console
 from rich.text import Text
 
-from results.journal.events import JournalError
+from results.journal.events import JournalError, Reported
 from results.journal.journal import Journal
 from search.cluster.head import PAUSED
 from search.console.interrupts import INTERRUPTED, Interrupts
@@ -41,8 +41,8 @@ from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
 
 if TYPE_CHECKING:
+    from search.cluster.capacity import TrialSize
     from search.cluster.cluster import Resources
-    from search.cluster.memory import TrialSize
 
 BAD_INPUT = 2
 
@@ -83,6 +83,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
 
                 inputs = check_checkpoint(inputs, console)
                 trial = _checked_memory(options, inputs, resources, resumed)
+                options = with_micro_batch_of(options, inputs, resources)
                 identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)
@@ -154,7 +155,7 @@ def _checked_memory(options: Options, inputs: Inputs, resources: "Resources", be
     Raises:
         InputError, PausedError: it has too little; the message says what fits.
     """
-    from search.cluster.memory import memory_fault, trial_size
+    from search.cluster.capacity import memory_fault, trial_size
 
     trial = trial_size(inputs.checkpoint, options.image_size, inputs.pairs, resources.gpus)
     if options.address is None and (fault := memory_fault(trial, resources.concurrent)):
@@ -184,7 +185,9 @@ def _search(
     line.tell(searching_since=started)
     replayed = len(journal.events)
     scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
-    budget = Budget(options.max_epochs, options.grace, len(inputs.pairs.train), options.seed, options.image_size)
+    images = len(inputs.pairs.train)
+    same = (options.seed, options.micro_batch, options.image_size)
+    budget = Budget(options.max_epochs, options.grace, images, *same)
     how = (options.sampler, scheduler.replay, options.forced, options.bounded)
     study = SearchStudy(inputs.space, budget, journal, *how)
     left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
@@ -204,7 +207,7 @@ def _search(
 
             def step() -> None:
                 still_ours()
-                if not line.told.epoch and any(event["event"] == "reported" for event in journal.events[replayed:]):
+                if not line.told.epoch and any(isinstance(event, Reported) for event in journal.events[replayed:]):
                     line.tell(epoch=True)
                 monitor.tick()
                 interrupts.check()

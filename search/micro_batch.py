@@ -23,5 +23,5 @@ def with_micro_batch_of(options: Options, inputs: Inputs, resources: Resources) 
     memory = least_memory(options, resources)
     if memory is None:
         return replace(options, micro_batch=OF_RECIPE)
-    images = micro_batch_that_fits(inputs.pairs, inputs.checkpoint, options.seed, memory, resources.gpus > 0)
+    images = micro_batch_that_fits(inputs.pairs, inputs.checkpoint, options.image_size, memory, resources.gpus > 0)
     return replace(options, micro_batch=str(images))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, create_model
+from pydantic import ConfigDict, TypeAdapter, create_model
 
-from trainable.text.validation import rule
+from trainable.text.validation import Rule, rule
 
 T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
@@ -20,7 +20,7 @@ class Option:
 
     panel: "Panel"
     help: str
-    rule: AfterValidator | None = None
+    rule: Rule | None = None
     flag_default: Any = None
     """The command line's default, where that is another than the field's: of a required one, None where it depends on
     more than the flag; of another, what a new run takes where the field's is what earlier versions did."""
@@ -44,12 +44,12 @@ class Panel:
 
     title: str
 
-    def option(self, help: str, default: T = REQUIRED, rule: AfterValidator | None = None, **more: Any) -> T:
+    def option(self, help: str, default: T = REQUIRED, rule: Rule | None = None, **more: Any) -> T:
         """An option that a run keeps."""
         metadata = {"option": Option(self, help, rule, **more)}
         return dataclasses.field(default=default, kw_only=default is not REQUIRED, metadata=metadata)
 
-    def changeable(self, help: str, default: T = REQUIRED, rule: AfterValidator | None = None, **more: Any) -> T:
+    def changeable(self, help: str, default: T = REQUIRED, rule: Rule | None = None, **more: Any) -> T:
         """An option that may be given beside --resume."""
         return self.option(help, default, rule, beside_resume=True, **more)
 
@@ -64,14 +64,15 @@ def default_of(field: dataclasses.Field[Any], option: Option) -> Any:
     return option.flag_default if option.flag_default is not None or field.default is REQUIRED else field.default
 
 
-def broken_rules(options: Any) -> list[str]:
-    """A line for each option that breaks its rule: the flag, the rule and the value."""
-    given = [(field.name, option, getattr(options, field.name)) for field, option in described(options)]
-    return [
-        f"{flag_of(name)}: {option.rule.words}, got {_shown(value)}{'s' if option.duration else ''}"
-        for name, option, value in given
-        if option.rule and value is not None and not option.rule.holds(value)
-    ]
+@cache
+def rules_of(kind: type[Any]) -> TypeAdapter[Any]:
+    """The types and rules of a dataclass's fields, options or not; None keeps to every rule."""
+    typed: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        option = field.metadata.get("option")
+        of_type = Annotated[field.type, option.rule] if option and option.rule else field.type
+        typed[field.name] = of_type, ... if field.default is REQUIRED else None
+    return TypeAdapter(create_model(kind.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **typed))
 
 
 def flag_of(parameter: str) -> str:
@@ -79,16 +80,16 @@ def flag_of(parameter: str) -> str:
     return "--" + parameter.replace("_", "-")
 
 
-def kept_to(holds: Callable[[Any], bool], words: str) -> AfterValidator:
+def kept_to(holds: Callable[[Any], bool], words: str) -> Rule:
     """A rule of an option, and how it is told."""
     return rule(lambda value: value is None or holds(value), words)
 
 
-def at_least(least: int, unit: str = "") -> AfterValidator:
+def at_least(least: int, unit: str = "") -> Rule:
     """A number from `least` on."""
     return kept_to(lambda value: value >= least, f"{unit}at least {least}")
 
 
-def one_of(names: Sequence[str]) -> AfterValidator:
+def one_of(names: Sequence[str]) -> Rule:
     """A word out of several."""
     return kept_to(lambda value: value in names, f"one of {', '.join(names)}")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
-from search.study import SAMPLERS
+from search.sampling import SAMPLERS
 from spaces.budget import default_grace
+from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
@@ -36,10 +37,10 @@ class OptionsError(ValueError):
         super().__init__("\n".join(faults))
 
 
-A_SHARE = Rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-A_SEED = Rule(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
-A_MICRO_BATCH = Rule(is_micro_batch, WORDS)
-A_FOLDERS_NAME = Rule(
+A_SHARE = kept_to(lambda value: 0 <= value <= 1, "a number from 0 to 1")
+A_SEED = kept_to(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
+A_MICRO_BATCH = kept_to(is_micro_batch, WORDS)
+A_FOLDERS_NAME = kept_to(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
@@ -129,9 +130,6 @@ class Options:
         flag_default=AUTO,
     )
     """Once the run has begun, `AUTO` is a number."""
-    placement: str = MACHINE.changeable(
-        "Start trials on a cluster's emptiest node (spread) or fullest with room (pack)", "spread", one_of(PLACEMENTS)
-    )
     time_budget: float | None = MACHINE.changeable(
         "Stop after this long: 90s, 30m, 1.5h", None, kept_to(lambda value: value > 0, "above 0"), duration=True
     )
@@ -198,19 +196,16 @@ class Options:
         return int(self.cache_size * 1e9)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any], source: str = "search.yaml") -> "Options":
-        """Takes back what `dataclasses.asdict` gave; fields of a later version are left out.
-
-        Args:
-            plain: the fields.
-            source: the file that they are from.
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Options":
+        """Takes back what `dataclasses.asdict` gave, by an earlier version too; fields of a later one are left out.
 
         Raises:
             OptionsError: naming every option that is missing, of a wrong type, or breaks a rule.
         """
+        plain = {"bounded": False, **plain}
         given = {field.name: plain[field.name] for field in dataclasses.fields(cls) if field.name in plain}
         if broken := _broken(cls, given):
-            raise OptionsError([f"{source}: {one}" for one in broken])
+            raise OptionsError([f"search.yaml: {one}" for one in broken])
         return cls(**given)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from results.journal.events import Event
+from results.journal.events import Asked, Event, Reported
 
 
 class FairASHA(ASHAScheduler):
@@ -26,21 +26,22 @@ class FairASHA(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Records the result in its rung and says whether the trial goes on."""
-        decision = super().on_trial_result(tune_controller, trial, result)
+        decision: str = super().on_trial_result(tune_controller, trial, result)
         number = trial.config["number"]
         if number == 0:
-            return TrialScheduler.CONTINUE
-        if decision == TrialScheduler.STOP:
+            decision = TrialScheduler.CONTINUE
+        elif decision == TrialScheduler.STOP:
             self.stopped.add(number)
         return decision
 
     def replay(self, event: Event) -> None:
         """Takes in an event of the journal as if it came from a live trial."""
-        trial = SimpleNamespace(trial_id=_replayed_id(event["trial"]), config={"number": event["trial"]})
-        if event["event"] == "asked":
+        trial = SimpleNamespace(trial_id=_replayed_id(event.trial), config={"number": event.trial})
+        if isinstance(event, Asked):
             self.on_trial_add(None, trial)
-        elif event["event"] == "reported":
-            self.on_trial_result(None, trial, event["metrics"])
+        elif isinstance(event, Reported):
+            row = event.metrics
+            self.on_trial_result(None, trial, {"epoch": row.epoch, "val_loss": row.val_loss})
 
     def rename_trial(self, number: int, trial_id: str) -> None:
         """Gives a trial's places in the rungs to the live trial that goes on with it."""

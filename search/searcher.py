@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from results.journal.journal import TrialRecord
 from search.cluster.nodes import Nodes
 from search.scheduler import FairASHA
 from search.study import SearchStudy
-from trainable.history import ROW_FIELDS
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
 from trainable.training.trial_folder import drop_checkpoints, drop_weights
@@ -84,13 +84,13 @@ class StudySearcher(Searcher):
         search has to pause: for anything else, Ray would wait minutes when no trial is alive.
         """
         if self.pause:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         if self._all_handed_out():
-            return None if self.alive else Searcher.FINISHED
+            return None if self.alive else str(Searcher.FINISHED)
         with self._pausing():
             record = self._waiting.pop(0) if self._waiting else self.study.ask()
         if self.pause:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         self.numbers[trial_id] = record.number
         self.scheduler.rename_trial(record.number, trial_id)
         self._live.add(record.number)
@@ -118,10 +118,9 @@ class StudySearcher(Searcher):
             self.pause = self.pause or self.nodes.none_left
         elif failure := result.get("failure"):
             self._failures[number] = failure
-        elif "epoch" in result and not self.pause:
-            fields = (*ROW_FIELDS, "node", "pid")
+        elif "row" in result and not self.pause:
             with self._pausing():
-                if self.study.report(number, {name: result[name] for name in fields}):
+                if self.study.report(number, result["row"]):
                     self.crashes.pop(number, None)
                     self.nodes.went_on(number)
 
@@ -139,7 +138,7 @@ class StudySearcher(Searcher):
         record = self.study.records[number]
         if number in self._failures:
             self.study.end(number, "FAILED", self._failures[number])
-        elif record.history and record.history[-1]["final"]:
+        elif record.history and record.history[-1].final:
             self.study.end(number, "COMPLETED")
         elif number in self.scheduler.stopped:
             self.study.end(number, "PRUNED")
@@ -193,7 +192,7 @@ class StudySearcher(Searcher):
         """Keeps the weights of the best trials alone; the others' recipes give them again."""
         ended = [record for record in self.study.finished if record.number not in self._dropped]
         sound = [record for record in ended if record.status != "FAILED" and record.best]
-        ranked = sorted(sound, key=lambda record: record.best["val_loss"] if record.best else 0.0)
+        ranked = sorted(sound, key=attrgetter("val_loss"))
         for record in [*ranked[self.keep :], *(record for record in ended if record not in sound)]:
             drop_weights(self.folder / f"{record.number:04d}", self.mirror)
             self._dropped.add(record.number)
@@ -201,7 +200,7 @@ class StudySearcher(Searcher):
     def _still_to_do(self) -> list[TrialRecord]:
         """Unfinished trials; those whose last epoch the journal holds are ended, as the broken search was to do."""
         for record in self.study.unfinished:
-            if record.history and record.history[-1]["final"]:
+            if record.history and record.history[-1].final:
                 self.study.end(record.number, "COMPLETED")
             elif record.number in self.scheduler.stopped:
                 self.study.end(record.number, "PRUNED")

@@ -14,11 +14,12 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, TrialState
 
-from results.journal.events import Event, JournalError
-from results.journal.journal import Journal, TrialRecord, trial_records
+from results.journal.events import Asked, Ended, Event, JournalError, Reported, Status
+from results.journal.journal import Journal, TrialRecord, take_in
 from search.sampling import SearchedTrials, sampler_of
 from spaces.budget import shorten_heads
 from spaces.registry import Space
+from trainable.history import EpochRow
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.recipe import Recipe, cap_restart_cycles, reference
 from trainable.text.shown import printable_lines
@@ -36,6 +37,8 @@ class Budget:
     """Pairs to train on; they limit the restart cycles."""
     seed: int
     """Seed of every trial's training, and of the sampler."""
+    micro_batch: str = OF_RECIPE
+    """Images that go through the model at a time, see `trainable.micro_batch`."""
     image_size: int | None = None
     """Pixels of images' shorter edges in every trial; None is the size of the checkpoint's processor."""
 
@@ -80,8 +83,8 @@ class SearchStudy:
         self._reference = fit_recipe(reference(budget.max_epochs), budget)
         errors: dict[int, str | None] = {}
         for event in journal.events:
-            if event["event"] == "asked":
-                errors[event["trial"]] = self._ask_again(event)
+            if isinstance(event, Asked):
+                errors[event.trial] = self._ask_again(event)
             on_replay(event)
             self._apply(event)
         for number, error in errors.items():
@@ -104,54 +107,40 @@ class SearchStudy:
     def ask(self) -> TrialRecord:
         """A new trial; the first one is the reference. A space that raises gives a trial that has FAILED."""
         trial, recipe, error = self._draw()
-        event = {
-            "event": "asked",
-            "trial": trial.number,
-            "parameters": trial.params,
-            "recipe": recipe.to_dict() if recipe else {},
-            "reference": trial.number == 0,
-        }
-        self._write(event)
+        self._write(Asked(trial.number, trial.params, recipe, trial.number == 0, time.time()))
         if error:
             self.end(trial.number, "FAILED", error)
         return self.records[trial.number]
 
-    def report(self, number: int, metrics: dict[str, Any]) -> bool:
-        """Takes in an epoch's metrics; False, and nothing done, where the epoch is known already."""
+    def report(self, number: int, row: EpochRow) -> bool:
+        """Takes in an epoch; False, and nothing done, where the epoch is known already."""
         history = self.records[number].history
-        if history and metrics["epoch"] <= history[-1]["epoch"]:
+        if history and row.epoch <= history[-1].epoch:
             return False
-        self._write({"event": "reported", "trial": number, "metrics": metrics})
+        self._write(Reported(number, row, time.time()))
         return True
 
-    def end(self, number: int, status: str, error: str | None = None) -> None:
+    def end(self, number: int, status: Status, error: str | None = None) -> None:
         """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
         if self.records[number].status == "RUNNING":
             error = error and printable_lines(error)  # It tells of files, whose names may come from anyone.
-            self._write({"event": "ended", "trial": number, "status": status, "error": error})
+            self._write(Ended(number, status, error, time.time()))
 
     def _write(self, event: Event) -> None:
-        event["time"] = time.time()
         self.journal.append(event)
         self._apply(event)
 
     def _apply(self, event: Event) -> None:
-        number = event["trial"]
-        if event["event"] == "asked":
-            (self.records[number],) = trial_records([event])
+        take_in(self.records, event)
+        if isinstance(event, Asked):
             return
-        record, trial = self.records[number], self._trials[number]
-        if event["event"] == "reported":
-            metrics = event["metrics"]
-            record.history.append(metrics)
-            record.reported.append(event["time"])
-            trial.report(metrics["val_loss"], metrics["epoch"])
-            return
-        record.status, record.error, record.ended = event["status"], event["error"], event["time"]
-        if record.status == "COMPLETED" and record.best:
-            self.optuna.tell(trial, record.best["val_loss"])
+        record, trial = self.records[event.trial], self._trials[event.trial]
+        if isinstance(event, Reported):
+            trial.report(event.metrics.val_loss, event.metrics.epoch)
+        elif event.status == "COMPLETED" and record.best:
+            self.optuna.tell(trial, record.val_loss)
         else:
-            self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
+            self.optuna.tell(trial, state=TrialState.PRUNED if event.status == "PRUNED" else TrialState.FAIL)
 
     def _draw(self, parameters: dict[str, Any] | None = None) -> tuple[optuna.Trial, Recipe | None, str | None]:
         """A trial with these parameters, as far as they are given, and its recipe, or why there is none."""
@@ -190,13 +179,13 @@ class SearchStudy:
         except Exception as error:  # A user's space may raise whatever it likes; the search goes on.
             return None, f"space {self.space.name} raised {type(error).__name__}: {error}"
 
-    def _ask_again(self, event: Event) -> str | None:
+    def _ask_again(self, event: Asked) -> str | None:
         """Draws a trial of the journal again; returns why it has no recipe, if so."""
-        trial, _, error = self._draw(event["parameters"] if self.forced else None)
+        trial, _, error = self._draw(event.parameters if self.forced else None)
         drawn = json.loads(json.dumps(trial.params))  # As the journal keeps them: a tuple is a list there.
-        if not self.forced and (trial.number, drawn) != (event["trial"], event["parameters"]):
+        if not self.forced and (trial.number, drawn) != (event.trial, event.parameters):
             raise JournalError(
-                f"{self.journal.path}: trial {event['trial']} was drawn with {event['parameters']}, but space "
+                f"{self.journal.path}: trial {event.trial} was drawn with {event.parameters}, but space "
                 f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"
             )
         return error
@@ -206,12 +195,4 @@ def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     fitted = shorten_heads(recipe, budget.grace)
     fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size)
-    return cap_restart_cycles(fitted, budget.images)
-
-
-def _sampler(name: str, seed: int) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    # `group` is marked experimental since Optuna 2.8; without it, conditional parameters are sampled independently.
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS)
+    return cap_restart_cycles(with_micro_batch(fitted, budget.micro_batch), budget.images)

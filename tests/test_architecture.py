@@ -22,7 +22,7 @@ FLOORS = {
     "trainable": (
         ("compute", "detection", "storage", "text"),
         ("data", "precision", "recipe", "sample"),
-        ("detector", "history"),
+        ("detector", "history", "micro_batch"),
         ("reuse",),
         ("training",),
         ("train", "tune_trainable"),
@@ -44,7 +44,7 @@ FLOORS = {
         ("command",),
         ("run_folder",),
         ("cluster", "console", "inputs"),
-        ("searcher",),
+        ("micro_batch", "searcher"),
         ("tuner",),
         ("finish",),
         ("driver",),

@@ -18,6 +18,7 @@ import pandas as pd
 import psutil
 from optuna.trial import TrialState
 
+from results.journal.events import Ended, Event, Reported
 from results.journal.journal import read_journal
 from results.table import IGNORED, tables_agree
 
@@ -166,14 +167,14 @@ def table_of(run: Path) -> pd.DataFrame:
     return pd.read_parquet(run / "results.parquet")
 
 
-def reports_of(run: Path) -> list[dict[str, Any]]:
+def reports_of(run: Path) -> list[Reported]:
     """The evaluations in the run's journal, in the order in which they came; none before there is one."""
-    return [event for event in _events_of(run) if event["event"] == "reported"]
+    return [event for event in _events_of(run) if isinstance(event, Reported)]
 
 
 def ended_in(run: Path) -> set[int]:
     """Numbers of the trials that have ended; none before there is a journal."""
-    return {event["trial"] for event in _events_of(run) if event["event"] == "ended"}
+    return {event.trial for event in _events_of(run) if isinstance(event, Ended)}
 
 
 def assert_same_search(whole: Path, run: Path) -> None:
@@ -192,9 +193,11 @@ def assert_same_search(whole: Path, run: Path) -> None:
 def assert_each_event_once(run: Path) -> None:
     """Nothing of the journal is doubled: no trial, no epoch, no end; and every trial has ended."""
     events = read_journal(run / "journal.jsonl")
-    kinds = Counter((event["event"], event["trial"], event.get("metrics", {}).get("epoch")) for event in events)
+    kinds = Counter(
+        (event.kind, event.trial, event.metrics.epoch if isinstance(event, Reported) else None) for event in events
+    )
     assert set(kinds.values()) == {1}
-    assert sum(kind == "ended" for kind, _, _ in kinds) == len({event["trial"] for event in events})
+    assert sum(kind == "ended" for kind, _, _ in kinds) == len({event.trial for event in events})
 
 
 def assert_study_is_that_of_the_table(run: Path) -> None:
@@ -211,7 +214,7 @@ def assert_study_is_that_of_the_table(run: Path) -> None:
     }
 
 
-def _events_of(run: Path) -> list[dict[str, Any]]:
+def _events_of(run: Path) -> list[Event]:
     journal = run / "journal.jsonl"
     return read_journal(journal) if journal.exists() else []
 

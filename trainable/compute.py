@@ -102,7 +102,7 @@ def computed_with(device: torch.device) -> list[Any]:
 
 def _gpu_libraries() -> Iterator[Any]:
     """cuDNN's version, whose algorithms differ, and whether float32 is multiplied as TF32, however that was set."""
-    yield torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    yield torch.backends.cudnn.version()
     yield torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     yield torch.backends.cuda.matmul.fp32_precision
     yield torch.backends.fp32_precision  # type: ignore[attr-defined]

@@ -1,39 +1,122 @@
 """The history of a trial: one row an evaluation, and what follows from them."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Any
 
-from trainable.recipe import Recipe
+from pydantic import AllowInfNan, Field, Strict, TypeAdapter, model_validator
 
-Row = dict[str, Any]
-"""One evaluation. At the end of an epoch it has `ROW_FIELDS`; one within an epoch lacks the last three."""
+from trainable.recipe import LARGEST, Recipe
+from trainable.text.validation import rule
 
-ROW_FIELDS = (
-    *("epoch", "stage", "train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"),
-    *("precision", "recall", "f1", "seconds", "final", "within_epoch", "shared_from"),
-)
-"""`stage` counts from 0; `seconds` is what the trial has trained so far; `within_epoch` holds the evaluations of the
-recipe's finer interval; `shared_from` is the folder's name of the trial that trained the epoch, None for this one."""
+MOST_SECONDS = 253_402_300_800.0
+"""Seconds from 1970 to the year 10000, after which no date can be written."""
+
+Whole = Annotated[int, Strict(), Field(ge=0, lt=LARGEST)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Seconds = Annotated[float, Strict(), Field(ge=0, lt=MOST_SECONDS)]
+Text = Annotated[str, Strict(), rule(str.isprintable, "a text without line breaks and the like")]
+TrialId = Annotated[str, Strict(), rule(lambda name: name.isascii() and name.isdecimal(), "a trial's number in digits")]
+"""The name of a trial's folder."""
 
 
-def current_stage(history: list[Row], recipe: Recipe) -> int | None:
+def _fits_a_table(value: Any) -> bool:
+    if type(value) is str:
+        return value.isprintable()
+    return type(value) in (float, bool, type(None)) or (type(value) is int and abs(value) < LARGEST)
+
+
+Scalar = Annotated[Any, rule(_fits_a_table, "a number, a printable text, a truth value or null")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One evaluation within an epoch: those of the recipe's finer interval."""
+
+    epoch: Annotated[float, Strict(), Field(gt=0, lt=LARGEST)]
+    """What the trial has trained of its epochs."""
+    stage: Whole
+    """Counts from 0."""
+    train_loss: Number | None = None
+    """The mean of the epoch's steps so far."""
+    val_loss: Number
+    val_loss_ce: Number | None = None
+    val_loss_bbox: Number | None = None
+    val_loss_giou: Number | None = None
+    learning_rate: Number | None = None
+    precision: Number
+    recall: Number
+    f1: Number
+    seconds: Seconds
+    """What the trial has trained so far."""
+    others: dict[Text, Scalar] | None = None
+    """Fields that only other versions know, from their files; the tables show them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As files have it; `ROWS` reads it."""
+        return dict(zip(_MEASURED, _measured(self), strict=True)) | (self.others or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_others(cls, plain: Any) -> Any:
+        known = cls.__dataclass_fields__.keys()
+        if not isinstance(plain, dict) or plain.keys() <= known:
+            return plain
+        return plain | {"others": {name: value for name, value in plain.items() if name not in known}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRow(Row):
+    """The evaluation at the end of an epoch: what a trial reports, and all that is known of the epoch."""
+
+    epoch: Annotated[int, Strict(), Field(ge=1, lt=LARGEST)]
+    """Counts from 1."""
+    final: Annotated[bool, Strict()] = False
+    """Whether the trial ends with it."""
+    within_epoch: tuple[Row, ...] = ()
+    """The evaluations before the epoch's end."""
+    shared_from: TrialId | None = None
+    """Folder name of the trial that trained the epoch, None for this one."""
+    node: Text | None = None
+    """Where it was trained, and by which process; None until the trial has reported it."""
+    pid: Whole | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As files have it; `ROWS` reads it."""
+        plain = dict(zip(_MEASURED, _measured(self), strict=True))
+        plain |= {"final": self.final, "within_epoch": [row.to_dict() for row in self.within_epoch]}
+        plain["shared_from"] = self.shared_from
+        plain |= {name: value for name, value in (("node", self.node), ("pid", self.pid)) if value is not None}
+        return plain | (self.others or {})
+
+
+_MEASURED = tuple(name for name in Row.__dataclass_fields__ if name != "others")
+_measured = attrgetter(*_MEASURED)
+
+ROWS = TypeAdapter(list[EpochRow])
+"""What reads the rows of a file: `ROWS.validate_python` of a list of plain dicts."""
+
+
+def current_stage(history: Sequence[EpochRow], recipe: Recipe) -> int | None:
     """Index of the stage that comes next after `history`, None when all are over."""
     if not history:
         return 0
-    stage = history[-1]["stage"]
+    stage = history[-1].stage
     if not stage_is_over(history, recipe, stage):
         return stage
     return stage + 1 if stage + 1 < len(recipe.stages) else None
 
 
-def stage_is_over(history: list[Row], recipe: Recipe, stage: int) -> bool:
+def stage_is_over(history: Sequence[EpochRow], recipe: Recipe, stage: int) -> bool:
     """Whether `stage` has had all its epochs, or `patience` epochs without a lower `val_loss`."""
-    rows = [row for row in history if row["stage"] == stage]
+    rows = [row for row in history if row.stage == stage]
     if len(rows) >= recipe.stages[stage].epochs:
         return True
     return recipe.patience is not None and len(rows) - 1 - rows.index(best_row(rows)) >= recipe.patience
 
 
-def best_row(history: list[Row], stage: int | None = None) -> Row:
+def best_row(history: Sequence[EpochRow], stage: int | None = None) -> EpochRow:
     """The row of the lowest `val_loss`, the earliest of equals; of one stage where `stage` is given."""
-    rows = history if stage is None else [row for row in history if row["stage"] == stage]
-    return min(rows, key=lambda row: row["val_loss"])
+    rows = history if stage is None else [row for row in history if row.stage == stage]
+    return min(rows, key=attrgetter("val_loss"))

@@ -11,10 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr, TypeAdapter
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from trainable.text.shown import printable
-from trainable.text.validation import faults_of, rule, rule_before
+from trainable.text.validation import faults_of, rule
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
 
 PARTS = ("backbone", "encoder", "decoder", "box_head", "class_head")
@@ -51,7 +60,7 @@ def _are_parts(value: Any) -> bool:
     return _is_list(value) and all(part in PARTS and value.count(part) == 1 for part in value)
 
 
-_PARTS_RULE = rule_before(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once")
+_PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once", before=True)
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
@@ -81,16 +90,18 @@ class Stage:
 class Recipe:
     """The stages in order, and what holds for all of them."""
 
-    stages: tuple[Stage, ...]
-    batch_size: int = 2
+    __pydantic_config__ = _PLAIN
+
+    stages: Annotated[tuple[Stage, ...], rule(_is_list, "a list of at least one stage", before=True)]
+    batch_size: _Count = 2
     """Images per forward pass, at least 1, unless `micro_batch` says otherwise."""
-    accumulation_steps: int = 16
+    accumulation_steps: _Count = 16
     """Such batches per optimizer step, at least 1: a step has batch_size x accumulation_steps images."""
-    micro_batch: int | None = None
+    micro_batch: _Count | None = None
     """Images of a step that go through the model at a time, at least 1; None is `batch_size`. It is the machine's
     choice, kept so that a trial gives the same bits wherever it goes on: another one moves numbers by rounding, and by
     the draws of dropout."""
-    weight_decay: float = 1e-4
+    weight_decay: _Number = 1e-4
     """AdamW's decoupled weight decay, 0 or more."""
     backbone_learning_rate_factor: Annotated[StrictFloat, Field(gt=0, lt=LARGEST)] = 1.0
     """The backbone's learning rate as a multiple of the stage's, above 0."""
@@ -130,11 +141,14 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict of lists, numbers and strings; `Recipe.from_dict` takes it back unchanged."""
-        plain = dataclasses.asdict(self)
-        plain["stages"] = [{**stage, "trainable": list(stage["trainable"])} for stage in plain["stages"]]
-        if self.image_size is None:  # So that tables and recipes read as those of searches from before it could be set.
-            del plain["image_size"]
-        return plain
+        stages = [{**vars(stage), "trainable": list(stage.trainable)} for stage in self.stages]
+        return {"stages": stages} | self.settings()
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that hold for all stages."""
+        # Without a size that is not set, tables and recipes read as those of searches from before it could be.
+        unset = {"stages"} if self.image_size else {"stages", "image_size"}
+        return {name: value for name, value in vars(self).items() if name not in unset}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], source: str = "recipe") -> "Recipe":
@@ -198,106 +212,24 @@ def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:
     return dataclasses.replace(recipe, stages=tuple(capped(stage) for stage in recipe.stages))
 
 
-def flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's dict as columns of a table: `stages.0.learning_rate`, ..., lists of parts joined by `+`."""
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as columns of a table: `stages.0.learning_rate`, ..., lists of parts joined by `+`."""
     flat: dict[str, Any] = {}
-    for index, stage in enumerate(recipe["stages"]):
-        for name, value in stage.items():
+    for index, stage in enumerate(recipe.stages):
+        for name, value in vars(stage).items():
             flat[f"stages.{index}.{name}"] = "+".join(value) if name == "trainable" else value
-    return flat | {name: value for name, value in recipe.items() if name != "stages"}
+    return flat | recipe.settings()
 
 
-def _value_faults(plain: Mapping[str, Any]) -> list[str]:
-    """Values out of range; what is missing or misshapen is left to `_shape_faults`."""
-    stages = plain.get("stages", ())
-    faults = []
-    if isinstance(stages, list | tuple):
-        faults = [] if stages or "stages" not in plain else ["stages: at least one is needed, got none"]
-        for index, stage in enumerate(stages):
-            if isinstance(stage, Mapping):
-                faults += _name_faults(f"stages[{index}].", stage)
-                faults += _trainable_faults(f"stages[{index}].", stage)
-                faults += _number_faults(f"stages[{index}].", stage, _STAGE_RULES)
-    faults += _number_faults("", plain, _RECIPE_RULES)
-    if plain.get("dtype", "auto") not in DTYPES:
-        faults.append(f"dtype: one of {', '.join(DTYPES)}, got {shown(plain['dtype'])}")
-    return faults
+def _as_written(plain: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return Recipe.from_dict(plain)
+    except RecipeError:
+        return read(plain)  # Says the same with the place in the whole.
 
 
-def _name_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
-    name = stage.get("name", "")
-    if isinstance(name, str) and name.isprintable():
-        return []
-    return [f"{where}name: a text without line breaks and the like, got {shown(name)}"]
-
-
-def _trainable_faults(where: str, stage: Mapping[str, Any]) -> list[str]:
-    if "trainable" not in stage:
-        return []
-    parts = stage["trainable"]
-    is_list = isinstance(parts, list | tuple) and bool(parts)
-    if is_list and all(part in PARTS and parts.count(part) == 1 for part in parts):
-        return []
-    return [f"{where}trainable: a list of one or more of {', '.join(PARTS)}, each once, got {shown(parts)}"]
-
-
-_STAGE_RULES = {
-    "epochs": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "learning_rate": (float, lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
-    "restart_cycles": (int, lambda v: v >= 1, "a whole number, at least 1"),
-}
-_RECIPE_RULES = {
-    "batch_size": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "accumulation_steps": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "micro_batch": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
-    "weight_decay": (float, lambda v: v >= 0, "a number, 0 or more"),
-    "backbone_learning_rate_factor": (float, lambda v: v > 0, "a number above 0"),
-    "warmup_share": (float, lambda v: 0 <= v < 1, "a number in [0, 1)"),
-    "max_grad_norm": (float, lambda v: v >= 0, "a number, 0 or more"),
-    "evaluations_per_epoch": (int, lambda v: v >= 1, "a whole number, at least 1"),
-    "patience": (int, lambda v: v >= 1, "a whole number, at least 1, or nothing"),
-    "seed": (int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 2**32 - 1"),
-}
-
-
-def _number_faults(where: str, plain: Mapping[str, Any], rules: dict[str, tuple]) -> list[str]:
-    faults = []
-    for name, (kind, holds, rule) in rules.items():
-        if name not in plain or (plain[name] is None and name in ("micro_batch", "patience")):
-            continue
-        value = plain[name]
-        right_type = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if right_type and LARGEST <= abs(value) < math.inf:
-            faults.append(f"{where}{name}: a number below 2**63, got {shown(value)}")
-        elif not right_type or not abs(value) < math.inf or not holds(value):
-            faults.append(f"{where}{name}: {rule}, got {shown(value)}")
-    return faults
-
-
-def _shape_faults(plain: Mapping[str, Any]) -> list[str]:
-    faults = _field_faults("", plain, Recipe)
-    stages = plain.get("stages")
-    if "stages" in plain and not isinstance(stages, list | tuple):
-        return [*faults, f"stages: a list, got {shown(stages)}"]
-    for index, stage in enumerate(stages or ()):
-        if not isinstance(stage, Mapping):
-            faults.append(f"stages[{index}]: a mapping of fields, got {shown(stage)}")
-            continue
-        faults += _field_faults(f"stages[{index}].", stage, Stage)
-    return faults
-
-
-def _field_faults(where: str, plain: Mapping[str, Any], cls: type[Stage] | type[Recipe]) -> list[str]:
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    unknown = [
-        f"{where}{str(name)[:80]}: no such field; there are {', '.join(fields)}" for name in plain if name not in fields
-    ]
-    missing = [
-        f"{where}{name}: is missing"
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in plain
-    ]
-    return unknown + missing
+KeptRecipe = Annotated[Recipe, WrapValidator(_as_written)]
+"""A recipe as a field of what pydantic reads; its whole numbers stay whole."""
 
 
 REFERENCE = Recipe(

@@ -4,13 +4,14 @@ python trainable/train.py --recipe best/recipe.yaml --data my_pairs/ --out train
 """
 
 import json
+import math
 import os
 import signal
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -24,6 +25,8 @@ from trainable.data.model_input import read_model_input
 from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
+from trainable.history import EpochRow, best_row
+from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch, with_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE, Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
@@ -46,6 +49,13 @@ def main(
     skip_bad: SkipBad = False,
     subset: Subset = None,
     group_by: Annotated[str | None, typer.Option(help="Keep scenes on one side of the split")] = None,
+    micro_batch: Annotated[
+        str,
+        typer.Option(
+            help="Images of an optimizer step that go through the model at a time: so many, what the memory has room "
+            "for (auto), or what the recipe says, else its batch size (recipe)"
+        ),
+    ] = OF_RECIPE,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -93,7 +103,6 @@ def _train(
 
     from trainable.compute import compute_with, memory_share
     from trainable.detector.loading import ModelError, load_processor
-    from trainable.history import best_row
     from trainable.reuse.config import ReuseConfig
     from trainable.training.memory import micro_batch_that_fits
     from trainable.training.staged_trainer import train_recipe
@@ -106,10 +115,10 @@ def _train(
     transformers.logging.disable_progress_bar()
     console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}", style="dim")
 
-    def report(row: dict[str, Any]) -> None:
-        stage = f"{row['stage'] + 1}/{len(recipe.stages)} {recipe.stages[row['stage']].name}"
-        figures = f"{row['train_loss']:>10.4f}{row['val_loss']:>10.4f}{row['f1']:>8.3f}"
-        console.print(f"{row['epoch']:>5}  {stage:<24}{figures}")
+    def report(row: EpochRow) -> None:
+        stage = f"{row.stage + 1}/{len(recipe.stages)} {recipe.stages[row.stage].name}"
+        train_loss = math.nan if row.train_loss is None else row.train_loss
+        console.print(f"{row.epoch:>5}  {stage:<24}{train_loss:>10.4f}{row.val_loss:>10.4f}{row.f1:>8.3f}")
 
     try:
         processor = load_processor(checkpoint, recipe.image_size)
@@ -117,7 +126,7 @@ def _train(
         if micro_batch == AUTO:
             memory = memory_share(gpus=1, trials=1)
             on_gpu = compute.device.type == "cuda"
-            micro_batch = str(micro_batch_that_fits(pairs, checkpoint, recipe.seed, memory, on_gpu))
+            micro_batch = str(micro_batch_that_fits(pairs, checkpoint, recipe.image_size, memory, on_gpu))
         recipe = with_micro_batch(recipe, micro_batch)
         with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
             trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, ReuseConfig(cache_bytes))
@@ -133,9 +142,7 @@ def _train(
         console.print(f"interrupted; the same command goes on from the last epoch in {out}")
         raise typer.Exit(130) from None
     best = best_row(trial.history)
-    console.print(
-        f"best val_loss {best['val_loss']:.4f}, F1 {best['f1']:.3f}, after epoch {best['epoch']}", highlight=False
-    )
+    console.print(f"best val_loss {best.val_loss:.4f}, F1 {best.f1:.3f}, after epoch {best.epoch}", highlight=False)
     console.print(f"model  {out / 'model'}")
 
 

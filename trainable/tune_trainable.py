@@ -1,6 +1,7 @@
 """Ray Tune's face of a trial: from a config to a recipe, from epochs to reports."""
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -18,8 +19,7 @@ from ray import tune
 from trainable.compute import Compute, compute_with
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
-from trainable.history import ROW_FIELDS, Row
-from trainable.recipe import Recipe
+from trainable.history import EpochRow
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import checkpoint_of
 from trainable.storage.durable_file import write_atomically
@@ -72,8 +72,8 @@ def tune_trainable(
     out, or the node cannot train, that is reported in the place of a failure. The first report says that it has begun.
 
     Args:
-        config: `number`, the trial's number; `recipe`, its recipe as a dict; `folder`, its own folder; `failure`, why
-            the trial has no recipe, or None; `reported`, the epochs that the search knows of, if any.
+        config: `number`, the trial's number; `recipe`, its recipe; `folder`, its own folder; `failure`, why the trial
+            has no recipe, or None; `reported`, the epochs that the search knows of, if any.
         pairs: the data set.
         model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`.
         cpus: cores that the trial may use.
@@ -85,12 +85,14 @@ def tune_trainable(
     if _is_worker():
         end_with_parent()
     compute = _prepare_process(cpus, gpus)
-    origin = {"trial": config["number"], "node": socket.gethostname(), "pid": os.getpid()}
+    origin, node, pid = {"trial": config["number"]}, socket.gethostname(), os.getpid()
     if ray.is_initialized():
         origin["node_id"] = ray.get_runtime_context().get_node_id()
 
-    def report(row: Row) -> None:
-        tune.report(row | origin | {"notes": _notes.take()})
+    def report(row: EpochRow) -> None:
+        # `epoch` and `val_loss` are what Ray's scheduler compares trials by.
+        told = {"row": dataclasses.replace(row, node=node, pid=pid), "epoch": row.epoch, "val_loss": row.val_loss}
+        tune.report(told | origin | {"notes": _notes.take()})
 
     def wait(note: str) -> None:
         # Raises where Ray ends the trial meanwhile.
@@ -101,7 +103,6 @@ def tune_trainable(
         return
     tune.report({"begun": True} | origin)
     folder, mirror, held = Path(config["folder"]), None, contextlib.ExitStack()
-    reported = [{name: row.get(name) for name in ROW_FIELDS} for row in config.get("reported", ())]
     try:
         if gpus and compute.device.type == "cpu":
             raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
@@ -114,8 +115,8 @@ def tune_trainable(
         if mirror:
             held.callback(shutil.rmtree, folder, ignore_errors=True)
         pairs = on_this_machine(pairs)
-        recipe, model = Recipe.from_dict(config["recipe"]), checkpoint_of(model)
-        train_recipe(recipe, pairs, model, folder, report, compute, reuse, mirror, reported)
+        known = config.get("reported", ())
+        train_recipe(config["recipe"], pairs, checkpoint_of(model), folder, report, compute, reuse, mirror, known)
     except Exception as error:
         if fault := node_fault(error, folder if run else None):
             tune.report({"node_fault": fault, "notes": _notes.take()} | origin)

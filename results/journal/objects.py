@@ -1,14 +1,15 @@
 """A journal in a storage that cannot append: numbered objects, each with the next events.
 
-`00000017.json` is a JSON list whose first event is the journal's eighteenth (`results.journal.journal` says what events
+`00000017.json` is a JSON list whose first event is the journal's eighteenth (`results.journal.events` says what events
 are), and the next object's number says how many there must be in it. So a missing, torn or doubled object is noticed.
 """
 
 import json
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
-from results.journal.events import Event, JournalError
+from results.journal.events import Event, EventReader, JournalError, to_dict
 from trainable.storage.remote import Remote, StorageError
 
 READERS = 16
@@ -44,7 +45,7 @@ class JournalObjects:
         """Sends an event.
 
         Args:
-            event: with what JSON can hold.
+            event: the next one.
             wait: until it is in the storage. What a worker acts upon has to be; a report that is lost comes again.
 
         Raises:
@@ -72,7 +73,7 @@ class JournalObjects:
             raise self._failure
         if batch := self.events[self._sent :]:
             try:
-                self.folder.write(_name(self._sent), json.dumps(batch).encode())
+                self.folder.write(_name(self._sent), json.dumps([to_dict(event) for event in batch]).encode())
             except StorageError as error:
                 self._failure = error
                 raise
@@ -83,27 +84,27 @@ def read_objects(folder: Remote) -> list[Event]:
     """The events of a journal in a remote folder, whether or not it is being written; none where there is no folder.
 
     Raises:
-        JournalError: an object is missing or damaged.
+        JournalError: an object is missing or damaged, or an event breaks a rule.
         StorageError: the storage cannot be used or reached.
     """
     names = [name for name in folder.names() if re.fullmatch(r"\d{8,}\.json", name)]
-    events: list[Event] = []
+    reader = EventReader(str(folder))
     with ThreadPoolExecutor(READERS) as readers:
         for name, data in zip(names, readers.map(folder.read, names), strict=True):
-            if name != _name(len(events)):
+            if name != (expected := _name(len(reader.events))):
                 raise JournalError(
-                    f"{folder}/{name}: the object before it should be followed by {_name(len(events))}; some are "
-                    "missing, or two searches have written this run"
+                    f"{folder}/{name}: the object before it should be followed by {expected}; some are missing, or two "
+                    "searches have written this run"
                 )
-            events += _parsed(f"{folder}/{name}", data)
-    return events
+            reader.read(_parsed(f"{folder}/{name}", data))
+    return reader.events
 
 
 def _name(number: int) -> str:
     return f"{number:08d}.json"
 
 
-def _parsed(path: str, data: bytes | None) -> list[Event]:
+def _parsed(path: str, data: bytes | None) -> list[Any]:
     try:
         events = json.loads(data or b"")
     except ValueError as error:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.journal.objects import read_objects
+from trainable.history import EpochRow
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.validation import faults_of
@@ -53,7 +54,7 @@ class KeptTrial:
     """What the search was asked: `search.yaml`."""
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> EpochRow:
         """The metrics of its best epoch."""
         assert self.record.best is not None, "checked by kept_trial"
         return self.record.best
@@ -75,9 +76,8 @@ def kept_trial(run: str, number: int) -> Iterator[KeptTrial]:
     shown = without_secrets(run)
     with _here(run) as (folder, mirror):
         asked = _asked(folder, shown)
-        journal = folder / "journal.jsonl"
-        events = read_objects(mirror.remote.at("journal")) if mirror else read_journal(journal)
-        record = _record(trial_records(events, shown if mirror else str(journal)), number, shown)
+        events = read_objects(mirror.remote.at("journal")) if mirror else read_journal(folder / "journal.jsonl")
+        record = _record(trial_records(events), number, shown)
         trials = folder / "trials"
         _check_weights(record, mirror.remote.files("trials") if mirror else _files(trials), shown)
         trial = trials / f"{number:04d}"
@@ -143,4 +143,4 @@ def _weights(record: TrialRecord) -> str:
     from trainable.training.trial_folder import weights_path
 
     assert record.best is not None, "checked by _record"
-    return weights_path(Path(f"{record.number:04d}"), record.best["epoch"]).as_posix()
+    return weights_path(Path(f"{record.number:04d}"), record.best.epoch).as_posix()

@@ -6,7 +6,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from results.formatting import at_a_time, ratio
+from results.description import figures_at, settings, trains
+from results.formatting import ratio
 from results.markdown import markdown_code, markdown_table, markdown_text
 from trainable.data.pairs import PairData
 from trainable.detector.hub import name_and_revision
@@ -192,11 +193,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
             f"Fine-tuned from {base}, in trial {origin.trial} of the search {markdown_code(origin.run)}; weights of "
             f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
-            f"AdamW, batches of {recipe.batch_size} x {recipe.accumulation_steps} accumulated"
-            f"{at_a_time(recipe.to_dict())}, weight decay {recipe.weight_decay:.3g}, "
-            f"backbone's learning rate x {recipe.backbone_learning_rate_factor:.3g}, "
-            f"warm-up {recipe.warmup_share:.0%}, gradients clipped at {recipe.max_grad_norm:g}, {recipe.dtype}, seed "
-            f"{recipe.seed}.\n",
+            f"AdamW, gradients clipped at {recipe.max_grad_norm:g}, {settings(recipe)}.\n",
         ]
     )
 

@@ -14,6 +14,7 @@ from results.measures.operating_point import PointRule
 from results.model.model_card import Origin, write_model_card
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
+from trainable.history import EpochRow
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
@@ -87,19 +88,19 @@ def write_trial_model(
     best = trial.record.best
     assert best is not None, "a trained trial has an epoch"
     recipe = kept_recipe(trial.folder, trial.record.recipe)
-    weights = weights_path(trial.folder, best["epoch"])
+    weights = weights_path(trial.folder, best.epoch)
     trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
     load_processor(trial.checkpoint, recipe.image_size).save_pretrained(model)
     evaluation = evaluate(model)
     metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, trial.pairs.skip_bad)
     _write_score_threshold(model, metrics["recommended"])
-    origin = Origin(trial.run, trial.record.number, best["epoch"], trial.checkpoint)
+    origin = Origin(trial.run, trial.record.number, best.epoch, trial.checkpoint)
     write_model_card(model, origin, trial.pairs, recipe, metrics)
     header = _header(f"{title} of {trial.run}", trial.record.number, best, train_command, metrics)
     write_atomically(out / "recipe.yaml", header + recipe.to_yaml())
     # Of pairs that could not be read, the trial may have seen some before they went bad.
     agrees = bool(evaluation.unread) or math.isclose(
-        metrics["val_loss"], best["val_loss"], rel_tol=TOLERANCE[recipe.dtype]
+        metrics["val_loss"], best.val_loss, rel_tol=TOLERANCE[recipe.dtype]
     )
     return MeasuredModel(evaluation, metrics, agrees)
 
@@ -141,10 +142,10 @@ def _write_score_threshold(model: Path, point: Mapping[str, Any] | None) -> None
     write_atomically(path, json.dumps(config, indent=2) + "\n")
 
 
-def _header(title: str, trial: int, best: dict[str, Any], train_command: str, metrics: dict[str, Any]) -> str:
+def _header(title: str, trial: int, best: EpochRow, train_command: str, metrics: dict[str, Any]) -> str:
     return (
-        f"# {title}: trial {trial}, val_loss {best['val_loss']:.6g}"
-        f" and F1 {best['f1']:.3f} (IoU 0.5, score 0.5) after epoch {best['epoch']}.\n"
+        f"# {title}: trial {trial}, val_loss {best.val_loss:.6g}"
+        f" and F1 {best.f1:.3f} (IoU 0.5, score 0.5) after epoch {best.epoch}.\n"
         f"# {_where_to_run(metrics)}.\n"
         f"# Train it again:\n#   {train_command}\n"
     )

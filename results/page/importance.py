@@ -40,7 +40,7 @@ def importances(records: Sequence[TrialRecord]) -> dict[str, float]:
             optuna.trial.create_trial(
                 params=parameters,
                 distributions={name: distributions[name] for name in parameters},
-                value=(record.best or {})["val_loss"],
+                value=record.val_loss,
             )
         )
     with warnings.catch_warnings():  # That few trials make it inaccurate, which the report says itself.

@@ -1,17 +1,19 @@
 """The report's tables: what differs from the reference, the figures of each class, and every trial."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
-from results.formatting import at_a_time, duration, figure, percent, ratio, setting
+from results.description import settings, stage_rows, trains
+from results.formatting import duration, figure, ratio, setting
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
+from trainable.recipe import Recipe
 
 MOST_TRIALS = 500
 """Rows of the report's table; larger searches have all of theirs in results.csv."""
@@ -23,49 +25,13 @@ MOST_POINTS = 16_000
 Row = dict[str, Any]
 
 
-def differences(recipe: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def differences(recipe: Recipe, reference: Recipe) -> list[tuple[str, str, str]]:
     """The fields in which a recipe differs from the reference: a name, the recipe's value, the reference's."""
     ours, theirs = _fields(recipe), _fields(reference)
     names = list(dict.fromkeys([*ours, *theirs]))
     names.sort(key=lambda name: (not name.startswith("stage"), name.split(":")[0] if name.startswith("stage") else ""))
     rows = [(name, ours.get(name, "–"), theirs.get(name, "–")) for name in names]
     return [row for row in rows if row[1] != row[2]]
-
-
-def stage_rows(record: TrialRecord) -> list[Row]:
-    """A recipe's stages and the lowest `val_loss` that each reached."""
-    rows = []
-    for index, stage in enumerate(record.recipe["stages"]):
-        losses = [row["val_loss"] for row in record.history if row["stage"] == index]
-        rows.append(
-            {
-                "name": stage["name"],
-                "trains": trains(stage["trainable"]),
-                "epochs": f"{stage['epochs']}",
-                "learning_rate": setting(stage["learning_rate"]),
-                "cycles": f"{stage['restart_cycles']}",
-                "val_loss": figure(min(losses)) if losses else "not reached",
-            }
-        )
-    return rows
-
-
-def settings(recipe: Mapping[str, Any]) -> str:
-    """What holds for all stages of a recipe, in a line."""
-    patience = recipe.get("patience")
-    return (
-        f"batch {recipe['batch_size']} × {recipe['accumulation_steps']}{at_a_time(recipe)}, "
-        f"weight decay {setting(recipe['weight_decay'])}, "
-        f"backbone learning rate × {setting(recipe['backbone_learning_rate_factor'])}, "
-        f"warm-up {percent(recipe['warmup_share'])} of a stage, "
-        + (f"a stage ends after {patience} epochs without a lower loss, " if patience else "")
-        + f"{recipe['dtype']}, seed {recipe['seed']}"
-    )
-
-
-def trains(parts: Sequence[str]) -> str:
-    """What a stage trains, in words."""
-    return "everything" if len(parts) == len(PARTS) else ", ".join(part.replace("_", " ") for part in parts)
 
 
 def class_rows(metrics: Mapping[str, Any], sweep: pd.DataFrame | None) -> list[Row]:
@@ -90,7 +56,7 @@ def shown_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials of the report's table, in the order of their numbers; the best ones where there are too many."""
     if len(records) <= MOST_TRIALS:
         return list(records)
-    ranked = sorted(records, key=lambda record: (not record.reference, record.status == "FAILED", _loss(record)))
+    ranked = sorted(records, key=lambda record: (not record.reference, record.status == "FAILED", record.val_loss))
     return sorted(ranked[:MOST_TRIALS], key=lambda record: record.number)
 
 
@@ -121,29 +87,29 @@ def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
     for record in records:
         history = thinned(record.history, points)
         details[record.number] = {
-            "stages": stage_rows(record) if record.recipe else [],
+            "stages": stage_rows(record),
             "settings": settings(record.recipe) if record.recipe else "",
             "taken_over": _taken_over(record),
             "parameters": {name: setting(value) for name, value in record.parameters.items()},
             "error": _shortened(record.error or ""),
-            "epoch": [row["epoch"] for row in history],
-            "stage": [row["stage"] for row in history],
-            "val_loss": [short(row["val_loss"]) for row in history],
-            "train_loss": [short(row.get("train_loss")) for row in history],
+            "epoch": [row.epoch for row in history],
+            "stage": [row.stage for row in history],
+            "val_loss": [short(row.val_loss) for row in history],
+            "train_loss": [short(row.train_loss) for row in history],
         }
     return details
 
 
-def _fields(recipe: Mapping[str, Any]) -> dict[str, str]:
-    fields = {"stages": f"{len(recipe['stages'])}"}
-    for index, stage in enumerate(recipe["stages"], start=1):
-        fields[f"stage {index}: trains"] = trains(stage["trainable"])
-        fields[f"stage {index}: epochs"] = f"{stage['epochs']}"
-        fields[f"stage {index}: learning rate"] = setting(stage["learning_rate"])
-        fields[f"stage {index}: restart cycles"] = f"{stage['restart_cycles']}"
+def _fields(recipe: Recipe) -> dict[str, str]:
+    fields = {"stages": f"{len(recipe.stages)}"}
+    for index, stage in enumerate(recipe.stages, start=1):
+        fields[f"stage {index}: trains"] = trains(stage.trainable)
+        fields[f"stage {index}: epochs"] = f"{stage.epochs}"
+        fields[f"stage {index}: learning rate"] = setting(stage.learning_rate)
+        fields[f"stage {index}: restart cycles"] = f"{stage.restart_cycles}"
     names = ("batch_size", "accumulation_steps", "weight_decay", "backbone_learning_rate_factor", "warmup_share")
     for name in (*names, "max_grad_norm", "patience", "dtype"):
-        value = recipe.get(name)
+        value = getattr(recipe, name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
     return fields
 
@@ -168,16 +134,16 @@ def _counts_at(sweep: pd.DataFrame, point: Mapping[str, Any]) -> dict[str, Row]:
 
 def _cells(record: TrialRecord, measured: bool) -> list[tuple[Any, str]]:
     """Value to sort by, and what is shown, in the order of the table's columns."""
-    best, last = record.best or {}, record.history[-1] if record.history else {}
-    shares = best if measured else {}
-    stages = len(record.recipe.get("stages", ()))
+    if record.best is None:
+        return [(None, figure(None)), *[(None, ratio(None))] * 3, *[(None, "–")] * 4]
+    best, last = record.best, record.history[-1]
     return [
-        (best.get("val_loss"), figure(best.get("val_loss"))),
-        *((shares.get(name), ratio(shares.get(name))) for name in ("f1", "precision", "recall")),
-        (best.get("epoch"), f"{best.get('epoch', '–')}"),
-        (last.get("epoch"), f"{last.get('epoch', '–')}"),
-        (last.get("stage"), f"{last['stage'] + 1} of {stages}" if last else "–"),
-        (last.get("seconds"), duration(last["seconds"]) if last.get("seconds") is not None else "–"),
+        (best.val_loss, figure(best.val_loss)),
+        *((share, ratio(share)) for share in ((best.f1, best.precision, best.recall) if measured else (None,) * 3)),
+        (best.epoch, f"{best.epoch}"),
+        (last.epoch, f"{last.epoch}"),
+        (last.stage, f"{last.stage + 1} of {len(record.stages)}"),
+        (last.seconds, duration(last.seconds)),
     ]
 
 
@@ -187,20 +153,15 @@ def _cell(value: float | None, text: str) -> tuple[str, str]:
 
 def _summary(record: TrialRecord) -> str:
     """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`."""
-    stages = record.recipe.get("stages", ())
-    return " → ".join(f"{stage['name']} {stage['epochs']} @ {stage['learning_rate']:.2g}" for stage in stages)
+    return " → ".join(f"{stage.name} {stage.epochs} @ {stage.learning_rate:.2g}" for stage in record.stages)
 
 
 def _taken_over(record: TrialRecord) -> str:
     """Which epochs another trial trained, such as `epochs 1–4 from trial 3`."""
-    groups = groupby(record.history, key=lambda row: row.get("shared_from"))
-    spans = [(name, [row["epoch"] for row in rows]) for name, rows in groups if name]
+    groups = groupby(record.history, key=attrgetter("shared_from"))
+    spans = [(name, [row.epoch for row in rows]) for name, rows in groups if name]
     return ", ".join(f"epochs {epochs[0]}–{epochs[-1]} from trial {int(name)}" for name, epochs in spans)
 
 
 def _shortened(error: str) -> str:
     return error if len(error) <= MOST_ERROR else f"{error[: MOST_ERROR // 2]}\n…\n{error[-MOST_ERROR // 2 :]}"
-
-
-def _loss(record: TrialRecord) -> float:
-    return record.best["val_loss"] if record.best else math.inf

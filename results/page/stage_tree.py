@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from results.journal.journal import TrialRecord
 from results.reuse import trial_id
+from trainable.history import EpochRow
+from trainable.recipe import Stage
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,15 @@ class StageNode:
     """The `trial_id` of that trial."""
     trials: Sequence[TrialRecord]
     """Those that have epochs of it: that one, and those that took it over after the same stages."""
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[EpochRow]
     """Its epochs, of the trial that has most of them."""
     following: Sequence["StageNode"]
     """What the trials trained next; the one of most trials first."""
 
     @property
-    def stage(self) -> dict[str, Any]:
+    def stage(self) -> Stage:
         """What the recipe says of it."""
-        return self.trials[0].recipe["stages"][self.index]
+        return self.trials[0].stages[self.index]
 
     @property
     def shared(self) -> bool:
@@ -36,12 +37,12 @@ class StageNode:
     @property
     def val_loss(self) -> float:
         """The lowest of its epochs."""
-        return min(row["val_loss"] for row in self.rows)
+        return min(row.val_loss for row in self.rows)
 
     @property
     def reused_epochs(self) -> int:
         """Epochs that did not have to be trained, all trials together."""
-        return sum(bool(row.get("shared_from")) for trial in self.trials for row in _rows(trial, self.index))
+        return sum(bool(row.shared_from) for trial in self.trials for row in _rows(trial, self.index))
 
 
 def stage_tree(records: Sequence[TrialRecord]) -> list[StageNode]:
@@ -57,7 +58,7 @@ def _nodes(records: Sequence[TrialRecord], index: int) -> list[StageNode]:
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         if rows := _rows(record, index):
-            groups.setdefault(rows[-1].get("shared_from") or trial_id(record), []).append(record)
+            groups.setdefault(rows[-1].shared_from or trial_id(record), []).append(record)
     nodes = [
         StageNode(index, name, trials, _longest(trials, index), _nodes(trials, index + 1))
         for name, trials in groups.items()
@@ -65,9 +66,9 @@ def _nodes(records: Sequence[TrialRecord], index: int) -> list[StageNode]:
     return sorted(nodes, key=lambda node: (-len(node.trials), node.val_loss))
 
 
-def _longest(trials: Sequence[TrialRecord], index: int) -> list[dict[str, Any]]:
+def _longest(trials: Sequence[TrialRecord], index: int) -> list[EpochRow]:
     return max((_rows(trial, index) for trial in trials), key=len)
 
 
-def _rows(record: TrialRecord, index: int) -> list[dict[str, Any]]:
-    return [row for row in record.history if row["stage"] == index]
+def _rows(record: TrialRecord, index: int) -> list[EpochRow]:
+    return [row for row in record.history if row.stage == index]

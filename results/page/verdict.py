@@ -7,24 +7,25 @@ from results.description import figures_at
 from results.formatting import change, count, figure, ratio
 from results.journal.journal import TrialRecord, best_trial
 from results.page.contents import RunContents
+from trainable.history import best_row
 
 
 def headline(contents: RunContents) -> str:
     """One sentence: the best recipe against the reference at equal budget, or why there is none."""
     best, reference = contents.best, contents.reference
-    if best is None or best.best is None:
+    if best is None:
         return _nothing(contents.records)
-    loss, ran = best.best["val_loss"], [record for record in contents.records if record.history]
+    loss, ran = best.val_loss, [record for record in contents.records if record.history]
     if best.reference:
         others = best_trial(record for record in ran if not record.reference)
-        if others is None or others.best is None:
+        if others is None:
             return (
                 f"Only the reference recipe has a result: val_loss {figure(loss)}; there is nothing to compare it with."
             )
         return (
             f"The reference recipe is the best of {count(len(ran), 'trial')}: val_loss {figure(loss)}. The best of the "
-            f"others, trial {others.number}, has {figure(others.best['val_loss'])}, "
-            f"{change(others.best['val_loss'], loss)}."
+            f"others, trial {others.number}, has {figure(others.val_loss)}, "
+            f"{change(others.val_loss, loss)}."
         )
     start = f"Trial {best.number} has the best recipe of {count(len(ran), 'trial')}: val_loss "
     if reference is None or reference.best is None or reference.status == "FAILED":
@@ -82,20 +83,19 @@ def _against_reference(best: TrialRecord, reference: TrialRecord, measured: bool
         reference: that of the reference recipe.
         measured: whether there are boxes to measure F1 by.
     """
-    epochs = reference.history[-1]["epoch"]
+    epochs = reference.history[-1].epoch
     rows = best.history if reference.status == "COMPLETED" else best.history[:epochs]
-    ours = min(rows, key=lambda row: row["val_loss"])
-    theirs = reference.best or {}
+    ours, theirs = best_row(rows), best_row(reference.history)
     so_far = "" if reference.status == "COMPLETED" else " so far"
     sentence = (
-        f"{figure(ours['val_loss'])} against {figure(theirs['val_loss'])} of the reference in the same "
-        f"{count(epochs, 'epoch')}{so_far}, {change(ours['val_loss'], theirs['val_loss'])}"
+        f"{figure(ours.val_loss)} against {figure(theirs.val_loss)} of the reference in the same "
+        f"{count(epochs, 'epoch')}{so_far}, {change(ours.val_loss, theirs.val_loss)}"
     )
     if not measured:
         return f"{sentence}."
-    sentence += f"; F1 {ratio(ours['f1'])} against {ratio(theirs['f1'])}"
-    if theirs["f1"]:
-        sentence += f", {change(ours['f1'], theirs['f1'])}"
+    sentence += f"; F1 {ratio(ours.f1)} against {ratio(theirs.f1)}"
+    if theirs.f1:
+        sentence += f", {change(ours.f1, theirs.f1)}"
     return sentence + " (IoU 0.5, score 0.5)."
 
 

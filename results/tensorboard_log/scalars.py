@@ -7,7 +7,6 @@ the first one that it finds and hide the fields that only other trials have; wit
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -17,6 +16,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from results.journal.journal import TrialRecord
+from trainable.history import EpochRow
 from trainable.recipe import flatten
 
 SCALARS = (
@@ -37,15 +37,17 @@ class TensorBoardLog:
         self.folder = folder
         self._writers: dict[int, EventFileWriter] = {}
 
-    def reported(self, record: TrialRecord, metrics: dict[str, Any]) -> None:
+    def reported(self, record: TrialRecord, row: EpochRow, time: float) -> None:
         """Writes the curves' next points; the trial's first also writes its hyperparameters.
 
         Args:
             record: the trial.
-            metrics: one of `record.history`; it was reported when the record says.
+            row: what it has reported.
+            time: when.
         """
-        time = record.reported[record.history.index(metrics)]
-        self._write_scalars(record, {name: metrics[name] for name in SCALARS}, metrics["epoch"], time)
+        measured = {name: getattr(row, name) for name in SCALARS}
+        known = {name: value for name, value in measured.items() if value is not None}
+        self._write_scalars(record, known, row.epoch, time)
 
     def ended(self, record: TrialRecord) -> None:
         """Writes what the hyperparameter view compares trials by, and closes the trial's file.
@@ -55,8 +57,8 @@ class TensorBoardLog:
         """
         time = record.asked if record.ended is None else record.ended
         if record.best:
-            epochs = record.history[-1]["epoch"]
-            compared = {"val_loss": record.best["val_loss"], "f1": record.best["f1"], "epochs": epochs}
+            epochs = record.history[-1].epoch
+            compared = {"val_loss": record.best.val_loss, "f1": record.best.f1, "epochs": epochs}
             scalars = {f"hparam/{name}": value for name, value in compared.items()}
             self._write_scalars(record, scalars, epochs, time)
         status = api_pb2.STATUS_FAILURE if record.status == "FAILED" else api_pb2.STATUS_SUCCESS
@@ -105,8 +107,8 @@ def rebuild(folder: Path, records: Sequence[TrialRecord]) -> TensorBoardLog:
     shutil.rmtree(folder, ignore_errors=True)
     log = TensorBoardLog(folder)
     for record in records:
-        for metrics in record.history:
-            log.reported(record, metrics)
+        for row, time in zip(record.history, record.reported, strict=True):
+            log.reported(record, row, time)
         if record.ended is not None:
             log.ended(record)
     return log

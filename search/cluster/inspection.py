@@ -8,7 +8,7 @@ from pathlib import Path
 import ray
 import torch
 
-from search.cluster.memory import TrialSize, memory_fault
+from search.cluster.capacity import TrialSize, memory_fault
 from search.run_folder.identity import code_version
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, images_digest

@@ -1,53 +1,26 @@
-"""Whether a machine has the memory that its trials take, told before the first one begins; and if not, what it has."""
+"""How much memory a trial may count on, wherever it runs."""
 
-from bisect import bisect_right
-from dataclasses import dataclass
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from transformers import DetrConfig
-
+from search.cluster.cluster import Resources, fit
+from search.options import Options
 from trainable.compute import memory_share
-from trainable.data.model_input import Size, SizeRule
-from trainable.data.pairs import PairData
-from trainable.data.resizing import size_rule
-from trainable.detector.loading import load_processor, model_config
-from trainable.detector.memory import training_memory
-from trainable.recipe import SMALLEST_IMAGE
-from trainable.training.evaluation import EVALUATION_BATCH_SIZE
+
+ANSWER_SECONDS = 60.0
+"""So long for the answers of a cluster's nodes, whose processes have to begin first."""
 
 
-@dataclass(frozen=True)
-class TrialSize:
-    """What decides how much memory a trial takes; it travels to the nodes of a cluster."""
-
-    config: DetrConfig
-    rule: SizeRule
-    images: frozenset[Size]
-    """The sizes of the data set's images as they lie on the disk."""
-    gpus: float
-    """Of a trial."""
-
-    def padded(self, rule: SizeRule) -> tuple[int, int]:
-        """Height and width of every image."""
-        widths, heights = zip(*map(rule.resized, self.images), strict=True)
-        return max(heights), max(widths)
-
-    def needed(self, rule: SizeRule) -> int:
-        """Bytes that a trial takes where all parts learn, of one image at a time: the reference gets there."""
-        device = "cuda" if self.gpus else "cpu"
-        return training_memory(self.config, self.padded(rule), device=device).of(1, EVALUATION_BATCH_SIZE)
-
-
-def trial_size(checkpoint: str, image_size: int | None, pairs: PairData, gpus: float) -> TrialSize:
-    """That of trials that start from a checkpoint.
+def least_memory(options: Options, resources: Resources) -> int | None:
+    """Bytes of a trial's share of the memory of the node, or of its GPU, that has the least.
 
     Args:
-        checkpoint: folder or hub name.
-        image_size: pixels of images' shorter edges; None is what the checkpoint's image processor says.
-        pairs: the data set.
-        gpus: of a trial.
+        options: say whether the search runs on a cluster, and how many trials it runs at a time.
+        resources: of a trial.
 
-    Raises:
-        ModelError: the checkpoint cannot be used.
+    Returns:
+        None where no node has room for one yet, or none says so.
     """
     if options.address is None:
         return memory_share(resources.gpus, resources.concurrent)
@@ -64,30 +37,9 @@ def trial_size(checkpoint: str, image_size: int | None, pairs: PairData, gpus: f
     return min((share for share in map(_answer, answered) if share is not None), default=None)
 
 
-def memory_fault(trial: TrialSize, trials: int) -> str | None:
-    """What this machine has too little of, and what would do; None where a trial fits.
-
-    Args:
-        trial: what each of them takes.
-        trials: at a time on this machine.
-    """
-    needed, share = trial.needed(trial.rule), memory_share(trial.gpus, trials)
-    if needed <= share:
-        return None
-    height, width = trial.padded(trial.rule)
-    edges = range(SMALLEST_IMAGE, min(height, width), SMALLEST_IMAGE)
-    fit = bisect_right(edges, share, key=lambda edge: trial.needed(trial.rule.with_shorter_edge(edge)))
-    ways = [f"--image-size {edges[fit - 1]} or less"] if fit else []
-    if not trial.gpus and (fewer := memory_share(0, 1) // needed):
-        ways.append(f"--max-concurrent {fewer}")
-    beside = f", its share of {gib(memory_share(trial.gpus, 1))} for {trials} at a time" if trials > 1 else ""
-    return (
-        f"has {gib(share)} of {'GPU ' if trial.gpus else ''}memory for a trial{beside}, but at {height}x{width} one "
-        f"takes about {gib(needed)}, be it of one image at a time; "
-        + (f"what fits: {', or '.join(ways)}" if ways else "no size of images fits")
-    )
-
-
-def gib(size: float) -> str:
-    """Bytes as a person reads them."""
-    return f"{size / 2**30:.1f} GiB"
+def _answer(reference: "ray.ObjectRef[int]") -> int | None:
+    try:
+        share: int = ray.get(reference)
+    except RayError:
+        return None  # What is wrong with the node is said when it is asked whether it can train.
+    return share

@@ -14,10 +14,10 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.asking import Board, Waiting, answer
+from search.cluster.capacity import TrialSize
 from search.cluster.cluster import ClusterError, Resources, fit, name_of
 from search.cluster.hold import hold_node
 from search.cluster.inspection import Task, packages, room_faults
-from search.cluster.memory import TrialSize
 from search.options import Options
 from search.run_folder.identity import code_version
 from trainable.data.pairs import PairData

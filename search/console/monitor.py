@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from results.journal.journal import TrialRecord
+from results.journal.events import Ended, Reported
 from results.tensorboard_log.scalars import rebuild
 from search.console.live_report import LiveReport
 from search.console.progress import Progress
@@ -62,10 +62,10 @@ class Monitor:
         events = self.study.journal.events
         new, self._seen = events[self._seen :], len(events)
         for event in new:
-            record: TrialRecord = self.study.records[event["trial"]]
-            if event["event"] == "reported":
-                self._derive("tensorboard/", partial(self.board.reported, record, event["metrics"]))
-            elif event["event"] == "ended":
+            record = self.study.records[event.trial]
+            if isinstance(event, Reported):
+                self._derive("tensorboard/", partial(self.board.reported, record, event.metrics, event.time))
+            elif isinstance(event, Ended):
                 self._derive("tensorboard/", partial(self.board.ended, record))
                 self._derive("optuna.db", partial(self.mirror.sync, self.study.optuna))
         self._unreported |= bool(new)

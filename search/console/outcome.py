@@ -1,11 +1,13 @@
 """The last words of a search on the console: the best trials, the reference beside them, and where all of it lies."""
 
+from operator import attrgetter
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from results.formatting import at_a_time, duration, ratio, unread
+from results.description import settings, stage_rows
+from results.formatting import duration, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
 from results.reuse import reuse
@@ -51,7 +53,7 @@ def print_outcome(
         left: trials still to do.
         console: where to print.
     """
-    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=_loss)
+    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=attrgetter("val_loss"))
     console.print(f"\nbest {min(SHOWN, len(ranked))} of {len(records)} trials", style="italic")
     console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
     if failed := sum(record.status == "FAILED" for record in records):
@@ -60,7 +62,8 @@ def print_outcome(
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(Text.assemble("\n", (title, "bold"), f" (trial {record.number})"))
         console.print(_stages(record))
-        console.print(settings(record.recipe), style="dim italic")
+        if record.recipe:
+            console.print(settings(record.recipe), style="dim italic")
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
@@ -150,13 +153,14 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
     headers = ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch")
     table = FittingTable(headers, frozenset({"status"}))
     for record in ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]:
-        row = record.best or {}
+        row = record.best
+        assert row is not None, "it is ranked by its loss"
         table.add(
             f"{record.number}{' (reference)' if record.reference else ''}",
             record.status.lower(),
-            f"{row['val_loss']:.4f}",
-            *(ratio(row[name] if measured else None) for name in ("f1", "precision", "recall")),
-            f"{row['epoch']} of {record.history[-1]['epoch']}",
+            f"{row.val_loss:.4f}",
+            *(ratio(share if measured else None) for share in (row.f1, row.precision, row.recall)),
+            f"{row.epoch} of {record.history[-1].epoch}",
             style="bold" if record is best else "",
         )
     return table
@@ -170,16 +174,3 @@ def _stages(record: TrialRecord) -> FittingTable:
         shown = (row[name] for name in ("trains", "epochs", "learning_rate", "cycles", "val_loss"))
         table.add(f"stage {number}", *shown)
     return table
-
-
-def _settings(recipe: dict[str, Any]) -> str:
-    """The batch, the decay and the rest."""
-    return (
-        f"batch {recipe['batch_size']} x {recipe['accumulation_steps']}{at_a_time(recipe)}, "
-        f"weight decay {recipe['weight_decay']:.2g}, "
-        f"backbone learning rate x {recipe['backbone_learning_rate_factor']:.2g}, warm-up {recipe['warmup_share']:.0%}"
-    )
-
-
-def _loss(record: TrialRecord) -> float:
-    return record.best["val_loss"] if record.best else float("inf")

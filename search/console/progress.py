@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.formatting import duration
-from results.journal.events import Event
+from results.journal.events import Ended, Event
 from results.journal.journal import TrialRecord, best_trial
 from search.console.fitting import FittingTable
 from search.study import SearchStudy
@@ -65,8 +65,8 @@ class Progress:
             new: the journal's events since then.
         """
         for event in new:
-            if event["event"] == "ended":
-                self.console.print(_ending(self.study.records[event["trial"]]), highlight=False, soft_wrap=True)
+            if isinstance(event, Ended):
+                self.console.print(_ending(self.study.records[event.trial]), highlight=False, soft_wrap=True)
         now = time.monotonic()
         if self.console.is_terminal and now >= self._next_panel:
             self._live.refresh()
@@ -92,8 +92,8 @@ class Progress:
     def _line(self) -> Text:
         """The panel in a line, for output that is no terminal."""
         text = Text(" · ").join([self._pace(), self._counts()])
-        if (best := best_trial(self.study.records.values())) and best.best:
-            text.append(f" · best val_loss {best.best['val_loss']:.4f} (trial {best.number})")
+        if best := best_trial(self.study.records.values()):
+            text.append(f" · best val_loss {best.val_loss:.4f} (trial {best.number})")
         return text
 
     def _pace(self) -> Text:
@@ -130,8 +130,8 @@ class Progress:
         table = FittingTable(("",) * 4, padding=(0, 2))
         for title, record, style in (("best so far", best, "bold green"), ("reference", reference, "")):
             if record and (row := record.best):
-                where = f"trial {record.number}, epoch {row['epoch']}"
-                table.add(title, Text(f"val_loss {row['val_loss']:.4f}", style), f"f1 {row['f1']:.3f}", where)
+                where = f"trial {record.number}, epoch {row.epoch}"
+                table.add(title, Text(f"val_loss {row.val_loss:.4f}", style), f"f1 {row.f1:.3f}", where)
         return table
 
     def _running(self) -> RenderableType:
@@ -139,15 +139,15 @@ class Progress:
             return Text("nothing runs", "dim")
         table = FittingTable(("trial", "stage", "epoch", "val_loss", "f1"), frozenset({"stage"}), padding=(0, 2))
         for record in self.study.unfinished:
-            stages, last = record.recipe["stages"], record.history[-1] if record.history else None
-            stage = last["stage"] if last else 0
-            total = sum(stage["epochs"] for stage in stages)
+            stages, last = record.stages, record.history[-1] if record.history else None
+            stage = last.stage if last else 0
+            total = sum(stage.epochs for stage in stages)
             table.add(
                 f"{record.number}{' (reference)' if record.reference else ''}",
-                Text(f"{stage + 1}/{len(stages)} {stages[stage]['name']}"),
-                f"{last['epoch'] if last else 0}/{total}",
-                f"{last['val_loss']:.4f}" if last else "starting",
-                f"{last['f1']:.3f}" if last else "",
+                Text(f"{stage + 1}/{len(stages)} {stages[stage].name}"),
+                f"{last.epoch if last else 0}/{total}",
+                f"{last.val_loss:.4f}" if last else "starting",
+                f"{last.f1:.3f}" if last else "",
             )
         return table
 
@@ -155,8 +155,8 @@ class Progress:
 def _ending(record: TrialRecord) -> Text:
     text = Text(f"trial {record.number:>3} ").append(f"{record.status.lower():<9}", STYLES[record.status])
     if record.best:
-        text.append(f" epoch {record.history[-1]['epoch']:>3}  val_loss {record.best['val_loss']:.4f}")
-        text.append(f"  f1 {record.best['f1']:.3f}")
+        text.append(f" epoch {record.history[-1].epoch:>3}  val_loss {record.val_loss:.4f}")
+        text.append(f"  f1 {record.best.f1:.3f}")
     if record.reference:
         text.append("  the reference recipe", "dim")
     if record.error:

@@ -43,8 +43,8 @@ def with_token(terminal: Terminal, tmp_path: Path) -> Terminal:
 def at_work(run: Path, node: Program) -> tuple[int, int] | None:
     """Number and process of a trial of the node that has reported an epoch and goes on."""
     processes, ended = node.trials(), ended_in(run)
-    last = {event["trial"]: event["metrics"] for event in reports_of(run)}
-    found = ((trial, row["pid"]) for trial, row in last.items() if trial not in ended and row["pid"] in processes)
+    last = {event.trial: event.metrics for event in reports_of(run)}
+    found = ((trial, row.pid) for trial, row in last.items() if trial not in ended and row.pid in processes)
     return next(found, None)
 
 
@@ -67,6 +67,6 @@ def test_its_three_nodes_complete_a_search_of_which_one_is_killed_on_the_way(wit
     assert len(table) == 8 and set(table["status"]) <= {"COMPLETED", "PRUNED"}
     assert_each_event_once(run)
     assert_study_is_that_of_the_table(run)
-    reports = [event for event in reports_of(run) if event["trial"] == moved]
-    assert [event["metrics"]["epoch"] for event in reports] == list(range(1, table["epochs"][moved] + 1))
-    assert reports[0]["metrics"]["pid"] == process != reports[-1]["metrics"]["pid"]
+    reports = [event for event in reports_of(run) if event.trial == moved]
+    assert [event.metrics.epoch for event in reports] == list(range(1, table["epochs"][moved] + 1))
+    assert reports[0].metrics.pid == process != reports[-1].metrics.pid

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from results.journal.events import Ended
 from results.journal.journal import read_journal
 from tests.whole_search import Search, assert_same_search
 
@@ -52,7 +53,7 @@ def assert_trials_end(search: Search) -> None:
 def checkpoints_of_unfinished(run: Path) -> list[Path]:
     """The checkpoints that trials would go on from if the search were broken off now."""
     events = read_journal(run / "journal.jsonl") if (run / "journal.jsonl").exists() else []
-    ended = {event["trial"] for event in events if event["event"] == "ended"}
+    ended = {event.trial for event in events if isinstance(event, Ended)}
     found = []
     for progress in (run / "trials").glob("*/progress.json"):
         checkpoint = json.loads(progress.read_text())["checkpoint"]

@@ -59,7 +59,7 @@ def train(checkpoint, tmp_path, monkeypatch):
 
 
 def losses(trial):
-    return [row["val_loss"] for row in trial.history]
+    return [row.val_loss for row in trial.history]
 
 
 @WAYS_TO_GO_BAD
@@ -105,7 +105,7 @@ def write_best_of(checkpoint, tmp_path):
     """Writes `best/` of a run with one trial, after whatever has happened to the images since."""
 
     def write(trial, pairs) -> Best:
-        record = TrialRecord(0, {}, RECIPE.to_dict(), True, 0.0, "COMPLETED", trial.history)
+        record = TrialRecord(0, {}, RECIPE, True, 0.0, "COMPLETED", trial.history)
         shutil.copytree(tmp_path / "trial", tmp_path / "run" / "trials" / "0000")
         padded = padded_size((*pairs.train, *pairs.val), load_processor(checkpoint))
         how = {"pairs": pairs.val, "names": pairs.names, "padded": padded, "cpus": 1, "skip_bad": pairs.skip_bad}

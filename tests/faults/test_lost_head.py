@@ -39,5 +39,5 @@ def test_a_lost_head_pauses_the_search_and_a_new_one_goes_on(terminal, data_fold
     started_head(terminal)
     search = terminal.type_in("python search/run.py", "--resume", run, *address)
     search.wait_for(lambda: len(reports_of(run)) > known, "epoch after the head came back")
-    epochs = [event["metrics"]["epoch"] for event in reports_of(run) if event["trial"] == 0]
+    epochs = [event.metrics.epoch for event in reports_of(run) if event.trial == 0]
     assert epochs == list(range(1, len(epochs) + 1))

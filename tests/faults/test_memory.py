@@ -46,7 +46,7 @@ def train(pair_data, checkpoint, tmp_path):
 
 
 def losses(trial):
-    return [row["val_loss"] for row in trial.history]
+    return [row.val_loss for row in trial.history]
 
 
 def test_it_goes_on_with_half_as_many_images_at_a_time_and_the_same_recipe(train, memory_for, caplog):
@@ -57,7 +57,7 @@ def test_it_goes_on_with_half_as_many_images_at_a_time_and_the_same_recipe(train
     assert "ran out of memory in stage 'all'; it goes on with 2 of a step's images at a time, which" in caplog.text
     assert trial.recipe == dataclasses.replace(RECIPE, micro_batch=2)
     assert Recipe.from_yaml(trial.path / "recipe.yaml") == trial.recipe
-    assert [row["epoch"] for row in reported] == [1, 2, 3]
+    assert [row.epoch for row in reported] == [1, 2, 3]
     # The small model has dropout, whose draws depend on how many go at a time; all else is the same.
     assert losses(trial)[0] == losses(unlimited)[0]
     assert losses(trial) == pytest.approx(losses(unlimited), rel=0.02)
@@ -86,7 +86,7 @@ def test_a_trial_that_is_killed_afterwards_goes_on_with_half_as_many(train, memo
     memory_for(2)
 
     def stop(row):
-        if row["epoch"] == 2:
+        if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

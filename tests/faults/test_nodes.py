@@ -63,7 +63,7 @@ def notes_of(run: Path) -> list[dict[str, Any]]:
 def at_work(run: Path) -> set[str]:
     """The GPUs of the trials that have reported something and are not through."""
     last = {note["trial"]: note["visible"] for note in notes_of(run)}
-    reported = {event["trial"] for event in reports_of(run)}
+    reported = {event.trial for event in reports_of(run)}
     return {last[trial] for trial in reported - ended_in(run)}
 
 
@@ -105,5 +105,5 @@ def test_a_vanished_nodes_trials_move_and_a_newcomer_gets_work(cluster, start, f
     table = table_of(run)
     assert len(table) == TRIALS and set(table["status"]) <= {"COMPLETED", "PRUNED"}
     assert_each_event_once(run)
-    reported = {(event["trial"], event["metrics"]["epoch"]) for event in reports_of(run)}
+    reported = {(event.trial, event.metrics.epoch) for event in reports_of(run)}
     assert reported == {(trial, epoch + 1) for trial, epochs in enumerate(table["epochs"]) for epoch in range(epochs)}

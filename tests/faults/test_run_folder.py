@@ -31,7 +31,7 @@ def test_a_dashboard_that_reads_the_study_costs_no_trial(unbroken, start, storag
         dashboard.execute("BEGIN")
         assert len(dashboard.execute("SELECT * FROM trials").fetchall()) == TRIALS
         extended = start("--resume", run, "--trials", TRIALS + 2)
-        extended.wait_for(lambda: TRIALS + 1 in {event["trial"] for event in read_journal(journal)}, "second trial")
+        extended.wait_for(lambda: TRIALS + 1 in {event.trial for event in read_journal(journal)}, "second trial")
         assert len(dashboard.execute("SELECT * FROM trials").fetchall()) == TRIALS
     code, output = extended.wait()
     assert code == 0, output

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from results.journal.events import Asked
 from results.journal.journal import Journal, read_journal
 from tests.whole_search import assert_same_search
 from trainable.storage.remote import StorageError
@@ -78,10 +79,10 @@ def test_a_full_disk_pauses_the_search_which_goes_on_when_there_is_room(start, s
 
 def test_a_journal_that_cannot_be_written_is_as_it_was(tmp_path, small_disk):
     journal = Journal(small_disk / "journal.jsonl")
-    event = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 0.0}
+    event = Asked(0, {}, None, True, 0.0)
     journal.append(event)
     filler = fill(small_disk)
-    long = event | {"trial": 1, "parameters": {"text": "x" * 10_000}}
+    long = Asked(1, {"text": "x" * 10_000}, None, False, 0.0)
     with pytest.raises(OSError):
         journal.append(long)
     assert journal.events == read_journal(journal.path) == [event]

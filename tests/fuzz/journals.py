@@ -30,11 +30,12 @@ def _ended(trial: int, status: str, error: str | None = None) -> dict[str, Any]:
     return _event("ended", trial, status=status, error=error)
 
 
+WITHIN = {"epoch": 0.5, "stage": 0, "seconds": 4.0} | dict.fromkeys(("val_loss", "precision", "recall", "f1"), 0.25)
 EVENTS = [
     _asked(0, reference(3).to_dict(), rate=1e-4, kind=HOSTILE),
     *(_reported(0, epoch, epoch - 1) for epoch in (1, 2, 3)),
     _asked(1, Recipe((Stage(PRINTABLE, ("decoder",), 2, 1e-4),)).to_dict(), rate=1e-3, kind="b"),
-    _reported(1, 1, 0, shared_from="0000", within_epoch=[{"epoch": 0.5, "stage": 0, "val_loss": 0.25}]),
+    _reported(1, 1, 0, shared_from="0000", within_epoch=[WITHIN]),
     _ended(0, "COMPLETED"),
     _asked(2, {}),
     _ended(2, "FAILED", f"ImageError: {HOSTILE}"),

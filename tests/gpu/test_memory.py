@@ -14,12 +14,12 @@ from transformers import DetrImageProcessorPil
 
 from tests.gpu.conftest import ON_CPU
 from trainable.compute import Compute
+from trainable.detector.loading import model_config
+from trainable.detector.memory import training_memory
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
-from trainable.training.memory import PASSING, activation_bytes
 from trainable.training.stage_trainer import StageTrainer
-from trainable.training.weights import trial_model
 
 WARM_UP, TRIALS = 6, 20
 MOST_BYTES = 2**20
@@ -86,7 +86,7 @@ def test_where_it_is_not_enough_half_as_many_images_go_at_a_time_and_the_recipe_
         assert torch.cuda.memory_stats()["num_ooms"] > 0
     assert "ran out of memory in stage 'all'; it goes on with 4 of a step's images at a time" in caplog.text
     assert trial.recipe == replace(whole.recipe, micro_batch=4)
-    expected, found = ([row["val_loss"] for row in one.history] for one in (whole, trial))
+    expected, found = ([row.val_loss for row in one.history] for one in (whole, trial))
     assert found == pytest.approx(expected, rel=1e-2)
 
 
@@ -98,8 +98,7 @@ def test_the_estimate_by_which_a_micro_batch_is_chosen_is_not_too_low(train, lar
         train(Recipe((Stage("all", PARTS, 1, 1e-4),), 2, 4, images), f"{images}-at-a-time", checkpoint=large_images)
         return torch.cuda.max_memory_allocated()
 
-    estimate = PASSING * activation_bytes(trial_model(large_images, pair_data.names, 0), (1066, 1066))
-    assert (peak(8) - peak(4)) / 4 < estimate
+    assert (peak(8) - peak(4)) / 4 < training_memory(model_config(large_images), (1066, 1066), device="cuda").image
 
 
 def held() -> dict[str, int]:
@@ -122,7 +121,7 @@ def test_after_20_trials_it_is_as_it_was(train, device):
         ending = ("completed", "stopped", "failed")[number % 3]
 
         def stop(row, ending=ending):
-            if ending == "stopped" and row["epoch"] == 2:
+            if ending == "stopped" and row.epoch == 2:
                 raise SystemExit  # as Ray ends a trial
 
         recipe = Recipe(

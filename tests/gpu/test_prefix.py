@@ -69,4 +69,4 @@ def test_a_trial_trains_from_what_is_kept_as_without(train, repeating, tmp_path,
     assert len(list((tmp_path / "cache").rglob("activations/*.records"))) >= 3
     for trial in (first, again):
         for found, expected in zip(trial.history, without.history, strict=True):
-            assert found["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-3)
+            assert found.val_loss == pytest.approx(expected.val_loss, rel=1e-3)

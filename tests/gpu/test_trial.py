@@ -24,7 +24,7 @@ STAGES = (Stage("heads", PARTS[3:], 1, 1e-3), Stage("all", PARTS, 2, 5e-4))
 
 
 def losses(trial):
-    return [row["val_loss"] for row in trial.history]
+    return [row.val_loss for row in trial.history]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -43,15 +43,15 @@ class TestPrecision:
         recipe = Recipe(STAGES, batch_size=4, accumulation_steps=2, dtype=dtype)
         trial = train(recipe, pairs=sample, checkpoint=CHECKPOINT)
         assert trial.recipe.dtype == dtype
-        assert [row["stage"] for row in trial.history] == [0, 1, 1]
-        assert all(math.isfinite(value) for row in trial.history for value in (row["train_loss"], row["val_loss"]))
+        assert [row.stage for row in trial.history] == [0, 1, 1]
+        assert all(math.isfinite(value) for row in trial.history for value in (row.train_loss, row.val_loss))
         assert losses(trial)[-1] < losses(trial)[0]
         if device.type == "cuda":
             assert torch.cuda.max_memory_allocated() > used + 10 * 2**20, "the trial ran somewhere else"
         data = TrialData.of(sample, load_processor(CHECKPOINT))
         model = trial_model(CHECKPOINT, sample.names, recipe.seed, trial.best_weights).to(device)
         again = evaluate(model, data.val, data.collator).losses["val_loss"]
-        assert again == pytest.approx(best_row(trial.history)["val_loss"], rel=TOLERANCE[dtype])
+        assert again == pytest.approx(best_row(trial.history).val_loss, rel=TOLERANCE[dtype])
 
 
 def test_auto_is_what_the_gpu_has(train, device):
@@ -141,7 +141,7 @@ class TestResume:
                 train(recipe, "broken", report, **given)
         broken = train(recipe, "broken", **given)
         assert any(went_on_from), "no checkpoint was gone on from"
-        assert [row["epoch"] for row in broken.history] == [row["epoch"] for row in unbroken.history]
+        assert [row.epoch for row in broken.history] == [row.epoch for row in unbroken.history]
         for name in ("train_loss", "val_loss"):
-            expected, found = ([row[name] for row in trial.history] for trial in (unbroken, broken))
+            expected, found = ([getattr(row, name) for row in trial.history] for trial in (unbroken, broken))
             assert found == pytest.approx(expected, rel=2e-3), name

@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from results.journal.events import Event
 from results.journal.journal import TrialRecord, trial_records
+from tests.made_up import events_of
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_model
 from trainable.recipe import Recipe, Stage, reference
+
+Plain = dict[str, Any]
+"""A line of a journal, as JSON gives it."""
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
 
 SHORT = Recipe((Stage("heads", ("box_head", "class_head"), epochs=4, learning_rate=0.1 + 0.2),), patience=2)
 
 
-def asked(trial: int, recipe: dict[str, Any], time: float) -> Event:
+def asked(trial: int, recipe: dict[str, Any], time: float) -> Plain:
     return {
         "event": "asked",
         "trial": trial,
@@ -30,7 +33,7 @@ def asked(trial: int, recipe: dict[str, Any], time: float) -> Event:
     }
 
 
-def reported(trial: int, epoch: int, val_loss: float, time: float, stage: int = 0, **more: Any) -> Event:
+def reported(trial: int, epoch: int, val_loss: float, time: float, stage: int = 0, **more: Any) -> Plain:
     metrics = {
         "epoch": epoch,
         "stage": stage,
@@ -52,13 +55,14 @@ def reported(trial: int, epoch: int, val_loss: float, time: float, stage: int = 
     return {"event": "reported", "trial": trial, "metrics": metrics | more, "time": time}
 
 
-def ended(trial: int, status: str, time: float, error: str | None = None) -> Event:
+def ended(trial: int, status: str, time: float, error: str | None = None) -> Plain:
     return {"event": "ended", "trial": trial, "status": status, "error": error, "time": time}
 
 
 @pytest.fixture
-def events() -> list[Event]:
-    middle = {"epoch": 1.5, "stage": 1, "train_loss": 1.6, "val_loss": 0.1, "f1": 0.9, "seconds": 15.0}
+def events() -> list[Plain]:
+    middle = {"epoch": 1.5, "stage": 1, "train_loss": 1.6, "val_loss": 0.1, "seconds": 15.0}
+    middle |= {"precision": 0.9, "recall": 0.9, "f1": 0.9}
     return [
         asked(0, reference(3).to_dict(), NOON),
         asked(1, SHORT.to_dict(), NOON + 1),
@@ -80,8 +84,8 @@ def events() -> list[Event]:
 
 
 @pytest.fixture
-def records(events: list[Event]) -> list[TrialRecord]:
-    return trial_records(events)
+def records(events: list[Plain]) -> list[TrialRecord]:
+    return trial_records(events_of(events))
 
 
 @pytest.fixture(scope="session")

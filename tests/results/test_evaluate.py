@@ -18,6 +18,7 @@ from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule, useful_range
 from results.model.best import write_best, write_test
+from tests.made_up import made_up_row
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.pair import Pair
@@ -48,8 +49,8 @@ def write_run(run: Path, checkpoint: Path, pair_data: PairData) -> Path:
     save_weights(trial_model(checkpoint, NAMES, 0), frozenset(PARTS), weights_path(trial, 1))
     recipe = reference(3)
     (trial / "recipe.yaml").write_text(recipe.to_yaml())
-    history = [{"epoch": 1, "val_loss": 2.5, "f1": 0.5}]
-    record = TrialRecord(0, {}, recipe.to_dict(), True, asked=0.0, status="COMPLETED", history=history)
+    history = [made_up_row(1, 2.5)]
+    record = TrialRecord(0, {}, recipe, True, asked=0.0, status="COMPLETED", history=history)
     padded = padded_size((*pair_data.train, *pair_data.val), load_processor(checkpoint))
 
     def evaluate(model: Path, pairs: tuple[Pair, ...] = pair_data.val) -> Evaluation:

@@ -4,18 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 import results.export
-from results.journal.events import Event
 from results.table import tables_agree, trial_table
 
 
 @pytest.fixture
-def run(tmp_path: Path, events: list[Event]) -> Path:
+def run(tmp_path: Path, events: list[dict[str, Any]]) -> Path:
     """The folder of a run that was killed while it wrote an event."""
     folder = tmp_path / "run"
     folder.mkdir()

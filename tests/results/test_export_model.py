@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import results.predict
 from results.export_model import app
+from results.journal.journal import read_journal
 from results.journal.objects import JournalObjects
 from results.measures.metrics import evaluate_checkpoint
 from tests.results.conftest import NOON, asked, ended, reported
@@ -154,8 +155,8 @@ def test_a_run_in_a_bucket_is_read_from_there(run, s3, tmp_path, request):
         if path.is_file() and path.name != "journal.jsonl":
             remote.upload(path, path.relative_to(run).as_posix())
     journal = JournalObjects(remote.at("journal"))
-    for line in (run / "journal.jsonl").read_text().splitlines():
-        journal.append(json.loads(line))
+    for event in read_journal(run / "journal.jsonl"):
+        journal.append(event)
     journal.close()
     out = tmp_path / "my_model"
     result = export(uri, "--trial", 1, "--out", out)
@@ -185,7 +186,9 @@ def test_what_is_no_run_and_what_is_there_already_are_refused(run, tmp_path):
     assert_refused(export(tmp_path, "--trial", 1, "--out", out), "search.yaml cannot be read, so this is no run folder")
     assert_refused(export(run, "--trial", 1, "--out", run), f"--out {run}: is there already; choose another folder")
     (run / "search.yaml").write_text("model: [a]")
-    assert_refused(export(run, "--trial", 1, "--out", out), "options of a search: model: should be a valid str")
+    assert_refused(
+        export(run, "--trial", 1, "--out", out), "options of a search: model: should be a valid string, got ['a']"
+    )
 
 
 def test_data_that_have_moved_are_named_by_a_flag_and_others_are_refused(run, data_folder, tmp_path):

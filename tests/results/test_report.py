@@ -15,7 +15,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import results.report
-from results.journal.events import Event
 from results.journal.journal import trial_records
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.calibration import calibration
@@ -24,6 +23,7 @@ from results.measures.operating_point import point_of_best_f1, useful_range
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from results.page.contents import RunError
 from results.report import write_report
+from tests.made_up import events_of
 from trainable.data.notices import Notice, write_notices
 from trainable.detection import Detections, GroundTruth, match
 from trainable.recipe import Recipe, Stage, reference
@@ -83,7 +83,9 @@ def recipe(trial: int) -> Recipe:
     return Recipe((heads, Stage("decoder", ("decoder", "box_head", "class_head"), EPOCHS - 2, 1e-4)))
 
 
-def trial_events(trial: int, epochs: int = EPOCHS, status: str | None = "COMPLETED", loss: float = 1.0) -> list[Event]:
+def trial_events(
+    trial: int, epochs: int = EPOCHS, status: str | None = "COMPLETED", loss: float = 1.0
+) -> list[dict[str, Any]]:
     """A trial whose `val_loss` falls to `loss` in its last epoch, 10 seconds an epoch, on one of two workers."""
     start = NOON + 100 * (trial // 2)
     made = recipe(trial)
@@ -114,7 +116,7 @@ def trial_events(trial: int, epochs: int = EPOCHS, status: str | None = "COMPLET
     return [*events, end] if status else events
 
 
-def full_search(trials: int = 22) -> list[Event]:
+def full_search(trials: int = 22) -> list[dict[str, Any]]:
     """The reference at 1.0, one trial at 0.75, every third pruned at the second epoch."""
     events = trial_events(0)
     for trial in range(1, trials):
@@ -124,7 +126,7 @@ def full_search(trials: int = 22) -> list[Event]:
     return events
 
 
-def write_run(run: Path, events: list[Event], trials: int | None = None, torn: str = "", **more: Any) -> Path:
+def write_run(run: Path, events: list[dict[str, Any]], trials: int | None = None, torn: str = "", **more: Any) -> Path:
     run.mkdir()
     trials = trials or len({event["trial"] for event in events})
     asked = {"space": "staged", "trials": trials, "max_epochs": EPOCHS, "grace": 2, "reduction": 3.0, **more}
@@ -250,7 +252,7 @@ def test_each_trial_is_a_row_that_opens_its_recipe_and_curves(full_run):
     assert len(page.scripts["details"]) == 22
 
 
-def sharing(events: list[Event], first: int, others: list[int]) -> list[Event]:
+def sharing(events: list[dict[str, Any]], first: int, others: list[int]) -> list[dict[str, Any]]:
     """The search in which trials took the first stage, of two epochs, over from one of them."""
     for event in events:
         if event["event"] == "reported" and event["trial"] in others:
@@ -447,7 +449,8 @@ def test_a_live_page_looks_for_its_next_version_and_a_final_one_does_not(full_ru
 
 
 def test_a_large_search_is_thinned(tmp_path):
-    records = trial_records(event for trial in range(1500) for event in trial_events(trial, loss=1 + trial % 7 / 10))
+    events = (event for trial in range(1500) for event in trial_events(trial, loss=1 + trial % 7 / 10))
+    records = trial_records(events_of(events))
     run = write_run(tmp_path / "run", [])
     path = write_report(run, records)
     text = path.read_text()

@@ -2,17 +2,18 @@
 
 import pytest
 
-from results.journal.journal import TrialRecord
+from results.journal.journal import TrialRecord, trial_records
 from results.reuse import reuse
+from tests.made_up import events_of, made_up_row
 
 
 def trial(number: int, *epochs: tuple[float, str | None]) -> TrialRecord:
     """A trial from its epochs: the seconds that it had trained after each, and who trained it (None: itself)."""
     history = [
-        {"epoch": epoch, "stage": 0, "val_loss": 1.0, "seconds": seconds, "shared_from": source}
+        made_up_row(epoch, 1.0, seconds=seconds, shared_from=source)
         for epoch, (seconds, source) in enumerate(epochs, start=1)
     ]
-    return TrialRecord(number, {}, {}, number == 0, 0.0, "COMPLETED", history, [0.0] * len(history))
+    return TrialRecord(number, {}, None, number == 0, 0.0, "COMPLETED", history, [0.0] * len(history))
 
 
 def test_time_saved_is_what_the_same_epochs_took_where_they_were_trained():
@@ -39,8 +40,7 @@ def test_epochs_of_a_trial_that_is_not_there_count_but_save_no_time():
     assert (total.reused, total.seconds_saved) == (1, 0.0)
 
 
-def test_journals_older_than_sharing_have_reused_nothing():
-    old = trial(0, (10.0, None), (20.0, None))
-    for row in old.history:
-        del row["shared_from"]
-    assert reuse([old]).trained == 2
+def test_journals_older_than_sharing_have_reused_nothing(events):
+    assert not any("shared_from" in event.get("metrics", ()) for event in events)
+    total = reuse(trial_records(events_of(events)))
+    assert (total.trained, total.reused) == (7, 0)

@@ -1,7 +1,9 @@
 """The tables: what each column says, every format at full precision, and when two tables are the same."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 
 from results.journal.journal import TrialRecord
 from results.table import IGNORED, history_table, ranked, tables_agree, trial_table, write_table, write_tables
-from trainable.recipe import Recipe, flatten
+from trainable.recipe import flatten
 
 FIXED = [
     *("trial_id", "status", "reference", "val_loss", "best_epoch", "last_val_loss", "epochs", "stage", "precision"),
@@ -19,6 +21,13 @@ FIXED = [
 
 def read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"trial_id": str}, float_precision="round_trip")
+
+
+def change(records: list[TrialRecord], row: int, **fields: Any) -> None:
+    """Has the first trial have reported something else in this row."""
+    history = list(records[0].history)
+    history[row] = dataclasses.replace(history[row], **fields)
+    records[0] = dataclasses.replace(records[0], history=history)
 
 
 def test_a_row_says_what_became_of_its_trial(records):
@@ -47,9 +56,8 @@ def test_a_row_says_what_became_of_its_trial(records):
 
 
 def test_a_row_says_which_epochs_its_trial_took_over_and_from_whom(records):
-    for row, source in zip(records[0].history, ["0003", "0003", "0001"], strict=True):
-        row["shared_from"] = source
-    records[1].history[0]["shared_from"] = None  # trained by this trial; in older journals the field is missing
+    for row, source in enumerate(["0003", "0003", "0001"]):
+        change(records, row, shared_from=source)
     table = trial_table(records)
     assert table["reused_epochs"].tolist() == [3, 0, 0, 0, 0]
     assert table["shared_from"][0] == "0003+0001"
@@ -70,7 +78,7 @@ def test_stages_that_only_a_later_trial_has_stand_beside_the_others(records):
 
 
 def test_the_history_says_who_trained_each_epoch_and_what_was_measured_within_it(records):
-    records[0].history[1]["shared_from"] = "0003"
+    change(records, 1, shared_from="0003")
     history = history_table(records)
     assert history["shared_from"].where(history["shared_from"].notna(), None).tolist() == [
         *(None, "0003", "0003", None, None, None, None, None),
@@ -90,7 +98,7 @@ def test_whole_numbers_stay_whole_beside_missing_ones(records):
 
 
 def test_numbers_of_numpy_are_numbers(records):
-    records[0].history[1]["val_loss"] = np.float64(0.25)
+    change(records, 1, val_loss=np.float64(0.25))
     assert trial_table(records)["val_loss"].dtype == "float64"
 
 
@@ -105,9 +113,17 @@ def test_the_history_has_every_evaluation_with_those_within_an_epoch_before_its_
     assert "within_epoch" not in history
 
 
+def test_the_history_shows_what_another_version_measured_beside_its_own(records):
+    columns = list(history_table(records).columns)
+    change(records, 1, others={"map": 0.25})
+    history = history_table(records)
+    assert list(history.columns) == [*columns[:-1], "map", "reported"]
+    assert history["map"].isna().tolist()[:4] == [True, True, False, True] and history["map"][2] == 0.25
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
 def test_data_formats_keep_every_column_and_every_bit(tmp_path, records, suffix):
-    records[0].history[1]["val_loss"] = 2 / 3 * 1e-17
+    change(records, 1, val_loss=2 / 3 * 1e-17)
     table = trial_table(records)
     path = write_table(table, tmp_path / f"results.{suffix}")
     read = {"csv": read_csv, "parquet": pd.read_parquet, "json": lambda p: pd.DataFrame(json.loads(p.read_text()))}
@@ -173,13 +189,13 @@ def test_tables_agree_in_spite_of_times_and_places(records):
 
 def test_tables_differ_in_the_last_bit_of_a_loss(records):
     table = trial_table(records)
-    records[0].history[1]["val_loss"] = 0.3
+    change(records, 1, val_loss=0.3)
     assert tables_agree(table, trial_table(records)) == [f"val_loss of trial 0000: {0.1 + 0.2!r} and 0.3"]
 
 
 def test_a_value_and_a_missing_one_differ(records):
     table = trial_table(records)
-    records[1].recipe = Recipe.from_dict(records[1].recipe | {"patience": None}).to_dict()
+    records[1].recipe = dataclasses.replace(records[1].recipe, patience=None)
     assert tables_agree(table, trial_table(records)) == ["patience of trial 0001: 2 and None"]
 
 
@@ -190,7 +206,7 @@ def test_tables_of_other_shape_differ(records):
 
 
 def test_the_best_trial_ranks_first_and_failed_ones_last(records):
-    records.append(TrialRecord(5, {}, {}, False, 0.0))  # has not reported yet
+    records.append(TrialRecord(5, {}, None, False, 0.0))  # has not reported yet
     assert ranked(trial_table(records))["trial_id"].tolist() == ["0000", "0003", "0001", "0005", "0002", "0004"]
     by_epochs = ranked(trial_table(records), "epochs", descending=True)
     assert by_epochs["trial_id"].tolist() == ["0000", "0001", "0003", "0005", "0002", "0004"]

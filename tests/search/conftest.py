@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,9 @@ from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from spaces.registry import Space, load_space
+from tests.made_up import made_up_row
 from tests.s3 import S3Server
+from trainable.history import EpochRow
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 
@@ -93,15 +95,15 @@ class FakeRay:
             yield {"failure": config["failure"]}
             return
         ends = [0]
-        for stage in config["recipe"]["stages"]:
-            ends.append(ends[-1] + stage["epochs"])
+        for stage in config["recipe"].stages:
+            ends.append(ends[-1] + stage.epochs)
         for epoch in range(1, ends[-1] + 1):
-            loss = self.losses(config["recipe"], epoch)
+            loss = self.losses(config["recipe"].to_dict(), epoch)
             if isinstance(loss, str):
                 yield {"failure": loss}
                 return
             stage = sum(end < epoch for end in ends[1:])
-            yield made_up_row(epoch, loss, stage=stage, final=epoch == ends[-1])
+            yield made_up_report(epoch, loss, stage=stage, final=epoch == ends[-1])
 
 
 class FakeSearch(FakeRay):
@@ -143,13 +145,9 @@ class FakeSearch(FakeRay):
         return self
 
 
-def made_up_row(epoch: int, val_loss: float, **more: Any) -> dict[str, Any]:
-    """What a trial reports of an epoch."""
-    row = dict.fromkeys(("train_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "learning_rate"), 0.5)
-    row |= {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "seconds": 1.5 * epoch, "within_epoch": []}
-    row["shared_from"] = None
-    row |= {"epoch": epoch, "stage": 0, "val_loss": val_loss, "final": False, "node": "worker", "pid": 1}
-    return row | more
+def made_up_report(epoch: int, val_loss: float, notes: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """What a trial reports to Ray Tune of an epoch."""
+    return {"row": made_up_row(epoch, val_loss, **more), "epoch": epoch, "val_loss": val_loss, "notes": notes}
 
 
 @pytest.fixture
@@ -159,9 +157,15 @@ def search(tmp_path: Path) -> Callable[..., FakeSearch]:
 
 
 @pytest.fixture
-def row() -> Callable[..., dict[str, Any]]:
+def row() -> Callable[..., EpochRow]:
     """`made_up_row`."""
     return made_up_row
+
+
+@pytest.fixture
+def report() -> Callable[..., dict[str, Any]]:
+    """`made_up_report`."""
+    return made_up_report
 
 
 @pytest.fixture

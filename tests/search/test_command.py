@@ -45,7 +45,6 @@ OTHERS = Options(
     group_by=r"^(\w+)_\d+$",
     address="auto",
     micro_batch="8",
-    placement="pack",
     cache_size=0.0,
     cache_pictures=False,
     cache_layers=False,

@@ -12,6 +12,7 @@ import torch
 from search.run_folder.identity import RESULTS_VERSION
 from spaces.registry import spaces
 from trainable.data.pairs import PairData
+from trainable.history import EpochRow
 from trainable.recipe import PARTS, Recipe, Stage, flatten
 from trainable.training.staged_trainer import train_recipe
 
@@ -101,7 +102,7 @@ def test_a_space_draws_what_it_drew(search, space, tmp_path):
 
 def test_a_trial_reports_what_it_reported(make_checkpoint, pair_data: PairData, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    rows: list[dict[str, Any]] = []
+    rows: list[EpochRow] = []
     train_recipe(RECIPE, pair_data, make_checkpoint(names=("thing",), dropout=0.2), tmp_path / "trial", rows.append)
-    every = [evaluation for row in rows for evaluation in (*row["within_epoch"], row)]
-    assert_as_recorded([{name: row.get(name) for name in FIGURES} for row in every], "trial", tmp_path)
+    every = [evaluation for row in rows for evaluation in (*row.within_epoch, row)]
+    assert_as_recorded([{name: row.to_dict().get(name) for name in FIGURES} for row in every], "trial", tmp_path)

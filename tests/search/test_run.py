@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from results.journal.events import Reported
 from results.journal.journal import read_journal
 from results.table import tables_agree
 from search.run_folder.identity import code_version
@@ -39,9 +40,9 @@ def test_the_tables_agree_with_each_other_and_the_journal(complete):
     assert tables_agree(table, as_csv) == tables_agree(table, as_json) == []
     assert table["trial_id"].tolist() == [f"{number:04d}" for number in range(TRIALS)]
     assert (run / "results.md").read_text().count("\n| 0") == TRIALS
-    reported = [event["metrics"] for event in read_journal(run / "journal.jsonl") if event["event"] == "reported"]
+    reported = [event.metrics for event in read_journal(run / "journal.jsonl") if isinstance(event, Reported)]
     history = pd.read_parquet(run / "history.parquet")
-    assert history["val_loss"].tolist() == [metrics["val_loss"] for metrics in reported]
+    assert history["val_loss"].tolist() == [row.val_loss for row in reported]
     assert history.groupby("trial_id")["val_loss"].min().tolist() == table["val_loss"].tolist()
     assert_each_event_once(run)
 

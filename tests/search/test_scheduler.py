@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from results.journal.events import Asked, Ended, Reported
 from search.scheduler import FairASHA
+from tests.made_up import made_up_row
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -76,22 +78,20 @@ def test_replayed_trials_get_the_decisions_of_live_ones(asha):
     live, replayed = asha, FairASHA(grace=2, max_epochs=24, reduction=3)
     for number, loss in losses.items():
         trial = start(live, number)
-        replayed.replay({"event": "asked", "trial": number})
+        replayed.replay(Asked(number, {}, None, False, 0.0))
         for epoch in range(1, 8):
             decision = report(live, trial, epoch, loss / epoch)
-            replayed.replay(
-                {"event": "reported", "trial": number, "metrics": {"epoch": epoch, "val_loss": loss / epoch}}
-            )
+            replayed.replay(Reported(number, made_up_row(epoch, loss / epoch), 0.0))
             if decision == STOP:
-                replayed.replay({"event": "ended", "trial": number, "status": "PRUNED"})
+                replayed.replay(Ended(number, "PRUNED", None, 0.0))
                 break
     assert live.stopped and replayed.stopped == live.stopped
     assert live.debug_string() == replayed.debug_string()
 
 
 def test_an_adopted_trial_is_not_compared_with_itself(asha):
-    asha.replay({"event": "asked", "trial": 1})
-    asha.replay({"event": "reported", "trial": 1, "metrics": {"epoch": 2, "val_loss": 1.0}})
+    asha.replay(Asked(1, {}, None, False, 0.0))
+    asha.replay(Reported(1, made_up_row(2, 1.0), 0.0))
     cutoffs = asha.debug_string()
     live = start(asha, 1)
     asha.rename_trial(1, live.trial_id)

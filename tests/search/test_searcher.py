@@ -5,6 +5,7 @@ import errno
 import pytest
 from optuna.trial import TrialState
 
+from results.journal.events import to_dict
 from search.searcher import MAX_CRASHES, StudySearcher
 from spaces.registry import Space
 from trainable.recipe import Recipe, Stage
@@ -13,7 +14,7 @@ from trainable.storage.remote import Remote
 
 
 def event_kinds(search) -> list[tuple[int, str]]:
-    return [(event["trial"], event["event"]) for event in search.journal.events]
+    return [(event.trial, event.kind) for event in search.journal.events]
 
 
 def test_a_trial_is_given_its_number_recipe_and_folder(search, tmp_path):
@@ -24,42 +25,42 @@ def test_a_trial_is_given_its_number_recipe_and_folder(search, tmp_path):
     assert config["folder"] == str(tmp_path / "trials" / "0000")
 
 
-def test_a_trial_that_reported_its_final_epoch_is_completed(search, row):
+def test_a_trial_that_reported_its_final_epoch_is_completed(search, report):
     started = search()
     trial = started.start_trial()
-    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0))
+    started.searcher.on_trial_result(trial.trial_id, report(1, 2.0))
     # Ray hands a trial's last report to `on_trial_complete`, and here a second time.
-    started.searcher.on_trial_result(trial.trial_id, row(2, 3.0, final=True))
-    started.searcher.on_trial_complete(trial.trial_id, row(2, 3.0, final=True))
+    started.searcher.on_trial_result(trial.trial_id, report(2, 3.0, final=True))
+    started.searcher.on_trial_complete(trial.trial_id, report(2, 3.0, final=True))
     assert started.study.records[0].status == "COMPLETED" and len(started.study.records[0].history) == 2
     assert started.study.optuna.trials[0].value == 2.0
 
 
-def test_a_trial_that_asha_stopped_is_pruned_with_its_last_value(search, row):
+def test_a_trial_that_asha_stopped_is_pruned_with_its_last_value(search, report):
     started = search()
     reference, other = started.start_trial(), started.start_trial()
-    started.scheduler.on_trial_result(None, reference, row(2, 1.0))
-    started.searcher.on_trial_result(other.trial_id, row(1, 9.0))
-    assert started.scheduler.on_trial_result(None, other, row(2, 8.0)) == "STOP"
-    started.searcher.on_trial_complete(other.trial_id, row(2, 8.0))
+    started.scheduler.on_trial_result(None, reference, report(2, 1.0))
+    started.searcher.on_trial_result(other.trial_id, report(1, 9.0))
+    assert started.scheduler.on_trial_result(None, other, report(2, 8.0)) == "STOP"
+    started.searcher.on_trial_complete(other.trial_id, report(2, 8.0))
     assert started.study.records[1].status == "PRUNED"
     trial = started.study.optuna.trials[1]
     assert trial.state == TrialState.PRUNED and trial.intermediate_values == {1: 9.0, 2: 8.0}
 
 
-def test_a_trial_stopped_at_its_own_last_epoch_is_completed(search, row):
+def test_a_trial_stopped_at_its_own_last_epoch_is_completed(search, report):
     started = search()
     reference, other = started.start_trial(), started.start_trial()
-    started.scheduler.on_trial_result(None, reference, row(2, 1.0))
-    assert started.scheduler.on_trial_result(None, other, row(2, 8.0, final=True)) == "STOP"
-    started.searcher.on_trial_complete(other.trial_id, row(2, 8.0, final=True))
+    started.scheduler.on_trial_result(None, reference, report(2, 1.0))
+    assert started.scheduler.on_trial_result(None, other, report(2, 8.0, final=True)) == "STOP"
+    started.searcher.on_trial_complete(other.trial_id, report(2, 8.0, final=True))
     assert started.study.records[1].status == "COMPLETED"
 
 
-def test_a_failure_is_kept_with_its_message(search, row):
+def test_a_failure_is_kept_with_its_message(search, report):
     started = search()
     trial = started.start_trial()
-    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0))
+    started.searcher.on_trial_result(trial.trial_id, report(1, 2.0))
     failure = {"failure": "FloatingPointError: val_loss is nan", "trial": 0, "node": "worker", "pid": 1}
     started.searcher.on_trial_result(trial.trial_id, failure)
     started.searcher.on_trial_complete(trial.trial_id, failure)
@@ -107,7 +108,7 @@ def test_a_new_evaluation_makes_up_for_the_deaths_before_it(search):
         assert [record.status for record in started.study.records.values()] == ["RUNNING"]
     started.run_trial()
     assert started.study.records[0].status == "COMPLETED"
-    epochs = [event["metrics"]["epoch"] for event in started.journal.events if event["event"] == "reported"]
+    epochs = [event.metrics.epoch for event in started.journal.events if event.kind == "reported"]
     assert epochs == list(range(1, 9))
 
 
@@ -153,12 +154,12 @@ def test_unfinished_trials_come_first_and_new_ones_after(search):
 
 
 @pytest.mark.parametrize(("loss", "final", "status"), [(9.0, False, "PRUNED"), (0.1, True, "COMPLETED")])
-def test_an_end_that_a_crash_kept_from_the_journal_is_written_on_resuming(search, row, loss, final, status):
+def test_an_end_that_a_crash_kept_from_the_journal_is_written_on_resuming(search, row, report, loss, final, status):
     broken = search()
     for number, losses in enumerate(([1.0, 1.0], [loss, loss])):
         trial = broken.start_trial()
         for epoch, value in enumerate(losses, start=1):
-            broken.scheduler.on_trial_result(None, trial, row(epoch, value, final=final and epoch == 2))
+            broken.scheduler.on_trial_result(None, trial, report(epoch, value, final=final and epoch == 2))
             broken.study.report(number, row(epoch, value, final=final and epoch == 2))
     broken.journal.close()
     resumed = search()
@@ -174,7 +175,7 @@ def test_the_weights_of_the_best_trials_alone_are_kept(search):
     for folder in folders:
         folder.mkdir(parents=True)
     started.run(5)
-    ranked = sorted(started.study.finished, key=lambda record: record.best["val_loss"])
+    ranked = sorted(started.study.finished, key=lambda record: record.val_loss)
     assert [folders[record.number].exists() for record in ranked] == [True, True, False, False, False]
 
 
@@ -188,25 +189,25 @@ def test_what_is_dropped_goes_from_a_remote_storage_too(search, tmp_path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("")
     started.run(5)
-    ranked = sorted(started.study.finished, key=lambda record: record.best["val_loss"])
+    ranked = sorted(started.study.finished, key=lambda record: record.val_loss)
     left = [{path.name for path in stored[record.number].iterdir()} for record in ranked]
     assert left == [{"progress.json", "weights"}] * 2 + [{"progress.json"}] * 3
 
 
-def test_what_a_trial_has_to_say_reaches_the_user(search, row):
+def test_what_a_trial_has_to_say_reaches_the_user(search, report):
     said = []
     started = search()
     started.searcher.say = said.append
     trial = started.start_trial()
-    started.searcher.on_trial_result(trial.trial_id, row(1, 2.0, notes=["no room for images"]))
+    started.searcher.on_trial_result(trial.trial_id, report(1, 2.0, notes=["no room for images"]))
     assert said == ["no room for images"]
-    assert "notes" not in started.study.records[0].history[0]
+    assert "notes" not in to_dict(started.journal.events[-1])["metrics"]
 
 
-def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_failure(search, row):
+def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_failure(search, report):
     started = search()
     trial = started.start_trial()
-    started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+    started.searcher.on_trial_result(trial.trial_id, report(1, 3.0))
     started.searcher.on_trial_complete(trial.trial_id, {"pause": "s3://bucket/runs: cannot be reached"})
     assert started.searcher.pause == "s3://bucket/runs: cannot be reached"
     assert started.study.records[0].status == "RUNNING"
@@ -214,7 +215,7 @@ def test_a_trial_that_cannot_reach_its_storage_pauses_the_search_and_is_not_a_fa
     assert started.searcher.crashes == {}
 
 
-def test_a_journal_that_gives_out_pauses_the_search_with_no_gap_in_it(search, row, monkeypatch):
+def test_a_journal_that_gives_out_pauses_the_search_with_no_gap_in_it(search, report, monkeypatch):
     started = search()
     trial = started.start_trial()
     append = started.journal.append
@@ -223,9 +224,9 @@ def test_a_journal_that_gives_out_pauses_the_search_with_no_gap_in_it(search, ro
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(started.journal, "append", give_out)
-    started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+    started.searcher.on_trial_result(trial.trial_id, report(1, 3.0))
     monkeypatch.setattr(started.journal, "append", append)
-    started.searcher.on_trial_result(trial.trial_id, row(2, 2.0))
-    started.searcher.on_trial_complete(trial.trial_id, row(3, 1.0, final=True))
+    started.searcher.on_trial_result(trial.trial_id, report(2, 2.0))
+    started.searcher.on_trial_complete(trial.trial_id, report(3, 1.0, final=True))
     assert started.searcher.pause.endswith("journal.jsonl: No space left on device")
-    assert [event["event"] for event in started.journal.events] == ["asked"], "epochs 2 and 3 are reported on resuming"
+    assert [event.kind for event in started.journal.events] == ["asked"], "epochs 2 and 3 are reported on resuming"

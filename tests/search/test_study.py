@@ -47,9 +47,9 @@ RAISING = Space("mine", "raises now and then", raising_space, lambda max_epochs:
 def test_trial_0_is_the_reference_whatever_the_space(search, name, max_epochs):
     started = search(name, budget=Budget(max_epochs, grace=20, images=100_000, seed=7))
     record, trial = started.study.ask(), started.study.optuna.trials[0]
-    assert record.reference and Recipe.from_dict(record.recipe) == dataclasses.replace(reference(max_epochs), seed=7)
+    assert record.reference and record.recipe == dataclasses.replace(reference(max_epochs), seed=7)
     if "recipe" in trial.user_attrs:
-        assert trial.user_attrs["recipe"] == record.recipe
+        assert trial.user_attrs["recipe"] == record.recipe.to_dict()
     else:
         assert trial.params == load_space(name).reference_parameters(max_epochs)
 
@@ -132,7 +132,7 @@ def test_a_journal_of_trials_side_by_side_is_replayed_to_the_same_study_and_the_
         if next(working, None) is None:
             side_by_side.remove(working)
         happened[len(live.journal.events)] = copy.deepcopy((known(live), told(live), live.scheduler.stopped))
-    events = [(event["event"], event["trial"]) for event in live.journal.events]
+    events = [(event.kind, event.trial) for event in live.journal.events]
     assert len({trial for _, trial in events[: events.index(("ended", 0))]}) > 4, "trials were not side by side"
     assert {record.status for record in live.study.records.values()} >= {"COMPLETED", "PRUNED"}
     lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
@@ -156,9 +156,9 @@ def test_an_epoch_that_is_known_is_dropped(search, row):
     study.ask()
     assert study.report(0, row(1, 5.0)) and study.report(0, row(2, 4.0))
     assert not study.report(0, row(1, 9.0)) and not study.report(0, row(2, 9.0))
-    assert [metrics["val_loss"] for metrics in study.records[0].history] == [5.0, 4.0]
+    assert [row.val_loss for row in study.records[0].history] == [5.0, 4.0]
     assert study.optuna.trials[0].intermediate_values == {1: 5.0, 2: 4.0}
-    assert [event["event"] for event in study.journal.events] == ["asked", "reported", "reported"]
+    assert [event.kind for event in study.journal.events] == ["asked", "reported", "reported"]
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_trial_ends_once(search):
     study.end(0, "FAILED", "the first cause")
     study.end(0, "COMPLETED")
     assert (study.records[0].status, study.records[0].error) == ("FAILED", "the first cause")
-    assert [event["event"] for event in study.journal.events] == ["asked", "ended"]
+    assert [event.kind for event in study.journal.events] == ["asked", "ended"]
 
 
 def test_a_space_that_raises_gives_a_failed_trial_and_the_search_goes_on(search):
     records = search(RAISING).run(5).study.records
     assert [number for number, record in records.items() if record.status == "FAILED"] == [1, 3]
     assert records[1].error == "space mine raised ValueError: this rate cannot be"
-    assert records[1].recipe == {} and records[1].history == []
+    assert records[1].recipe is None and records[1].history == []
     assert records[4].status in ("COMPLETED", "PRUNED")
 
 
@@ -214,7 +214,7 @@ def test_a_changed_space_that_is_forced_keeps_the_trials_and_draws_on(search):
         frozen.state for frozen in begun.study.optuna.trials[:3]
     ]
     forced.run(8)
-    drawn = [record.recipe["stages"] for record in forced.study.records.values()]
+    drawn = [record.recipe.stages for record in forced.study.records.values()]
     assert all(drawn.count(stages) == 1 for stages in drawn), "no recipe is drawn a second time"
     assert {trial.state.is_finished() for trial in forced.study.optuna.trials} == {True}
     forced.journal.close()
@@ -251,4 +251,4 @@ def test_head_stages_are_cut_to_the_grace_period():
 
 def test_every_trial_has_the_searchs_image_size(search):
     study = search("staged", budget=Budget(8, 2, 1000, seed=7, image_size=480)).run(3).study
-    assert {record.recipe["image_size"] for record in study.records.values()} == {480}
+    assert {record.recipe.image_size for record in study.records.values()} == {480}

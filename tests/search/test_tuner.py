@@ -42,19 +42,19 @@ def test_a_search_ends_when_its_trials_have(rounds):
     assert [record.status for record in study.records.values()] == ["COMPLETED"] * 2
 
 
-def test_an_epoch_finished_while_the_time_ran_out_is_taken_in(rounds, row, tmp_path):
+def test_an_epoch_finished_while_the_time_ran_out_is_taken_in(rounds, row, report, tmp_path):
     def fit(started):
         trial = started.start_trial()
-        started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+        started.searcher.on_trial_result(trial.trial_id, report(1, 3.0))
         folder = tmp_path / "trials" / "0000"
         folder.mkdir(parents=True)
         # Only the weights of epoch 2 are on disk now: the journal as it is would name those of epoch 1 as the best.
-        Progress(history=[row(1, 3.0), row(2, 2.0)]).write(folder)
+        Progress([row(1, 3.0), row(2, 2.0)], None, {}).write(folder)
 
     times = iter([10.0, -1.0])
     study = rounds(fit, lambda: next(times))
-    assert study.records[0].best["epoch"] == 2 and study.records[0].status == "RUNNING"
-    assert [event["event"] for event in study.journal.events] == ["asked", "reported", "reported"]
+    assert study.records[0].best.epoch == 2 and study.records[0].status == "RUNNING"
+    assert [event.kind for event in study.journal.events] == ["asked", "reported", "reported"]
 
 
 def test_an_epoch_that_a_worker_elsewhere_finished_is_taken_in_from_the_storage(rounds, row, tmp_path, monkeypatch):
@@ -65,27 +65,27 @@ def test_an_epoch_that_a_worker_elsewhere_finished_is_taken_in_from_the_storage(
         started.start_trial()
         folder = tmp_path / "storage" / tmp_path.name / "trials" / "0000"
         folder.mkdir(parents=True)
-        Progress(history=[row(1, 3.0)]).write(folder)
+        Progress([row(1, 3.0)], None, {}).write(folder)
 
     times = iter([10.0, -1.0])
     study = rounds(fit, lambda: next(times), storage)
-    assert [event["event"] for event in study.journal.events] == ["asked", "reported"]
+    assert [event.kind for event in study.journal.events] == ["asked", "reported"]
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"history": "none"}', b"\xff", b'{"history": [{"epoch": 1}]}'])
-def test_damaged_progress_is_said_and_what_the_journal_holds_stands(rounds, row, tmp_path, data):
+def test_damaged_progress_is_said_and_what_the_journal_holds_stands(rounds, report, tmp_path, data):
     said = []
 
     def fit(started):
         trial = started.start_trial()
-        started.searcher.on_trial_result(trial.trial_id, row(1, 3.0))
+        started.searcher.on_trial_result(trial.trial_id, report(1, 3.0))
         folder = tmp_path / "trials" / "0000"
         folder.mkdir(parents=True)
         (folder / "progress.json").write_bytes(data)
 
     times = iter([10.0, -1.0])
     study = rounds(fit, lambda: next(times), say=said.append)
-    assert [event["event"] for event in study.journal.events] == ["asked", "reported"]
+    assert [event.kind for event in study.journal.events] == ["asked", "reported"]
     (line,) = said
     assert line.startswith(f"trial 0: {tmp_path / 'trials' / '0000' / 'progress.json'} is damaged: ")
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from tests.made_up import trained_row
 from trainable.history import best_row, current_stage, stage_is_over
 from trainable.recipe import PARTS, Recipe, Stage
 
@@ -11,8 +12,8 @@ PATIENT = dataclasses.replace(RECIPE, patience=2)
 
 def history_of(*stages):
     """Rows of stages that are given as lists of `val_loss`."""
-    rows = [{"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
-    return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
+    losses = [(stage, loss) for stage, losses in enumerate(stages) for loss in losses]
+    return [trained_row(epoch, loss, stage=stage) for epoch, (stage, loss) in enumerate(losses, start=1)]
 
 
 @pytest.mark.parametrize(
@@ -48,5 +49,5 @@ def test_patience_looks_at_its_own_stage_only():
 
 def test_the_best_row_is_the_earliest_of_the_lowest():
     history = history_of([3, 2, 2], [4, 2])
-    assert best_row(history)["epoch"] == 2
-    assert best_row(history, stage=1)["epoch"] == 5
+    assert best_row(history).epoch == 2
+    assert best_row(history, stage=1).epoch == 5

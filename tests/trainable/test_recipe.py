@@ -252,7 +252,7 @@ def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_w
 
 def test_a_flat_recipe_has_a_column_for_every_field():
     recipe = dataclasses.replace(reference(6), image_size=480)
-    flat = flatten(recipe.to_dict())
+    flat = flatten(recipe)
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5
     assert flat["patience"] is None

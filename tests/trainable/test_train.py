@@ -51,11 +51,11 @@ def test_the_trained_model_is_there_with_its_processor_and_gives_the_printed_los
     assert result.exit_code == 0, result.output
     assert "1/1 heads" in result.output
     best = best_row(TrialFolder(tmp_path / "out", RECIPE).history)
-    assert f"best val_loss {best['val_loss']:.4f}" in result.output
+    assert f"best val_loss {best.val_loss:.4f}" in result.output
     model_folder = tmp_path / "out" / "model"
     data = TrialData.of(pair_data, load_processor(model_folder))
     losses = evaluate(load_model(model_folder, pair_data.names), data.val, data.collator).losses
-    assert losses["val_loss"] == best["val_loss"]
+    assert losses["val_loss"] == best.val_loss
 
 
 def test_a_size_that_is_asked_for_is_trained_at_and_is_that_of_the_saved_processor(run, tmp_path, pair_data):

@@ -1,5 +1,7 @@
+import dataclasses
 import logging
 import os
+import socket
 
 import pytest
 import torch
@@ -41,7 +43,7 @@ def run(monkeypatch, tmp_path, pair_data, checkpoint):
                 raise SystemExit  # as Ray ends a trial that ASHA stopped
 
         monkeypatch.setattr(trainable.tune_trainable.tune, "report", report)
-        config = {"number": 7, "recipe": RECIPE.to_dict(), "folder": str(tmp_path / "0007"), "failure": failure}
+        config = {"number": 7, "recipe": RECIPE, "folder": str(tmp_path / "0007"), "failure": failure}
         config["reported"] = list(reported)
         tune_trainable(config, pair_data, str(checkpoint), cpus=1, gpus=gpus, reuse=ReuseConfig(), run=remote)
         return reports
@@ -53,8 +55,12 @@ def test_every_epoch_is_reported_with_its_trial(run, tmp_path):
     reports = run()
     history = TrialFolder(tmp_path / "0007", RECIPE).history
     assert [report["trial"] for report in reports] == [7, 7]
-    assert [{name: report[name] for name in row} for report, row in zip(reports, history, strict=True)] == history
-    assert [report["final"] for report in reports] == [False, True]
+    place = {"node": socket.gethostname(), "pid": os.getpid()}
+    assert [report["row"] for report in reports] == [dataclasses.replace(row, **place) for row in history]
+    assert [(report["epoch"], report["val_loss"]) for report in reports] == [
+        (row.epoch, row.val_loss) for row in history
+    ]
+    assert [row.final for row in history] == [False, True]
 
 
 def test_what_a_trial_warns_of_goes_to_the_search_with_its_next_report(run):
@@ -84,9 +90,9 @@ def test_a_trial_without_a_recipe_says_why(run, tmp_path):
 def test_what_the_search_knows_stands_where_the_folder_has_lost_it(run, tmp_path):
     unbroken = run()
     (tmp_path / "0007" / "progress.json").write_text("{")
-    again = run(reported=unbroken)
+    again = run(reported=[report["row"] for report in unbroken])
     # Not the figures that may differ from one training to the next: those that were reported.
-    assert [report["seconds"] for report in again] == [report["seconds"] for report in unbroken]
+    assert [report["row"] for report in again] == [report["row"] for report in unbroken]
     assert "progress.json is damaged: " in again[0]["notes"][0]
     assert TrialFolder(tmp_path / "0007", RECIPE).best_weights.exists()
 

@@ -122,6 +122,15 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
     return plain
 
 
+def model_config(checkpoint: str | Path) -> DetrConfig:
+    """A checkpoint's configuration, of a backbone that needs no timm.
+
+    Raises:
+        ModelError: see `read_config`.
+    """
+    return _config_without_timm(read_config(checkpoint), checkpoint)
+
+
 def class_names(checkpoint: str | Path) -> tuple[str, ...]:
     """What the checkpoint's class head tells apart, by class id.
 
@@ -130,15 +139,6 @@ def class_names(checkpoint: str | Path) -> tuple[str, ...]:
     """
     id2label = model_config(checkpoint).id2label
     return tuple(id2label[index] for index in sorted(id2label))
-
-
-def model_config(checkpoint: str | Path) -> DetrConfig:
-    """The config with which the checkpoint is loaded.
-
-    Raises:
-        ModelError: as `read_config`.
-    """
-    return _config_without_timm(read_config(checkpoint), checkpoint)
 
 
 def _lfs_pointer_in(checkpoint: str | Path) -> str:

@@ -129,9 +129,8 @@ def scaled_loss(terms: LossTerms, whole: LossNormalisers, config: DetrConfig) ->
         whole: of all batches of the optimizer step.
         config: holds the weights of the box losses.
     """
-    boxes = config.bbox_loss_coefficient * terms.bbox + config.giou_loss_coefficient * terms.giou
-    of_layers: Tensor = terms.cross_entropy / whole.class_weight + boxes / whole.boxes
-    return of_layers.sum()
+    boxes: Tensor = config.bbox_loss_coefficient * terms.bbox + config.giou_loss_coefficient * terms.giou
+    return (terms.cross_entropy / whole.class_weight + boxes / whole.boxes).sum()
 
 
 @dataclass

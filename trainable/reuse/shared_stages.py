@@ -16,11 +16,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
-from trainable.history import Row
+from trainable.history import ROWS, EpochRow
 from trainable.recipe import Recipe
 from trainable.storage.durable_file import link_or_copy
 from trainable.storage.mirror import Mirror
@@ -38,7 +39,7 @@ class SharedStage:
 
     trial: str
     """Folder name of the trial that trained it."""
-    rows: list[Row]
+    rows: list[EpochRow]
     """Its evaluations, in their order, as that trial had them: `seconds` and `final` are of its own recipe."""
     weights: Path
     """Those of its best row, one safetensors file. Link or copy it before use: it goes when the store is full."""
@@ -88,7 +89,7 @@ class SharedStages:
             os.utime(entry / _STAGE)
         return found
 
-    def add(self, recipe: Recipe, stage: int, rows: Sequence[Row], weights: Path, trial: str) -> None:
+    def add(self, recipe: Recipe, stage: int, rows: Sequence[EpochRow], weights: Path, trial: str) -> None:
         """Keeps a finished stage, unless it is kept already, is larger than the store, or cannot be written.
 
         Args:
@@ -200,18 +201,19 @@ def _read(entry: Path) -> SharedStage | None:
         trial, rows = kept["trial"], kept["rows"]
         if kept["checksum"] != _checksum(entry / _WEIGHTS, trial, rows):
             return None
+        return SharedStage(trial, ROWS.validate_python(rows), entry / _WEIGHTS)
     except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return SharedStage(trial, rows, entry / _WEIGHTS)
 
 
-def _write(entry: Path, rows: Sequence[Row], weights: Path, trial: str) -> None:
+def _write(entry: Path, rows: Sequence[EpochRow], weights: Path, trial: str) -> None:
     scratch = entry.with_name(uuid.uuid4().hex + _UNFINISHED)
     scratch.mkdir(parents=True)
     try:
         link_or_copy(weights, scratch / _WEIGHTS)
-        checksum = _checksum(scratch / _WEIGHTS, trial, rows)
-        (scratch / _STAGE).write_text(json.dumps({"trial": trial, "rows": list(rows), "checksum": checksum}))
+        plain = [row.to_dict() for row in rows]
+        checksum = _checksum(scratch / _WEIGHTS, trial, plain)
+        (scratch / _STAGE).write_text(json.dumps({"trial": trial, "rows": plain, "checksum": checksum}))
         # Nobody waits for the disk: what a power cut spoils is noticed by its checksum, and trained again.
         _put(scratch, entry)
     finally:
@@ -229,10 +231,10 @@ def _put(scratch: Path, entry: Path) -> None:
             raise
 
 
-def _checksum(weights: Path, trial: str, rows: Sequence[Row]) -> str:
+def _checksum(weights: Path, trial: str, rows: list[dict[str, Any]]) -> str:
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    digest.update(json.dumps([trial, list(rows)]).encode())
+    digest.update(json.dumps([trial, rows]).encode())
     return digest.hexdigest()
 
 

@@ -11,23 +11,24 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _OF_A_MAPPING = ("dataclass_type", "model_type", "model_attributes_type", "dict_type")
 
 
-def rule(holds: Callable[[Any], bool], words: str) -> AfterValidator:
-    """A rule of one's own, for the annotation of a type; `words` tell it."""
-    return AfterValidator(_check(holds, words))
+Rule = AfterValidator | BeforeValidator
 
 
-def rule_before(holds: Callable[[Any], bool], words: str) -> BeforeValidator:
-    """The same of the value as it is given, whatever its type."""
-    return BeforeValidator(_check(holds, words))
+def rule(holds: Callable[[Any], bool], words: str, before: bool = False) -> Rule:
+    """A rule of one's own, for the annotation of a type.
 
+    Args:
+        holds: whether a value keeps to it.
+        words: how it is told.
+        before: whether it is asked of the value as it is given, and not of one that has the type.
+    """
 
-def _check(holds: Callable[[Any], bool], words: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if not holds(value):
             raise ValueError(words)
         return value
 
-    return check
+    return BeforeValidator(check) if before else AfterValidator(check)
 
 
 class BrokenRule(NamedTuple):

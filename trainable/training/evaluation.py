@@ -140,7 +140,7 @@ def evaluate_batches(
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
             inputs = to_device(batch, model.device)
-            result = forward(model, inputs)
+            result = forward(model, inputs, auxiliary=False)
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]

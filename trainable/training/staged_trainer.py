@@ -24,7 +24,7 @@ from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
-from trainable.history import Row, best_row, stage_is_over
+from trainable.history import EpochRow, Row, best_row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, ReuseConfig
@@ -43,11 +43,11 @@ def train_recipe(
     pairs: PairData,
     checkpoint: str | Path,
     folder: Path,
-    report: Callable[[Row], None],
+    report: Callable[[EpochRow], None],
     compute: Compute = ON_CPU,
     reuse: ReuseConfig = NO_CACHE,
     mirror: Mirror | None = None,
-    reported: Sequence[Row] = (),
+    reported: Sequence[EpochRow] = (),
 ) -> TrialFolder:
     """Trains `recipe` and reports every epoch once; goes on where `folder` left off.
 
@@ -117,15 +117,20 @@ def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: Reuse
         return None
 
 
-def _take_over(trial: TrialFolder, stage: int, reuse: ReuseConfig) -> list[Row]:
+def _take_over(trial: TrialFolder, stage: int, reuse: ReuseConfig) -> list[EpochRow]:
     """The rows of a stage that another trial has finished, now in this one's history; none where there is no such."""
     shared = reuse.shared_stages
     if not shared or trial.rows_of(stage) or not (found := shared.find(trial.recipe, stage)):
         return []
-    own = {"seconds": trial.seconds, "shared_from": found.trial}
     is_last = stage == len(trial.recipe.stages) - 1
     rows = [
-        row | own | {"final": is_last and row is found.rows[-1], "within_epoch": [r | own for r in row["within_epoch"]]}
+        dataclasses.replace(
+            row,
+            seconds=trial.seconds,
+            final=is_last and row is found.rows[-1],
+            within_epoch=tuple(dataclasses.replace(within, seconds=trial.seconds) for within in row.within_epoch),
+            shared_from=found.trial,
+        )
         for row in found.rows
     ]
     # Another trial may have dropped it at this moment.
@@ -147,7 +152,7 @@ def _train_stage(
     stage: int,
     model: DetrForObjectDetection,
     data: TrialData,
-    report: Callable[[Row], None],
+    report: Callable[[EpochRow], None],
     compute: Compute,
     reuse: ReuseConfig,
 ) -> None:
@@ -185,7 +190,7 @@ class _EpochCallback(TrainerCallback):
         trial: TrialFolder,
         stage: int,
         model: DetrForObjectDetection,
-        report: Callable[[Row], None],
+        report: Callable[[EpochRow], None],
         reuse: ReuseConfig,
     ):
         self.trial = trial
@@ -194,12 +199,12 @@ class _EpochCallback(TrainerCallback):
         self.report = report
         self.reuse = reuse
         self.within_epoch: list[Row] = []
-        self.ended: Row = {}
+        self.ended: EpochRow
         """The epoch that was evaluated last; `is_new` where it has not been reported before."""
         self.is_new = self.stage_over = False
         self.started = self.checkpoint_asked = time.monotonic()
         self.seconds_before = trial.seconds
-        self.epochs_before = sum(row["stage"] < stage for row in trial.history)
+        self.epochs_before = sum(row.stage < stage for row in trial.history)
         self.learning_rate = 0.0
 
     def on_epoch_begin(
@@ -223,7 +228,7 @@ class _EpochCallback(TrainerCallback):
         # In batches of the recipe, so that the place of an evaluation does not depend on the micro-batch.
         epoch = self.epochs_before + (epochs + step * recipe.accumulation_steps / math.ceil(images / recipe.batch_size))
         if due and not self.trial.row_of_epoch(math.ceil(epoch)):
-            self.within_epoch.append(self._evaluated(epoch, step))
+            self.within_epoch.append(Row(epoch=epoch, **self._evaluated(step)))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -232,12 +237,11 @@ class _EpochCallback(TrainerCallback):
         known = self.trial.row_of_epoch(epoch)
         self.is_new = known is None
         updates = updates_per_epoch(self.trial.recipe, len(self.trainer.train_dataset))
-        self.ended = row = known or self._evaluated(epoch, updates)
-        until_now = [earlier for earlier in self.trial.history if earlier["epoch"] < epoch] + [row]
+        row = known or EpochRow(epoch=epoch, within_epoch=tuple(self.within_epoch), **self._evaluated(updates))
+        until_now = [earlier for earlier in self.trial.history if earlier.epoch < epoch] + [row]
         self.stage_over = stage_is_over(until_now, self.trial.recipe, self.stage)
-        if self.is_new:
-            last_stage = self.stage == len(self.trial.recipe.stages) - 1
-            row |= {"final": self.stage_over and last_stage, "within_epoch": self.within_epoch, "shared_from": None}
+        last_stage = self.stage == len(self.trial.recipe.stages) - 1
+        self.ended = known or dataclasses.replace(row, final=self.stage_over and last_stage)
         control.should_training_stop = control.should_training_stop or self.stage_over
         control.should_save = self._is_checkpoint_due()
         if not control.should_save:
@@ -275,11 +279,10 @@ class _EpochCallback(TrainerCallback):
             weights = self.trial.weights_of(best_row(rows))
             self.reuse.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
 
-    def _evaluated(self, epoch: float, updates: int) -> Row:
-        """The row of an evaluation after so many updates of the running epoch."""
+    def _evaluated(self, updates: int) -> dict[str, Any]:
+        """All of a row but where in the trial it stands, after so many updates of the running epoch."""
         evaluation = self.trainer.evaluate_data_set()
         return {
-            "epoch": epoch,
             "stage": self.stage,
             "train_loss": math.fsum(self.trainer.losses_of_epoch) / updates,
             **evaluation.losses,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from transformers import DetrForObjectDetection
 
-from trainable.history import Row, best_row, current_stage
+from trainable.history import EpochRow, best_row, current_stage
 from trainable.recipe import Recipe, RecipeError
 from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
 from trainable.storage.mirror import Mirror
@@ -48,10 +48,10 @@ class TrialFolder:
         StorageError: here and from all that writes, the remote storage cannot be used or reached.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, mirror: Mirror | None = None, reported: Sequence[Row] = ()):
+    def __init__(self, path: Path, recipe: Recipe, mirror: Mirror | None = None, reported: Sequence[EpochRow] = ()):
         self.path = path
         self.recipe = recipe
-        self.history: list[Row] = []
+        self.history: list[EpochRow] = []
         self._weights: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._pending: Future[Checkpoint] | None = None
@@ -73,7 +73,7 @@ class TrialFolder:
         """
         stage = current_stage(self.history, self.recipe)
         if stage is None and not self._has_weights(best := best_row(self.history)):
-            stage = best["stage"]
+            stage = best.stage
         while stage and not self._has_weights(best_row(self.history, stage - 1)):
             stage -= 1
             if self.checkpoint_of(stage):
@@ -83,15 +83,15 @@ class TrialFolder:
     @property
     def seconds(self) -> float:
         """What the trial has trained so far."""
-        return self.history[-1]["seconds"] if self.history else 0.0
+        return self.history[-1].seconds if self.history else 0.0
 
-    def row_of_epoch(self, epoch: int) -> Row | None:
+    def row_of_epoch(self, epoch: int) -> EpochRow | None:
         """The row of an epoch that the trial has had before it was broken off, if it has."""
-        return next((row for row in reversed(self.history) if row["epoch"] == epoch), None)
+        return next((row for row in reversed(self.history) if row.epoch == epoch), None)
 
-    def rows_of(self, stage: int) -> list[Row]:
+    def rows_of(self, stage: int) -> list[EpochRow]:
         """The history of one stage."""
-        return [row for row in self.history if row["stage"] == stage]
+        return [row for row in self.history if row.stage == stage]
 
     @property
     def is_writing(self) -> bool:
@@ -113,11 +113,11 @@ class TrialFolder:
         """The weights of the lowest `val_loss` over all epochs."""
         return self.weights_of(best_row(self.history))
 
-    def weights_of(self, row: Row) -> Path:
+    def weights_of(self, row: EpochRow) -> Path:
         """Where the weights of an epoch are kept, if they are; see `trainable.training.weights`."""
-        return weights_path(self.path, row["epoch"])
+        return weights_path(self.path, row.epoch)
 
-    def commit(self, row: Row, model: DetrForObjectDetection) -> None:
+    def commit(self, row: EpochRow, model: DetrForObjectDetection) -> None:
         """Makes an epoch durable: its row, and its weights where they are the best so far.
 
         An epoch that is known keeps the row that it has.
@@ -126,15 +126,15 @@ class TrialFolder:
             row: of the epoch just evaluated.
             model: as evaluated; holds the parts that the recipe has trained by then.
         """
-        if not self.row_of_epoch(row["epoch"]):
+        if not self.row_of_epoch(row.epoch):
             self.history.append(row)
-        if self.weights_of(row) in self._kept(row["stage"]) and not self._has_weights(row):
-            parts = trained_parts(self.recipe, row["stage"])
+        if self.weights_of(row) in self._kept(row.stage) and not self._has_weights(row):
+            parts = trained_parts(self.recipe, row.stage)
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
             self._push(self.weights_of(row))
-        self._write_progress(self._weights_to_drop(row["stage"]))
+        self._write_progress(self._weights_to_drop(row.stage))
 
-    def take_over_stage(self, rows: list[Row], weights: Path) -> bool:
+    def take_over_stage(self, rows: list[EpochRow], weights: Path) -> bool:
         """Takes over a stage that another trial has finished, all of it at once.
 
         Args:
@@ -153,7 +153,7 @@ class TrialFolder:
         self._weights[target.name] = checksum(target)
         self._push(target)
         self.history += rows
-        self._write_progress(self._weights_to_drop(rows[0]["stage"]))
+        self._write_progress(self._weights_to_drop(rows[0].stage))
         return True
 
     def halve_micro_batch(self) -> bool:
@@ -254,7 +254,7 @@ class TrialFolder:
             pending, self._pending = self._pending, None
             self._checkpoint = pending.result()
             dropped |= set(self.path.glob("stage-*/checkpoint-*")) - {self.path / self._checkpoint.path}
-        progress = Progress(self.recipe, self.history, self._checkpoint, self._weights)
+        progress = Progress(self.history, self._checkpoint, self._weights, self.recipe)
         self._push(progress.write(self.path))
         for path in dropped:
             _drop(path, self._mirror)
@@ -287,12 +287,12 @@ class TrialFolder:
 
         The same of the history's last stage, where an earlier one is trained again.
         """
-        ends = {stage, self.history[-1]["stage"]}
+        ends = {stage, self.history[-1].stage}
         stages = {index for end in ends for index in (end - 1, end) if index >= 0}
         rows = [best_row(self.history), *(best_row(self.history, index) for index in stages)]
         return {self.weights_of(row) for row in rows}
 
-    def _has_weights(self, row: Row) -> bool:
+    def _has_weights(self, row: EpochRow) -> bool:
         path = self.weights_of(row)
         if path.name not in self._weights:
             return False

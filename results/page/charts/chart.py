@@ -96,7 +96,7 @@ def dots_by_status(points: Sequence[tuple[Any, TrialRecord]]) -> list[go.Scatter
         if of_status := thinned([point for point in points if point[1].status == status], MOST_DOTS):
             dots = go.Scatter(
                 x=[x for x, _ in of_status],
-                y=[short((record.best or {})["val_loss"]) for _, record in of_status],
+                y=[short(record.val_loss) for _, record in of_status],
                 customdata=[record.number for _, record in of_status],
                 mode="markers",
                 marker={"color": STATUS_COLORS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "opacity": 0.7},

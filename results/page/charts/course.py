@@ -49,9 +49,9 @@ def epochs_in_order(records: Sequence[TrialRecord]) -> list[Epoch]:
     for record in records:
         trained = 0.0
         for row, time in zip(record.history, record.reported, strict=True):
-            started = time - (row["seconds"] - trained)
-            found.append(Epoch(record, time, started, row["val_loss"], not row.get("shared_from")))
-            trained = row["seconds"]
+            started = time - (row.seconds - trained)
+            found.append(Epoch(record, time, started, row.val_loss, not row.shared_from))
+            trained = row.seconds
     return sorted(found, key=lambda epoch: epoch.time)
 
 
@@ -99,13 +99,13 @@ def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
     reference = next((record.best for _, record in ends.values() if record.reference), None)
     title = f"Of {count(spent[-1], 'epoch')}, it took {improved[-1][0]:,} to reach the best val_loss"
     shapes = []
-    if reference and reference["val_loss"] > improved[-1][1].val_loss:
-        first = next(x for x, epoch in improved if epoch.val_loss <= reference["val_loss"])
-        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference["val_loss"]}
-        shapes = [line | {"y1": reference["val_loss"], "line": {"color": INK, "dash": "dot", "width": 1}}]
-        title += f", and {first:,} to reach the reference's {figure(reference['val_loss'])} (dotted)"
+    if reference and reference.val_loss > improved[-1][1].val_loss:
+        first = next(x for x, epoch in improved if epoch.val_loss <= reference.val_loss)
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference.val_loss}
+        shapes = [line | {"y1": reference.val_loss, "line": {"color": INK, "dash": "dot", "width": 1}}]
+        title += f", and {first:,} to reach the reference's {figure(reference.val_loss)} (dotted)"
     traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, spent[-1])]
-    axis = loss_axis([(record.best or {})["val_loss"] for _, record in ends.values()], "best val_loss")
+    axis = loss_axis([record.val_loss for _, record in ends.values()], "best val_loss")
     return chart("best-over-epochs", title, traces, xaxis={"title": "epochs spent"}, yaxis=axis, shapes=shapes)
 
 
@@ -114,10 +114,10 @@ def learning_curves(records: Sequence[TrialRecord]) -> Chart | None:
     curves = [record for record in records if record.history]
     if not curves:
         return None
-    ranked = sorted(curves, key=lambda record: min(row["val_loss"] for row in record.history))
+    ranked = sorted(curves, key=lambda record: min(row.val_loss for row in record.history))
     third = MOST_CURVES // 3
     drawn = [*ranked[:third], *thinned(ranked[third:], MOST_CURVES - third)]
-    stages = max(row["stage"] for record in drawn for row in record.history) + 1
+    stages = max(row.stage for record in drawn for row in record.history) + 1
     traces = []
     for faint in (True, False):
         group = [record for record in drawn if (record.status in ("PRUNED", "FAILED")) is faint]
@@ -129,8 +129,8 @@ def learning_curves(records: Sequence[TrialRecord]) -> Chart | None:
         f"Learning curves of {count(len(curves), 'trial')}{shown}: {kept} trained to the end (strong); those pruned or "
         "failed are faint; a change of colour is a new stage"
     )
-    losses = [row["val_loss"] for record in drawn for row in record.history]
-    epochs = [record.history[-1]["epoch"] for record in drawn]
+    losses = [row.val_loss for record in drawn for row in record.history]
+    epochs = [record.history[-1].epoch for record in drawn]
     axis = {"title": "epoch", **whole_ticks([1, *epochs])}
     return chart("learning-curves", title, traces, height=380, xaxis=axis, yaxis=loss_axis(losses))
 
@@ -166,13 +166,13 @@ def _stage_curves(records: list[TrialRecord], stage: int, faint: bool) -> go.Sca
     y: list[float | None] = []
     numbers: list[int | None] = []
     for record in records:
-        piece = [index for index, row in enumerate(record.history) if row["stage"] == stage]
+        piece = [index for index, row in enumerate(record.history) if row.stage == stage]
         if piece and piece[0]:
             piece.insert(0, piece[0] - 1)
         for index in thinned(piece, MOST_POINTS):
             row = record.history[index]
-            x.append(row["epoch"])
-            y.append(short(row["val_loss"]))
+            x.append(row.epoch)
+            y.append(short(row.val_loss))
             numbers.append(record.number)
         x.append(None)
         y.append(None)

@@ -116,7 +116,8 @@ def score_curves(sweep: pd.DataFrame, point: dict[str, Any]) -> Chart | None:
 
 
 def _at_iou(sweep: pd.DataFrame, point: dict[str, Any]) -> pd.DataFrame:
-    return sweep[(sweep["iou_threshold"] - point["iou_threshold"]).abs() < 1e-6]
+    rows: pd.DataFrame = sweep[(sweep["iou_threshold"] - point["iou_threshold"]).abs() < 1e-6]
+    return rows
 
 
 def _curve(rows: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What mattered: the parameters by importance, and one by one."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import plotly.graph_objects as go
@@ -70,7 +71,7 @@ def _slice(ranked: list[TrialRecord], name: str, index: int) -> Chart:
     best = having[0].parameters[name]
     axis = _axis(values) if numeric else {"type": "category"}
     title = f"{name}: the best of {count(len(having), 'trial')} has {setting(best)}"
-    losses = [(record.best or {})["val_loss"] for record in having]
+    losses = [record.val_loss for record in having]
     return chart(
         *(f"slice-{index}", title, dots_by_status(points)),
         height=250,
@@ -89,7 +90,7 @@ def _axis(values: list[Any]) -> dict[str, Any]:
 def _ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Trials with parameters and a result, the best first."""
     having = [record for record in records if record.best and record.parameters and record.status != "FAILED"]
-    return sorted(having, key=lambda record: (record.best or {})["val_loss"])
+    return sorted(having, key=attrgetter("val_loss"))
 
 
 def _shown(records: Sequence[TrialRecord], order: Sequence[str]) -> list[str]:

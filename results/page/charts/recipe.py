@@ -8,34 +8,34 @@ import plotly.graph_objects as go
 
 from results.formatting import setting
 from results.page.charts.chart import ACCENT, GROUND, MUTED, SERIES, Chart, chart, plain, short
-from trainable.recipe import PARTS
+from trainable.recipe import PARTS, Recipe, Stage
 
 POINTS_PER_STAGE = 240
 
 
-def recipe_timeline(recipe: dict[str, Any], title: str, best_epoch: int | None = None) -> Chart:
+def recipe_timeline(recipe: Recipe, title: str, best_epoch: int | None = None) -> Chart:
     """The parts as rows of bars over the epochs, above the curve of the learning rate.
 
     Args:
-        recipe: a recipe's dict.
+        recipe: what is drawn.
         title: what to see.
         best_epoch: marked, where given.
     """
-    stages = recipe["stages"]
-    ends = list(accumulate(stage["epochs"] for stage in stages))
+    stages = recipe.stages
+    ends = list(accumulate(stage.epochs for stage in stages))
     starts = [0, *ends[:-1]]
     traces: list[Any] = []
     for index, (stage, start) in enumerate(zip(stages, starts, strict=True)):
         color = SERIES[index % len(SERIES)]
-        name = f"stage {index + 1}: {plain(stage['name'])}"
+        name = f"stage {index + 1}: {plain(stage.name)}"
         traces += [_bars(name, stage, start, color, learning=True), _bars(name, stage, start, GROUND, learning=False)]
-        epochs, values = learning_rates(stage, recipe["warmup_share"])
+        epochs, values = learning_rates(stage, recipe.warmup_share)
         shifted = [short(start + epoch) for epoch in epochs]
         hover = "epoch %{x:.1f}: %{y:.3g}<extra></extra>"
         traces.append(
             go.Scatter(x=shifted, y=values, yaxis="y2", line={"color": color}, showlegend=False, hovertemplate=hover)
         )
-    peaks = [stage["learning_rate"] for stage in stages]
+    peaks = [stage.learning_rate for stage in stages]
     lines = [{"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": _LINE} for x in ends[:-1]]
     return chart(
         "recipe-timeline",
@@ -53,31 +53,31 @@ def recipe_timeline(recipe: dict[str, Any], title: str, best_epoch: int | None =
     )
 
 
-def learning_rates(stage: dict[str, Any], warmup_share: float) -> tuple[list[float], list[float | None]]:
+def learning_rates(stage: Stage, warmup_share: float) -> tuple[list[float], list[float | None]]:
     """Epochs within a stage and the learning rate there: a linear rise, then cosines with hard restarts, as the
     trainer's.
     """
-    epochs = [stage["epochs"] * index / POINTS_PER_STAGE for index in range(POINTS_PER_STAGE)]
-    values = [stage["learning_rate"] * _share(epoch / stage["epochs"], stage, warmup_share) for epoch in epochs]
+    epochs = [stage.epochs * index / POINTS_PER_STAGE for index in range(POINTS_PER_STAGE)]
+    values = [stage.learning_rate * _share(epoch / stage.epochs, stage, warmup_share) for epoch in epochs]
     return epochs, [short(learning_rate) for learning_rate in values]
 
 
-def _share(progress: float, stage: dict[str, Any], warmup_share: float) -> float:
+def _share(progress: float, stage: Stage, warmup_share: float) -> float:
     if progress < warmup_share:
         return progress / warmup_share
-    cycles = stage["restart_cycles"] * (progress - warmup_share) / (1 - warmup_share)
+    cycles = stage.restart_cycles * (progress - warmup_share) / (1 - warmup_share)
     return 0.5 * (1 + math.cos(math.pi * (cycles % 1)))
 
 
-def _bars(name: str, stage: dict[str, Any], start: int, color: str, learning: bool) -> go.Bar:
+def _bars(name: str, stage: Stage, start: int, color: str, learning: bool) -> go.Bar:
     """A stage's bars, of the parts that learn in it or of those that are frozen."""
-    parts = [part for part in PARTS if (part in stage["trainable"]) is learning]
-    word, last = "trains" if learning else "is frozen", start + stage["epochs"]
+    parts = [part for part in PARTS if (part in stage.trainable) is learning]
+    word, last = "trains" if learning else "is frozen", start + stage.epochs
     return go.Bar(
         name=name,
         orientation="h",
         y=[_spaced(part) for part in parts],
-        x=[stage["epochs"]] * len(parts),
+        x=[stage.epochs] * len(parts),
         base=[start] * len(parts),
         marker={"color": color},
         hovertemplate=f"%{{y}} {word} in {name}, epochs {start + 1}–{last}<extra></extra>",
@@ -95,8 +95,8 @@ def _learning_rate_axis(peaks: list[float]) -> dict[str, Any]:
     return {"type": "log", "range": [math.log10(low / 20), math.log10(high * 2.5)], "dtick": 1, "exponentformat": "e"}
 
 
-def _peak(stage: dict[str, Any], start: int, peaks: list[float]) -> dict[str, Any]:
-    learning_rate = stage["learning_rate"]
+def _peak(stage: Stage, start: int, peaks: list[float]) -> dict[str, Any]:
+    learning_rate = stage.learning_rate
     log = max(peaks) >= 5 * min(peaks)
     where = {
         "x": start,

@@ -52,7 +52,7 @@ def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
 def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
     """What the trials trained, and what pruning and sharing saved."""
     pruned = [record for record in records if record.status == "PRUNED"]
-    planned = sum(stage["epochs"] for record in pruned for stage in record.recipe["stages"])
+    planned = sum(stage.epochs for record in pruned for stage in record.stages)
     of_pruned, of_all = reuse(pruned), reuse(records)
     return Spent(
         kept=of_all.trained - of_pruned.trained,
@@ -75,14 +75,14 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
     groups: dict[str, list[tuple[float, float, int]]] = {"went on": [], "stopped here": [], "the reference": []}
     stops = []
     for position, level in enumerate(levels):
-        there = [record for record in records if record.history and record.history[-1]["epoch"] >= level]
+        there = [record for record in records if record.history and record.history[-1].epoch >= level]
         following = levels[position + 1] if position + 1 < len(levels) else float("inf")
-        stopped = [r for r in there if r.status == "PRUNED" and r.history[-1]["epoch"] < following]
+        stopped = [r for r in there if r.status == "PRUNED" and r.history[-1].epoch < following]
         stops.append(f"{len(stopped)} of {len(there)} at epoch {level:g}")
         numbers = {record.number for record in stopped}
         for index, record in enumerate(thinned(there, MOST_DOTS)):
             name = "the reference" if record.reference else "stopped here" if record.number in numbers else "went on"
-            loss = next(row["val_loss"] for row in record.history if row["epoch"] >= level)
+            loss = next(row.val_loss for row in record.history if row.epoch >= level)
             groups[name].append((position + _spread(index), loss, record.number))
     pruned = any(record.status == "PRUNED" for record in records)
     title = f"ASHA stopped {', '.join(stops)}" if pruned else "ASHA has stopped no trial"

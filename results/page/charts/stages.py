@@ -185,16 +185,15 @@ def _label(node: StageNode) -> str:
     """Such as `heads 4 @ 0.0003 · 6 trials`."""
     trials = len(node.trials)
     who = count(trials, "trial") if trials > 1 else f"trial {node.trials[0].number}"
-    return f"{plain(node.stage['name'])} {len(node.rows)} @ {node.stage['learning_rate']:.2g} · {who}"
+    return f"{plain(node.stage.name)} {len(node.rows)} @ {node.stage.learning_rate:.2g} · {who}"
 
 
 def _details(node: StageNode) -> str:
     stage = node.stage
     lines = [
-        f"<b>stage {node.index + 1}: {plain(stage['name'])}</b>",
-        f"trains {trains(stage['trainable'])}",
-        f"{len(node.rows)} of {count(stage['epochs'], 'epoch')} at learning rates up to "
-        f"{setting(stage['learning_rate'])}",
+        f"<b>stage {node.index + 1}: {plain(stage.name)}</b>",
+        f"trains {trains(stage.trainable)}",
+        f"{len(node.rows)} of {count(stage.epochs, 'epoch')} at learning rates up to {setting(stage.learning_rate)}",
         f"lowest val_loss {figure(node.val_loss)}",
         _who(node),
     ]

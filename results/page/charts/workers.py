@@ -68,7 +68,7 @@ def worker_stretches(epochs: Sequence[Epoch]) -> list[Stretch]:
         record = epoch.record
         row = record.history[seen.setdefault(record.number, 0)]
         seen[record.number] += 1
-        worker = f"{row.get('node', 'unknown')} · {row.get('pid', '?')}"
+        worker = "unknown · ?" if row.node is None else f"{row.node} · {row.pid}"
         stretch = last.get(record.number)
         if stretch and stretch.worker == worker:
             stretch.end, stretch.epochs = clock(epoch.time), stretch.epochs + 1

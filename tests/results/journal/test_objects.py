@@ -5,10 +5,12 @@ import uuid
 
 import pytest
 
-from results.journal.events import JournalError
+from results.journal.events import Asked, Ended, JournalError, Reported, to_dict
 from results.journal.journal import Journal, read_journal
 from results.journal.objects import JournalObjects, read_objects
+from tests.made_up import made_up_row
 from tests.s3 import BUSY
+from trainable.recipe import reference
 from trainable.storage.remote import Remote, StorageError
 
 
@@ -18,7 +20,9 @@ def folder(s3):
 
 
 def event(number):
-    return {"event": "reported", "trial": 0, "metrics": {"epoch": number, "val_loss": 1 / (number + 1)}}
+    if number == 0:
+        return Asked(0, {}, reference(3), True, 0.0)
+    return Reported(0, made_up_row(number, 1 / (number + 1)), float(number))
 
 
 EVENTS = [event(number) for number in range(20)]
@@ -80,7 +84,7 @@ def test_an_object_that_is_missing_is_noticed(folder, number):
 
 def test_an_object_of_a_second_writer_is_noticed(folder):
     filled(folder, EVENTS[:2])
-    folder.write("00000000.json", json.dumps(EVENTS[:3]).encode())
+    folder.write("00000000.json", json.dumps(list(map(to_dict, EVENTS[:3]))).encode())
     with pytest.raises(JournalError, match="two searches"):
         read_objects(folder)
 
@@ -128,8 +132,8 @@ def test_a_failure_nobody_waited_for_is_raised_later(folder, s3):
         journal.close()
 
 
-ASKED = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 1.0}
-ENDED = {"event": "ended", "trial": 0, "status": "FAILED", "error": None, "time": 2.0}
+ASKED = event(0)
+ENDED = Ended(0, "FAILED", None, 2.0)
 
 
 class TestJournalOfARun:
@@ -143,7 +147,7 @@ class TestJournalOfARun:
     def test_what_the_storage_says_holds_against_the_file(self, folder, tmp_path):
         filled(folder, [ASKED])
         path = tmp_path / "journal.jsonl"
-        path.write_text(f"{json.dumps(ASKED)}\n{json.dumps(ENDED)}\n{{'of another run")
+        path.write_text(f"{json.dumps(to_dict(ASKED))}\n{json.dumps(to_dict(ENDED))}\n{{'of another run")
         journal = Journal(path, JournalObjects(folder))
         assert journal.events == read_journal(path) == [ASKED]
         journal.append(ENDED)

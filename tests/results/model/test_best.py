@@ -10,6 +10,7 @@ from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import write_best
 from results.model.trial_model import TOLERANCE
+from tests.made_up import made_up_row
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.detector.loading import load_processor
@@ -35,12 +36,9 @@ class Run:
         padded = padded_size((*self.pairs.train, *self.pairs.val), load_processor(model))
         return evaluate_checkpoint(model, self.pairs.val, self.pairs.names, padded, 1, device=usable_device())
 
-    def write_best(self, val_loss: float, asked: dict | None = None):
-        record = TrialRecord(7, {}, asked or {}, False, 0.0)
-        record.history = [
-            {"epoch": 1, "val_loss": val_loss + 1, "f1": 0.0},
-            {"epoch": 2, "val_loss": val_loss, "f1": 0.5},
-        ]
+    def write_best(self, val_loss: float, asked: Recipe | None = None):
+        record = TrialRecord(7, {}, asked, False, 0.0)
+        record.history = [made_up_row(1, val_loss + 1, f1=0.0), made_up_row(2, val_loss, f1=0.5)]
         checkpoint = str(self.checkpoint)
         return write_best(
             self.folder, record, self.pairs, checkpoint, self.evaluate, COMMAND, PointRule(), overlays=0
@@ -64,9 +62,9 @@ def test_a_damaged_recipe_is_said_and_made_up_for(make_run, caplog, has_progress
     trial = run.folder / "trials" / "0007"
     effective = dataclasses.replace(REFERENCE, batch_size=1, dtype="float32")
     if has_progress:
-        Progress(effective).write(trial)
+        Progress([], None, {}, effective).write(trial)
     (trial / "recipe.yaml").write_bytes(b"\xff stages: {")
-    best = run.write_best(run.val_loss, REFERENCE.to_dict())
+    best = run.write_best(run.val_loss, REFERENCE)
     assert f"{trial / 'recipe.yaml'}" in caplog.text
     assert Recipe.from_yaml(run.folder / "best" / "recipe.yaml") == (effective if has_progress else REFERENCE)
     assert best.agrees

@@ -1,5 +1,6 @@
 """The charts' arithmetic: what is drawn is what happened."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -16,8 +17,10 @@ from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates
 from results.page.charts.rungs import epochs_spent, rungs, stopped_at_rungs
 from results.page.charts.workers import worker_stretches
 from results.page.importance import importances
+from tests.made_up import made_up_row
+from trainable.recipe import Recipe, Stage
 
-STAGE = {"name": "heads", "trainable": ["class_head"], "epochs": 4, "learning_rate": 1e-3, "restart_cycles": 1}
+STAGE = Stage("heads", ("class_head",), epochs=4, learning_rate=1e-3)
 
 
 def record(
@@ -25,20 +28,18 @@ def record(
 ) -> TrialRecord:
     """A trial of four planned epochs, 10 seconds each."""
     history = [
-        {"epoch": n, "stage": 0, "val_loss": loss, "seconds": 10.0 * n, "node": "node", "pid": worker}
-        for n, loss in enumerate(losses, start=1)
+        made_up_row(n, loss, seconds=10.0 * n, node="node", pid=worker) for n, loss in enumerate(losses, start=1)
     ]
     reported = [start + 10.0 * n for n in range(1, len(losses) + 1)]
-    recipe = {"stages": [STAGE], "warmup_share": 0.0}
     return TrialRecord(
-        number, more.pop("parameters", {}), recipe, number == 0, start, status, history, reported, **more
+        number, more.pop("parameters", {}), Recipe((STAGE,)), number == 0, start, status, history, reported, **more
     )
 
 
 @pytest.mark.parametrize(("cycles", "warmup"), [(1, 0.0), (3, 0.0), (2, 0.1)])
 def test_the_learning_rate_is_the_trainers(cycles, warmup):
-    stage = STAGE | {"restart_cycles": cycles}
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=stage["learning_rate"])
+    stage = dataclasses.replace(STAGE, restart_cycles=cycles)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=stage.learning_rate)
     schedule = get_cosine_with_hard_restarts_schedule_with_warmup(
         optimizer, int(warmup * POINTS_PER_STAGE), POINTS_PER_STAGE, cycles
     )
@@ -77,9 +78,8 @@ def test_what_pruning_saved_is_what_the_pruned_recipes_had_left():
 
 def taking_over(epochs: int, source: str, taker: TrialRecord) -> TrialRecord:
     """The trial with its first epochs taken over from another one."""
-    for row in taker.history[:epochs]:
-        row["shared_from"] = source
-    return taker
+    history = [dataclasses.replace(row, shared_from=source) for row in taker.history[:epochs]]
+    return dataclasses.replace(taker, history=[*history, *taker.history[epochs:]])
 
 
 def test_what_was_taken_over_was_neither_trained_nor_pruned():
@@ -109,8 +109,7 @@ def test_the_pause_before_a_resumption_is_no_time_of_the_search():
 
 def test_a_trial_that_moved_to_another_worker_has_two_stretches():
     moved = record(0, [4, 3, 2, 1])
-    for row in moved.history[2:]:
-        row["pid"] = 2
+    moved.history[2:] = [dataclasses.replace(row, pid=2) for row in moved.history[2:]]
     stretches = worker_stretches(epochs_in_order([moved, record(1, [1], worker=2)]))
     assert [(s.record.number, s.worker, s.start, s.end, s.epochs) for s in stretches] == [
         *((0, "node · 1", 0, 20, 2), (1, "node · 2", 0, 10, 1), (0, "node · 2", 20, 40, 2)),
@@ -119,8 +118,7 @@ def test_a_trial_that_moved_to_another_worker_has_two_stretches():
 
 def test_learning_curves_change_colour_with_the_stage_and_pruned_ones_are_faint():
     two_stages = record(0, [4, 3, 2, 1])
-    for row in two_stages.history[2:]:
-        row["stage"] = 1
+    two_stages.history[2:] = [dataclasses.replace(row, stage=1) for row in two_stages.history[2:]]
     traces = json.loads(learning_curves([two_stages, record(1, [5, 4], status="PRUNED")]).figure)["data"]
     assert [(trace["name"], trace["x"], trace["opacity"] < 0.5) for trace in traces] == [
         ("stage 1", [1, 2, None], True),

@@ -6,6 +6,8 @@ from results.journal.journal import TrialRecord
 from results.page.charts.chart import DARK
 from results.page.charts.stages import MOST_FIRST_STAGES, stage_blocks, stages_trained_once
 from results.page.stage_tree import stage_tree
+from tests.made_up import made_up_row
+from trainable.recipe import Recipe, Stage
 
 
 def trial(number: int, *stages: str | None, epochs: int = 2, name: str = "heads") -> TrialRecord:
@@ -22,10 +24,10 @@ def trial(number: int, *stages: str | None, epochs: int = 2, name: str = "heads"
     for stage, source in enumerate(stages):
         for _ in range(epochs if stage == len(stages) - 1 else 2):
             seconds += 0.0 if source else 5.0
-            row = {"epoch": len(history) + 1, "stage": stage, "seconds": seconds, "shared_from": source}
-            history.append(row | {"val_loss": 9.0 - len(history) - number / 1000})
-    stage = {"name": name, "trainable": ["class_head"], "epochs": 2, "learning_rate": 3e-4, "restart_cycles": 1}
-    recipe = {"stages": [stage] * 3}
+            loss = 9.0 - len(history) - number / 1000
+            row = made_up_row(len(history) + 1, loss, stage=stage, seconds=seconds, shared_from=source)
+            history.append(row)
+    recipe = Recipe((Stage(name, ("class_head",), epochs=2, learning_rate=3e-4),) * 3)
     return TrialRecord(number, {}, recipe, number == 0, 0.0, "COMPLETED", history, [0.0] * len(history))
 
 

@@ -56,7 +56,7 @@ def test_curves_have_a_point_an_epoch_at_the_time_of_its_report(folder, records)
 
 def test_a_running_trial_can_be_watched_before_its_file_is_closed(folder, records):
     log = TensorBoardLog(folder)
-    log.reported(records[3], records[3].history[0])
+    log.reported(records[3], records[3].history[0], records[3].reported[0])
     assert curve(folder / "0003", "val_loss") == [(1, 1.5)]
     _, trials = hparams_view(folder)
     assert trials["0003"].hparams["batch_size"].number_value == 2
@@ -108,8 +108,8 @@ def test_a_rebuilt_log_goes_on_where_the_trial_was(folder, records):
     first = TrialRecord(0, {}, records[0].recipe, True, records[0].asked)
     first.history, first.reported = records[0].history[:1], records[0].reported[:1]
     log = rebuild(folder, [first])
-    for metrics in records[0].history[1:]:
-        log.reported(records[0], metrics)
+    for row, time in zip(records[0].history[1:], records[0].reported[1:], strict=True):
+        log.reported(records[0], row, time)
     log.ended(records[0])
     log.close()
     assert [step for step, _ in curve(folder / "0000", "val_loss")] == [1, 2, 3]

@@ -10,9 +10,9 @@ import torch
 from ray.cluster_utils import Cluster
 
 from search.cluster import inspection, preflight
+from search.cluster.capacity import trial_size
 from search.cluster.cluster import ClusterError, Resources
 from search.cluster.inspection import Task, inspect, room_faults
-from search.cluster.memory import trial_size
 from search.options import Options
 from search.run_folder.identity import code_version
 from trainable.sample import CHECKPOINT

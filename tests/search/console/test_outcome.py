@@ -11,6 +11,7 @@ from results.journal.journal import TrialRecord
 from results.model.best import Best
 from search.console.outcome import print_outcome
 from search.options import Options
+from tests.made_up import made_up_row
 from trainable.recipe import reference
 from trainable.text.console import plain_console
 
@@ -26,20 +27,17 @@ POINT = {
 
 def trial(number: int, reused: int = 0) -> TrialRecord:
     """Three epochs of 17 seconds each, the first ones taken over from trial 0."""
-    rows: list[dict[str, Any]] = [
-        {
-            "epoch": epoch,
-            "stage": epoch - 1,
-            "val_loss": 4.0 - epoch,
-            "precision": 0.5,
-            "recall": 0.5,
-            "f1": 0.5,
-            "seconds": 17.0 * max(0, epoch - reused),
-            "shared_from": "0000" if epoch <= reused else None,
-        }
+    rows = [
+        made_up_row(
+            epoch,
+            4.0 - epoch,
+            stage=epoch - 1,
+            seconds=17.0 * max(0, epoch - reused),
+            shared_from="0000" if epoch <= reused else None,
+        )
         for epoch in (1, 2, 3)
     ]
-    return TrialRecord(number, {}, reference(3).to_dict(), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
+    return TrialRecord(number, {}, reference(3), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
 
 
 def printed(

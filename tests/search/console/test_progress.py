@@ -59,14 +59,14 @@ def test_the_panel_shows_a_trial_that_has_just_started(search, terminal):
     assert "0 (reference)  1/3 heads   0/24  starting" in panel_of(started, terminal)
 
 
-def test_the_panel_shows_how_far_the_search_is(search, terminal, row):
+def test_the_panel_shows_how_far_the_search_is(search, terminal, report):
     started = search(MINE, max_epochs=12, losses=losses)
     progress = Progress(started.study, 16, 1, terminal)
     progress.started -= 100
     for _ in range(7):
         started.run_trial()
     going_on = started.start_trial()
-    started.searcher.on_trial_result(going_on.trial_id, row(1, 1.25, f1=0.125))
+    started.searcher.on_trial_result(going_on.trial_id, report(1, 1.25, f1=0.125))
     lefts = [duration(progress.seconds_left())]
     terminal.print(progress.panel())
     lefts.append(duration(progress.seconds_left()))  # The clock may have gone on to the next second.
@@ -78,11 +78,11 @@ def test_the_panel_shows_how_far_the_search_is(search, terminal, row):
     assert " · ".join(counts) in text
     assert "best so far  val_loss 1.2500  f1 0.125  trial 7, epoch 1" in text
     assert "reference    val_loss 1.8000  f1 0.333  trial 0, epoch 12" in text
-    stages = going_on.config["recipe"]["stages"]
-    assert f"7  1/{len(stages)} {stages[0]['name']}" in text and "1/12    1.2500  0.125" in text
+    stages = going_on.config["recipe"].stages
+    assert f"7  1/{len(stages)} {stages[0].name}" in text and "1/12    1.2500  0.125" in text
 
 
-def test_the_panel_keeps_its_lines_on_a_narrow_terminal(search, row):
+def test_the_panel_keeps_its_lines_on_a_narrow_terminal(search, report):
     started = search(max_epochs=24).run(5)
     started.start_trial()
     lines = panel_of(started, Console(record=True, width=80, force_terminal=True, file=io.StringIO())).splitlines()
@@ -90,10 +90,10 @@ def test_the_panel_keeps_its_lines_on_a_narrow_terminal(search, row):
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 120])
-def test_the_panel_loses_no_figure_on_a_narrow_terminal(search, row, width):
+def test_the_panel_loses_no_figure_on_a_narrow_terminal(search, report, width):
     started = search(MINE, max_epochs=12, losses=losses).run(5)
     going_on = started.start_trial()
-    started.searcher.on_trial_result(going_on.trial_id, row(1, 1.25, f1=0.125))
+    started.searcher.on_trial_result(going_on.trial_id, report(1, 1.25, f1=0.125))
     wide, narrow = (
         panel_of(started, Console(record=True, width=columns, force_terminal=True, file=io.StringIO()))
         for columns in (200, width)

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from results.journal.events import Asked
 from results.journal.objects import read_objects
 from search.options import Options, OptionsError
 from search.run_folder.owner import OwnerError
@@ -242,7 +243,7 @@ class TestInARemoteStorage:
         with run_folder(options, resumed=False):
             create_run(options, IDENTITY)
             journal = open_journal(options)
-            asked = {"event": "asked", "trial": 0, "parameters": {}, "recipe": {}, "reference": True, "time": 1.0}
+            asked = Asked(0, {}, None, True, 1.0)
             journal.append(asked)
             journal.close()
         assert read_objects(options.remote.at("journal")) == [asked]

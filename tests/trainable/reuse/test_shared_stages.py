@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trainable.reuse.shared_stages
+from tests.made_up import trained_row
 from tests.s3 import BUSY
+from trainable.history import Row
 from trainable.recipe import DTYPES, PARTS, Recipe, Stage
 from trainable.reuse.shared_stages import SharedStages, stage_key
 from trainable.storage.mirror import Mirror
@@ -23,9 +25,10 @@ HEADS = Stage("heads", ("box_head", "class_head"), epochs=2, learning_rate=1e-3)
 DECODER = Stage("decoder", PARTS[2:], epochs=3, learning_rate=1e-4)
 EVERYTHING = Stage("everything", PARTS, epochs=4, learning_rate=1e-5)
 RECIPE = Recipe((HEADS, DECODER, EVERYTHING))
+WITHIN = Row(epoch=1.5, stage=0, val_loss=1 / 3, precision=0.5, recall=0.5, f1=0.5, seconds=2.25)
 ROWS = [
-    {"epoch": 1, "stage": 0, "val_loss": 0.1 + 0.2, "precision": None, "final": False, "within_epoch": []},
-    {"epoch": 2, "stage": 0, "val_loss": 1e-7, "final": False, "within_epoch": [{"epoch": 1.5, "val_loss": 1 / 3}]},
+    trained_row(1, 0.1 + 0.2, train_loss=None),
+    trained_row(2, 1e-7, within_epoch=(WITHIN,)),
 ]
 OTHER_VALUES = {
     "epochs": st.integers(1, 9),
@@ -42,6 +45,7 @@ OTHER_VALUES = {
     "patience": st.none() | st.integers(1, 9),
     "dtype": st.sampled_from(DTYPES),
     "seed": st.integers(0, 2**32 - 1),
+    "micro_batch": st.none() | st.integers(1, 32),
     "image_size": st.none() | st.integers(32, 4096),
 }
 RECIPE_FIELDS = [field.name for field in dataclasses.fields(Recipe) if field.name != "stages"]

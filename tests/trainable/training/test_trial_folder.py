@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import math
 import shutil
 import threading
 from concurrent.futures import wait
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import trainable.training.progress
+from tests.made_up import trained_row
 from tests.s3 import BUSY
 from trainable.recipe import PARTS, Recipe, RecipeError, Stage
 from trainable.storage.mirror import Mirror
@@ -24,9 +26,13 @@ PATIENT = dataclasses.replace(RECIPE, patience=2)
 
 def history_of(*stages):
     """Rows of stages that are given as lists of `val_loss`."""
-    figures = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "seconds": 1.0, "final": False, "within_epoch": []}
-    rows = [figures | {"stage": stage, "val_loss": loss} for stage, losses in enumerate(stages) for loss in losses]
-    return [row | {"epoch": epoch} for epoch, row in enumerate(rows, start=1)]
+    losses = [(stage, loss) for stage, losses in enumerate(stages) for loss in losses]
+    return [trained_row(epoch, loss, stage=stage) for epoch, (stage, loss) in enumerate(losses, start=1)]
+
+
+def plain(*rows):
+    """Rows as the file has them."""
+    return [row.to_dict() for row in rows]
 
 
 class FakeModel(torch.nn.Module):
@@ -40,9 +46,9 @@ class FakeModel(torch.nn.Module):
 
 def checkpoint_in(path, row):
     """A Trainer checkpoint of this row's moment."""
-    checkpoint = path / f"stage-{row['stage']}" / f"checkpoint-{row['epoch']}"
+    checkpoint = path / f"stage-{row.stage}" / f"checkpoint-{row.epoch}"
     checkpoint.mkdir(parents=True)
-    (checkpoint / "model.safetensors").write_text(f"epoch {row['epoch']}")
+    (checkpoint / "model.safetensors").write_text(f"epoch {row.epoch}")
     return checkpoint
 
 
@@ -53,9 +59,9 @@ def committed(path, history, recipe=RECIPE, checkpoints=True, mirror=None):
     """
     trial = TrialFolder(path, recipe, mirror)
     for row in history[len(trial.history) :]:
-        trial.commit(row, FakeModel(row["epoch"]))
+        trial.commit(row, FakeModel(row.epoch))
         if checkpoints:
-            trial.checkpoint_written(checkpoint_in(path, row), row["stage"])
+            trial.checkpoint_written(checkpoint_in(path, row), row.stage)
         trial.close()
         trial = TrialFolder(path, recipe, mirror)
     return trial
@@ -131,7 +137,7 @@ def test_a_history_that_is_ahead_of_the_checkpoint_stands(tmp_path):
     trial = committed(tmp_path, history[:2], checkpoints=False)
     assert trial.history == history[:2]
     assert trial.checkpoint_of(0) == tmp_path / "stage-0" / "checkpoint-1"
-    trial.commit(history[1] | {"val_loss": 7}, FakeModel(9))
+    trial.commit(dataclasses.replace(history[1], val_loss=7.0), FakeModel(9))
     assert TrialFolder(tmp_path, RECIPE).history == history[:2]
     assert kept_weights(tmp_path) == {2}
 
@@ -189,13 +195,13 @@ class TestCheckpoints:
         history = history_of([4, 3, 2])
         trial = TrialFolder(tmp_path, RECIPE)
         for row in history:
-            trial.commit(row, FakeModel(row["epoch"]))
+            trial.commit(row, FakeModel(row.epoch))
             trial.checkpoint_written(checkpoint_in(tmp_path, row), 0)
-            before = {f"checkpoint-{row['epoch'] - 1}"} if row["epoch"] > 1 else set()
-            assert checkpoints_in(tmp_path) == before | {f"checkpoint-{row['epoch']}"}
+            before = {f"checkpoint-{row.epoch - 1}"} if row.epoch > 1 else set()
+            assert checkpoints_in(tmp_path) == before | {f"checkpoint-{row.epoch}"}
             slow_disk.take(trial)
             trial.take_in_checkpoint()
-            assert checkpoints_in(tmp_path) == {f"checkpoint-{row['epoch']}"}
+            assert checkpoints_in(tmp_path) == {f"checkpoint-{row.epoch}"}
 
     def test_one_that_was_on_its_way_when_the_trial_ended_counts(self, tmp_path, slow_disk):
         (row,) = history_of([3])
@@ -290,15 +296,16 @@ class TestDamagedProgress:
     @pytest.mark.parametrize(
         ("change", "fault"),
         [
-            ({"history": [3]}, "history: row 1 is a number"),
-            ({"history": history_of([3, 2])[1:]}, "row 1 is not that of epoch 1"),
-            ({"history": [history_of([3])[0] | {"val_loss": None}]}, "row 1 has no number as val_loss"),
-            ({"history": [history_of([3])[0] | {"val_loss": float("nan")}]}, "row 1 has no number as val_loss"),
-            ({"weights": ["epoch-0001.safetensors"]}, "weights: an object is needed, it is a list"),
-            ({"weights": {"../../../precious": 1}}, "weights: a file's name"),
+            ({"history": [3]}, r"history\[0\]: should be a mapping of fields, got 3"),
+            ({"history": plain(*history_of([3, 2]))[1:]}, "history: rows of epochs 1, 2, "),
+            ({"history": plain(*history_of([3], [2])[::-1])}, "history: rows of epochs 1, 2, "),
+            ({"history": [plain(*history_of([3]))[0] | {"val_loss": None}]}, "val_loss: should be a valid number"),
+            ({"history": [plain(*history_of([3]))[0] | {"val_loss": math.nan}]}, "val_loss: should be a finite number"),
+            ({"weights": ["epoch-0001.safetensors"]}, "weights: should be a mapping of fields, got "),
+            ({"weights": {"../../../precious": 1}}, "weights.*: the name of a file, got "),
             ({"checkpoint": {"path": "../0008/stage-0", "stage": 0, "checksums": {}}}, "path in the trial's folder"),
-            ({"checkpoint": "checkpoint-1"}, "checkpoint: null, or an object"),
-            ({"recipe": {"stages": []}}, "recipe.stages: at least one"),
+            ({"checkpoint": "checkpoint-1"}, "checkpoint: should be a mapping of fields, got 'checkpoint-1'"),
+            ({"recipe": {"stages": []}}, "recipe.stages: a list of at least one"),
         ],
         ids=str,
     )
@@ -381,7 +388,7 @@ def test_damaged_best_weights_of_a_finished_trial_are_trained_again(tmp_path, be
     again = TrialFolder(tmp_path, RECIPE)
     assert again.next_stage() == best
     for row in again.rows_of(best):
-        again.commit(row, FakeModel(row["epoch"]))
+        again.commit(row, FakeModel(row.epoch))
     assert again.next_stage() is None and number_in(again.best_weights) == (2 if best == 0 else 4)
 
 
@@ -402,10 +409,10 @@ def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
     rows = history_of([3, 1, 2])
     other = committed(tmp_path / "other", rows)
     trial = TrialFolder(tmp_path / "trial", RECIPE)
-    assert trial.take_over_stage([row | {"shared_from": "other"} for row in rows], other.best_weights)
+    assert trial.take_over_stage([dataclasses.replace(row, shared_from="0003") for row in rows], other.best_weights)
     shutil.rmtree(tmp_path / "other")
     again = TrialFolder(tmp_path / "trial", RECIPE)
-    assert [row["shared_from"] for row in again.history] == ["other"] * 3
+    assert [row.shared_from for row in again.history] == ["0003"] * 3
     assert again.next_stage() == 1
     assert number_in(again.start_weights(1)) == 2
 
@@ -447,7 +454,7 @@ def test_dropping_the_weights_leaves_the_history(tmp_path):
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):
-    row = history_of([0.1 + 0.2])[0] | {"learning_rate": 1e-5 / 3}
+    row = dataclasses.replace(history_of([0.1 + 0.2])[0], learning_rate=1e-5 / 3)
     committed(tmp_path, [row])
     assert TrialFolder(tmp_path, RECIPE).history == [row]
 

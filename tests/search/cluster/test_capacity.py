@@ -6,8 +6,8 @@ import re
 import pytest
 from transformers import AutoConfig
 
-from search.cluster import memory
-from search.cluster.memory import TrialSize, memory_fault, trial_size
+from search.cluster import capacity
+from search.cluster.capacity import TrialSize, memory_fault, trial_size
 from trainable.data.model_input import SizeRule
 from trainable.sample import CHECKPOINT
 
@@ -19,7 +19,7 @@ def has(monkeypatch):
     """Gives the machine, or its GPU, so many GiB."""
 
     def give(gibibytes):
-        monkeypatch.setattr(memory, "memory_share", lambda gpus, trials: int(gibibytes * GIB * (gpus or 1 / trials)))
+        monkeypatch.setattr(capacity, "memory_share", lambda gpus, trials: int(gibibytes * GIB * (gpus or 1 / trials)))
 
     return give
 
