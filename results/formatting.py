@@ -44,6 +44,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes < 1440 else f"{minutes // 1440} d {minutes // 60 % 24} h"
 
 
+def gib(size: float) -> str:
+    """Bytes of memory, such as `6.1 GiB`."""
+    return f"{size / 2**30:.1f} GiB"
+
+
 def change(value: float, base: float) -> str:
     """How `value` stands to `base`, such as `12 % lower`; in words where they are equal."""
     if math.isclose(value, base, rel_tol=5e-4):

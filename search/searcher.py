@@ -69,6 +69,8 @@ class StudySearcher(Searcher):
         self.mirror = mirror
         self.nodes = nodes or Nodes()
         self.alive = self.begun = False
+        self.memory: tuple[int, int] | None = None
+        """Bytes that the reference has taken at most and that there are, once it has reported an epoch."""
         self.pause: str | None = None
         """Why the search cannot go on for now: the disk or the storage has given out."""
         self._failures: dict[int, str] = {}
@@ -120,7 +122,8 @@ class StudySearcher(Searcher):
             self._failures[number] = failure
         elif "row" in result and not self.pause:
             with self._pausing():
-                if self.study.report(number, result["row"]):
+                if self.study.report(number, {name: result[name] for name in fields}):
+                    self.memory = result.get("memory") if number == 0 else self.memory
                     self.crashes.pop(number, None)
                     self.nodes.went_on(number)
 
@@ -159,6 +162,8 @@ class StudySearcher(Searcher):
                 self._waiting.insert(0, record)
         if record.status != "RUNNING":
             drop_checkpoints(self.folder / f"{number:04d}", self.mirror)
+            if record.best:
+                drop_weights(self.folder / f"{number:04d}", self.mirror, record.best["epoch"])
             self._drop_losers()
 
     @contextlib.contextmanager

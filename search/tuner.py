@@ -13,6 +13,7 @@ from search.cluster.head import Head, leave_paused
 from search.cluster.hold import hold_node
 from search.cluster.nodes import Nodes
 from search.cluster.watchdog import Watchdog, logs_of_this_machine
+from search.console.forecast import Forecast
 from search.options import Options
 from search.run_folder.run_folder import identity_text, resume_command
 from search.scheduler import FairASHA
@@ -78,6 +79,7 @@ def run_trials(
         study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
     )
     reuse = _reuse(options, resources)
+    forecast = Forecast(options, resources.concurrent, say)
     idle = 0
     address = gcs_address(options)
     leave = partial(leave_paused, str(address), resume_command(options), end)
@@ -87,6 +89,7 @@ def run_trials(
         def step() -> None:
             if head.lost:
                 raise SearchPausedError(head.lost)
+            forecast.tick(study.records.get(0), searcher.memory)
             watchdog.tick(searcher.begun)
             on_step()
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,13 @@ def machine_memory(system: Path = Path("/")) -> int:
         system: where `proc` and `sys` are found.
     """
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits(system)])
+
+
+def most_memory(device: torch.device) -> int:
+    """Bytes that this process has taken of the device's memory at most; on a CPU, also for trials before this one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _group_limits(system: Path) -> Iterator[int]:

@@ -16,7 +16,7 @@ import torch
 import transformers
 from ray import tune
 
-from trainable.compute import Compute, compute_with
+from trainable.compute import Compute, compute_with, memory_share, most_memory
 from trainable.data.pairs import PairData
 from trainable.data.source import on_this_machine
 from trainable.history import EpochRow
@@ -89,10 +89,9 @@ def tune_trainable(
     if ray.is_initialized():
         origin["node_id"] = ray.get_runtime_context().get_node_id()
 
-    def report(row: EpochRow) -> None:
-        # `epoch` and `val_loss` are what Ray's scheduler compares trials by.
-        told = {"row": dataclasses.replace(row, node=node, pid=pid), "epoch": row.epoch, "val_loss": row.val_loss}
-        tune.report(told | origin | {"notes": _notes.take()})
+    def report(row: Row) -> None:
+        memory = most_memory(compute.device), memory_share(gpus, trials=1)
+        tune.report(row | origin | {"notes": _notes.take(), "memory": memory})
 
     def wait(note: str) -> None:
         # Raises where Ray ends the trial meanwhile.

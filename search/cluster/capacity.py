@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from transformers import DetrConfig
 
+from results.formatting import gib
 from trainable.compute import memory_share
 from trainable.data.model_input import Size, SizeRule
 from trainable.data.pairs import PairData
@@ -76,8 +77,3 @@ def memory_fault(trial: TrialSize, trials: int) -> str | None:
         f"takes about {gib(needed)}, be it of one image at a time; "
         + (f"what fits: {', or '.join(ways)}" if ways else "no size of images fits")
     )
-
-
-def gib(size: float) -> str:
-    """Bytes as a person reads them."""
-    return f"{size / 2**30:.1f} GiB"

@@ -321,13 +321,24 @@ def drop_checkpoints(path: Path, mirror: Mirror | None = None) -> None:
         _drop(path / name, mirror)
 
 
-def drop_weights(path: Path, mirror: Mirror | None = None) -> None:
+def drop_weights(path: Path, mirror: Mirror | None = None, but: int | None = None) -> None:
     """Frees the weights of the trial in `path`; its recipe and history stay, and training it again gives them back.
+
+    Args:
+        path: the trial's folder.
+        mirror: of the run, where that lies in a remote storage.
+        but: the epoch whose weights stay.
 
     Raises:
         StorageError: where the run has a `mirror`, the remote storage cannot be used or reached.
     """
-    _drop(path / "weights", mirror)
+    if but is None:
+        _drop(path / "weights", mirror)
+        return
+    kept, weights = weights_path(path, but), path / "weights"
+    names = {file.name for file in weights.glob("*")} | set(mirror.names(weights) if mirror else ())
+    for name in names - {kept.name}:
+        _drop(weights / name, mirror)
 
 
 def _drop(path: Path, mirror: Mirror | None) -> None:

@@ -453,6 +453,14 @@ def test_dropping_the_weights_leaves_the_history(tmp_path):
     assert TrialFolder(tmp_path, RECIPE).history == trial.history
 
 
+def test_of_an_ended_trial_the_weights_of_one_epoch_may_stay(tmp_path):
+    trial = committed(tmp_path, history_of([3, 2, 1], [2, 2]))
+    assert len(list((tmp_path / "weights").iterdir())) == 2, "the best of all, and that of the last stage"
+    drop_weights(trial.path, but=3)
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["epoch-0003.safetensors"]
+    assert number_in(trial.best_weights) == 3
+
+
 def test_numbers_come_back_bit_for_bit(tmp_path):
     row = dataclasses.replace(history_of([0.1 + 0.2])[0], learning_rate=1e-5 / 3)
     committed(tmp_path, [row])
@@ -540,5 +548,7 @@ class TestInARemoteStorage:
             *("recipe.yaml", "progress.json"),
             *("weights/epoch-0003.safetensors", "weights/epoch-0004.safetensors"),
         }
+        drop_weights(trial.path, machines[0], but=3)
+        assert self.stored(tmp_path) == {"recipe.yaml", "progress.json", "weights/epoch-0003.safetensors"}
         drop_weights(trial.path, machines[0])
         assert self.stored(tmp_path) == {"recipe.yaml", "progress.json"}
