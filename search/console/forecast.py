@@ -8,6 +8,9 @@ from results.journal.journal import TrialRecord
 from search.options import Options
 from trainable.recipe import PARTS
 
+WORTH_TELLING = 60.0
+"""Seconds; a shorter search is over before its end is looked forward to."""
+
 
 class Forecast:
     """Tells it.
@@ -33,11 +36,13 @@ class Forecast:
         """
         if self._told or not memory or not reference or not _all_has_trained(reference):
             return
-        self._told = True
         ends = [0.0, *(row["seconds"] for row in reference.history)]
         epochs = [end - start for start, end in pairwise(ends)]
         asked = self._options
         search = expected_seconds(epochs, asked.trials, asked.max_epochs, asked.grace, asked.reduction)
+        self._told = True
+        if search / self._concurrent < WORTH_TELLING:
+            return
         self._say(
             f"where all of the model trains, a trial takes {gib(memory[0])} of {gib(memory[1])} of memory and "
             f"{duration(epochs[-1])} an epoch; the search takes about {duration(search / self._concurrent)}"
