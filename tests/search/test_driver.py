@@ -1,6 +1,7 @@
 """What a user got wrong is said before anything starts: exit code 2, with the flag or file, the rule and the value."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import search.cluster.capacity
 import search.cluster.cluster
 import search.cluster.preflight
 from results.journal.journal import Journal
@@ -60,6 +62,17 @@ def test_good_input_passes_all_checks(searched, run):
     result = searched()
     assert "all checks are passed" in result.output
     assert (run / "search.yaml").exists()
+
+
+def test_trials_that_cannot_fit_into_memory_are_refused_with_the_size_that_would(searched, run, monkeypatch):
+    monkeypatch.setattr(search.cluster.capacity, "memory_share", lambda gpus, trials: 2 * 10**9 // trials)
+    result = searched("--image-size", 800)
+    assert_refused(result, "this machine has 1.9 GiB of memory for a trial, but at 800x1067 one takes about")
+    (edge,) = re.findall(r"what fits: --image-size (\d+) or less", result.output)
+    assert not run.exists()
+    assert "all checks are passed" in searched("--image-size", edge).output
+    assert yaml.safe_load((run / "search.yaml").read_text())["image_size"] == int(edge)
+    assert f"--image-size {edge}" in yaml.safe_load((run / "search.yaml").read_text())["command"]
 
 
 def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(searched, run, monkeypatch):
@@ -189,6 +202,7 @@ def test_paths_with_square_brackets_are_printed_as_they_are(searched, data_folde
         (("--data", "no/such/folder"), ("no/such/folder",)),
         (("--model", "no/such/model"), ("model no/such/model: neither a folder with a config.json nor",)),
         (("--group-by", "("), ("--group-by",)),
+        (("--image-size", 31), ("--image-size: a whole number of pixels from 32, the stride of a backbone", "got 31")),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) and str(value[0]).startswith("--") else "",
 )
