@@ -199,9 +199,9 @@ class TestStages:
         assert untrained["val_loss_ce"] > first.val_loss_ce > second.val_loss_ce
 
     def test_the_best_weights_give_the_best_val_loss_again(self, train, pair_data, checkpoint):
-        trial = train(EVENTFUL)
+        trial = train(with_stages(RECIPE, trainable=PARTS))
         data = TrialData.of(pair_data, load_processor(checkpoint))
-        model = trial_model(checkpoint, pair_data.names, EVENTFUL.seed, trial.best_weights)
+        model = trial_model(checkpoint, pair_data.names, RECIPE.seed, trial.best_weights)
         losses = evaluate(model, data.val, data.collator).losses
         # Frozen layers take images one by one while the others train, and all of them in batches afterwards.
         assert losses["val_loss"] == pytest.approx(best_row(trial.history).val_loss, rel=1e-6)
