@@ -122,7 +122,7 @@ class StudySearcher(Searcher):
             self._failures[number] = failure
         elif "row" in result and not self.pause:
             with self._pausing():
-                if self.study.report(number, {name: result[name] for name in fields}):
+                if self.study.report(number, result["row"]):
                     self.memory = result.get("memory") if number == 0 else self.memory
                     self.crashes.pop(number, None)
                     self.nodes.went_on(number)
@@ -163,7 +163,7 @@ class StudySearcher(Searcher):
         if record.status != "RUNNING":
             drop_checkpoints(self.folder / f"{number:04d}", self.mirror)
             if record.best:
-                drop_weights(self.folder / f"{number:04d}", self.mirror, record.best["epoch"])
+                drop_weights(self.folder / f"{number:04d}", self.mirror, record.best.epoch)
             self._drop_losers()
 
     @contextlib.contextmanager

@@ -89,9 +89,11 @@ def tune_trainable(
     if ray.is_initialized():
         origin["node_id"] = ray.get_runtime_context().get_node_id()
 
-    def report(row: Row) -> None:
+    def report(row: EpochRow) -> None:
         memory = most_memory(compute.device), memory_share(gpus, trials=1)
-        tune.report(row | origin | {"notes": _notes.take(), "memory": memory})
+        # `epoch` and `val_loss` are what Ray's scheduler compares trials by.
+        told = {"row": dataclasses.replace(row, node=node, pid=pid), "epoch": row.epoch, "val_loss": row.val_loss}
+        tune.report(told | origin | {"notes": _notes.take(), "memory": memory})
 
     def wait(note: str) -> None:
         # Raises where Ray ends the trial meanwhile.

@@ -36,7 +36,7 @@ class Forecast:
         """
         if self._told or not memory or not reference or not _all_has_trained(reference):
             return
-        ends = [0.0, *(row["seconds"] for row in reference.history)]
+        ends = [0.0, *(row.seconds for row in reference.history)]
         epochs = [end - start for start, end in pairwise(ends)]
         asked = self._options
         search = expected_seconds(epochs, asked.trials, asked.max_epochs, asked.grace, asked.reduction)
@@ -50,8 +50,7 @@ class Forecast:
 
 
 def _all_has_trained(trial: TrialRecord) -> bool:
-    stages = trial.recipe["stages"]
-    return any(set(stages[row["stage"]]["trainable"]) == set(PARTS) for row in trial.history)
+    return any(set(trial.stages[row.stage].trainable) == set(PARTS) for row in trial.history)
 
 
 def expected_seconds(epochs: Sequence[float], trials: int, max_epochs: int, grace: int, reduction: float) -> float:

@@ -65,9 +65,9 @@ def test_good_input_passes_all_checks(searched, run):
 
 
 def test_trials_that_cannot_fit_into_memory_are_refused_with_the_size_that_would(searched, run, monkeypatch):
-    monkeypatch.setattr(search.cluster.capacity, "memory_share", lambda gpus, trials: 2 * 10**9 // trials)
+    monkeypatch.setattr(search.cluster.capacity, "memory_share", lambda gpus, trials: 10**9 // trials)
     result = searched("--image-size", 800)
-    assert_refused(result, "this machine has 1.9 GiB of memory for a trial, but at 800x1067 one takes about")
+    assert_refused(result, "this machine has 0.9 GiB of memory for a trial, but at 1066x1066 one takes about")
     (edge,) = re.findall(r"what fits: --image-size (\d+) or less", result.output)
     assert not run.exists()
     assert "all checks are passed" in searched("--image-size", edge).output

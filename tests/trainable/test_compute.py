@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.compute import CPU, Compute, compute_with, computed_with, machine_memory, memory_share, usable_device
+from trainable.compute import CPU, Compute, compute_with, computed_with, usable_device
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,20 +62,3 @@ def test_other_libraries_of_a_gpu_and_tf32_may_give_other_bits_there_and_nowhere
         torch.set_float32_matmul_precision(precisions[1])
     assert all(later != earlier for earlier, later in itertools.combinations(gpu, 2))
     assert cpu[2] == cpu[1] == cpu[0]
-
-
-@pytest.mark.parametrize(
-    ("own", "file"),
-    [("4:memory:/box/inner\n0::/\n", "memory/box/memory.limit_in_bytes"), ("0::/box/inner\n", "box/memory.max")],
-    ids=["version 1", "version 2"],
-)
-def test_the_memory_of_a_machine_is_no_more_than_a_control_group_further_up_may_take(own, file, tmp_path):
-    unlimited, limited = (tmp_path / "sys/fs/cgroup" / name for name in ("memory.max", file))
-    for path, limit in ((unlimited, "max"), (limited, "123456"), (tmp_path / "proc/self/cgroup", own)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(limit)
-    assert machine_memory(tmp_path) == 123456
-
-
-def test_trials_beside_each_other_share_the_memory():
-    assert 4 * memory_share(0, 4) == pytest.approx(machine_memory(), abs=4)

@@ -27,8 +27,7 @@ def test_it_waits_for_an_epoch_in_which_all_trains_and_is_told_once(search, said
     study, forecast = search("staged", max_epochs=24).study, Forecast(OPTIONS, 4, said.append)
     forecast.tick(None, None)
     reference = study.ask()
-    stages = reference.recipe["stages"]
-    heads = stages[0]["epochs"]
+    heads = reference.stages[0].epochs
     for epoch in range(1, heads + 1):
         study.report(0, row(epoch, 3.0, stage=0, seconds=float(epoch)))
         forecast.tick(reference, (6 * GIB, 15 * GIB))

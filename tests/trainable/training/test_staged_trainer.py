@@ -203,8 +203,7 @@ class TestStages:
         data = TrialData.of(pair_data, load_processor(checkpoint))
         model = trial_model(checkpoint, pair_data.names, RECIPE.seed, trial.best_weights)
         losses = evaluate(model, data.val, data.collator).losses
-        # Frozen layers take images one by one while the others train, and all of them in batches afterwards.
-        assert losses["val_loss"] == pytest.approx(best_row(trial.history).val_loss, rel=1e-6)
+        assert losses["val_loss"] == best_row(trial.history).val_loss
 
     @pytest.mark.parametrize("trainable", [PARTS[1:], PARTS[2:], HEADS], ids="+".join)
     def test_behind_frozen_layers_the_best_weights_give_it_to_rounding(self, train, pair_data, checkpoint, trainable):
@@ -315,6 +314,37 @@ class TestResume:
         trial, starts = self.until_done(train, reuse)
         assert starts == len(unbroken.history) + 1
         self.check(trial, unbroken)
+
+    def test_what_an_earlier_version_had_halved_goes_on_with_its_batch(self, train, tmp_path):
+        recipe = dataclasses.replace(RECIPE, batch_size=4)
+        halved = dataclasses.replace(recipe, batch_size=2, accumulation_steps=2)
+        unbroken = train(halved)
+
+        def report(row):
+            if row.epoch == 2:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(halved, "broken", report)
+        broken = train(recipe, "broken")
+        assert broken.recipe == unbroken.recipe
+        self.check(broken, unbroken)
+
+    def test_with_a_micro_batch_of_its_own_that_it_keeps(self, train, tmp_path):
+        """Wherever it goes on, and whatever would be chosen there."""
+        chosen = dataclasses.replace(EVENTFUL, micro_batch=3)
+        unbroken = train(chosen)
+        for epoch in range(1, len(unbroken.history)):
+
+            def report(row, epoch=epoch):
+                if row.epoch == epoch:
+                    raise KilledError
+
+            with pytest.raises(KilledError):
+                train(chosen if epoch < 3 else dataclasses.replace(EVENTFUL, micro_batch=4), "broken", report)
+        broken = train(EVENTFUL, "broken")
+        assert broken.recipe.micro_batch == 3 == Recipe.from_yaml(broken.path / "recipe.yaml").micro_batch
+        self.check(broken, unbroken)
 
     def test_moved_between_two_epochs(self, train, unbroken, tmp_path):
         def report(row):
@@ -566,6 +596,25 @@ class TestEveryFieldIsUsed:
     def test_a_patience_that_bites_changes_the_training(self, train):
         patient = train(dataclasses.replace(EVENTFUL, patience=None))
         assert without_seconds(patient.history) != without_seconds(train(EVENTFUL).history)
+
+    @pytest.mark.parametrize("micro_batch", [1, 3, 5, 8])
+    def test_how_many_images_go_at_a_time_moves_figures_by_rounding_and_nothing_else(
+        self, train, make_checkpoint, micro_batch
+    ):
+        """The last step of an epoch is cut off; evaluations within epochs stay where they were."""
+        recipe = dataclasses.replace(RECIPE, batch_size=3, accumulation_steps=2, evaluations_per_epoch=2)
+        without_dropout = make_checkpoint(("person", "car"), dropout=0.0)
+        own, other = (
+            train(dataclasses.replace(recipe, micro_batch=size), checkpoint=without_dropout)
+            for size in (None, micro_batch)
+        )
+        assert last_weights(own) != last_weights(other) or micro_batch == 3
+        for expected, found in zip(own.history, other.history, strict=True):
+            (within,), (found_within,) = expected.within_epoch, found.within_epoch
+            for theirs, ours in ((expected, found), (within, found_within)):
+                assert ours.epoch == theirs.epoch
+                for name in ("train_loss", "val_loss", "learning_rate"):
+                    assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-4), name
 
     @pytest.mark.parametrize("recipe", [with_stages(RECIPE, name="x"), dataclasses.replace(RECIPE, patience=9)])
     def test_names_and_an_untouched_patience_change_nothing(self, train, base, recipe):
