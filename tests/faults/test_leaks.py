@@ -75,7 +75,7 @@ def run_trial(monkeypatch, tmp_path, pair_data, checkpoint) -> Callable[[int], s
             accumulation_steps=1,
             backbone_learning_rate_factor=beyond_all_bounds,
         )
-        config = {"number": number, "recipe": recipe.to_dict(), "folder": str(tmp_path / f"{number:04d}")}
+        config = {"number": number, "recipe": recipe, "folder": str(tmp_path / f"{number:04d}")}
         try:
             tune_trainable(config | {"failure": None}, pair_data, str(checkpoint), 1, GPUS, reuse)
         except SystemExit:

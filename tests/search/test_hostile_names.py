@@ -19,6 +19,7 @@ from search.console.monitor import Monitor
 from search.inputs import Inputs
 from search.options import Options
 from search.run_folder.run_folder import create_run, resume_command, resume_options
+from tests.made_up import made_up_row
 from trainable.text.console import plain_console
 
 NAMES = [
@@ -114,9 +115,7 @@ def test_the_best_recipes_header_stays_a_comment_whatever_the_paths_are(tmp_path
 
     command = train_command("/runs/a\nb: [x]/recipe.yaml", {"data": "/da\nta\n- #"})
     point = {"score_threshold": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5}
-    header = _header(
-        "The best recipe of x", 3, {"val_loss": 1.0, "f1": 0.5, "epoch": 2}, command, {"recommended": point}
-    )
+    header = _header("The best recipe of x", 3, made_up_row(2, 1.0), command, {"recommended": point})
     (tmp_path / "best").mkdir()
     path = tmp_path / "best" / "recipe.yaml"
     path.write_text(header + REFERENCE.to_yaml())

@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 import search.driver
+from search.cluster.cluster import Resources
 from search.command_line import app
 from tests.s3 import FORBIDDEN
 from trainable.storage.mirror import Mirror
@@ -18,7 +19,7 @@ from trainable.storage.remote import Remote
 def searched(s3, tmp_path, monkeypatch):
     """Runs the command line up to the search itself, on a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(search.driver, "_ray", lambda *arguments: contextlib.nullcontext())
+    monkeypatch.setattr(search.driver, "_ray", lambda *arguments: contextlib.nullcontext(Resources(1, 0.0, 1)))
     monkeypatch.setattr(search.driver, "_search", lambda *arguments: 0)
     asked = ("--storage", tmp_path / "runs", "--name", "run")
     return lambda *flags: CliRunner().invoke(app, [str(flag) for flag in (*asked, *flags)])

@@ -52,6 +52,12 @@ BEGUN = "line.tell(name='yard', command='the command')"
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def heard() -> None:
+    """Signals end a program that starts, also where whatever runs the tests has them ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a program whose search has these lines, in the test's folder and a session of its own."""
@@ -69,7 +75,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                preexec_fn=before,
+                preexec_fn=before or heard,
             )
         )
         return started[-1]

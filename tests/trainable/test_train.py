@@ -66,7 +66,7 @@ def test_a_size_that_is_asked_for_is_trained_at_and_is_that_of_the_saved_process
     data = TrialData.of(pair_data, load_processor(tmp_path / "out" / "model"))
     assert min(data.val[0]["pixel_values"].shape[1:]) == 64
     model = load_model(tmp_path / "out" / "model", pair_data.names)
-    assert evaluate(model, data.val, data.collator).losses["val_loss"] == best["val_loss"]
+    assert evaluate(model, data.val, data.collator).losses["val_loss"] == best.val_loss
 
 
 def test_an_image_that_the_model_cannot_be_given_is_refused_and_what_would_surprise_is_said(
