@@ -5,11 +5,12 @@
 The first table is of whole searches by `search/run.py`, one trial at a time on one core: with everything on, and with
 one flag each that switches something off. What is timed is the search itself, from the first trial asked for to the
 end of the last; the cache folder is empty before each but for the sample data set. They take turns; figures are medians
-of the rounds. The last column is by how much the best `val_loss` of a trial moved at most: not at all.
+of the rounds. The last column is by how much the best `val_loss` of a trial moved at most: not at all, but where as many
+images go through the model at a time as the recipe's batch has, by rounding.
 
 The second is of single choices that no flag has: threads (two processes that train side by side, each with one thread
-or with as many as there are cores) and how a step is computed (CPU time of forward, backward and update of batches of
-2 in which everything trains).
+or with as many as there are cores) and how a step is computed (CPU time of forward and backward passes and update of a
+step of 32 images in which everything trains).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,6 +41,7 @@ from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
+from trainable.training.stage_trainer import micro_batches
 from trainable.training.weights import trial_model
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -49,9 +52,13 @@ SEARCHES = {
     "frozen layers run each time": ("--no-cache-layers",),
     "every stage trained": ("--no-share",),
     "a checkpoint after every epoch": ("--checkpoint-every", "0s"),
-    "all of these": ("--no-reuse", "--no-cache", "--no-share", "--checkpoint-every", "0s"),
+    "a recipe's batch at a time": ("--micro-batch", "recipe"),
+    "all of these": (
+        *("--no-reuse", "--no-cache", "--no-share", "--checkpoint-every", "0s", "--micro-batch", "recipe"),
+    ),
 }
-STEPS = 24
+STEPS, IMAGES = 3, 32
+"""Optimizer steps that are timed at once, and the images of each."""
 
 
 def main() -> None:
@@ -137,7 +144,7 @@ def _side_by_side(threads: int) -> float:
 def _train(threads: int, ready: Any, go: Any) -> None:
     torch.set_num_threads(threads)
     step = Step()
-    step.run(2)
+    step.run(1)
     ready.wait()
     go.wait()
     step.run(STEPS)
@@ -147,7 +154,8 @@ def compare_steps(rounds: int) -> None:
     """Times a step computed in several ways and prints each against what trials do."""
     torch.set_num_threads(1)
     ways: dict[str, Callable[[], Step]] = {
-        "as trials do": Step,
+        "as trials do, 16 images at a time": Step,
+        **{f"{images} at a time": partial(Step, at_a_time=images) for images in (1, 2, 4, 8, 32)},
         "images with the channels first": lambda: Step(channels_last=False),
         "bfloat16": lambda: Step(dtype=torch.bfloat16),
         "attention written out (eager)": lambda: Step(attention="eager"),
@@ -158,14 +166,14 @@ def compare_steps(rounds: int) -> None:
     for index in range(2 * rounds + 1):
         for name in list(steps)[:: 1 if index % 2 == 0 else -1]:
             seconds[name].append(steps[name].run(STEPS) / STEPS)
-    usual = median(seconds["as trials do"])
-    print(f"\n{'a step of 2 images':<34}{'ms CPU':>9}{'ratio':>8}")
+    usual = median(seconds["as trials do, 16 images at a time"])
+    print(f"\n{f'a step of {IMAGES} images':<34}{'ms CPU an image':>16}{'ratio':>8}")
     for name, taken in seconds.items():
-        print(f"{name:<34}{1e3 * median(taken):>9.1f}{median(taken) / usual:>7.2f}x")
+        print(f"{name:<34}{1e3 * median(taken) / IMAGES:>16.1f}{median(taken) / usual:>7.2f}x")
 
 
 class Step:
-    """Forward, backward and update of the embedded model on the sample data set, everything training."""
+    """Forward and backward passes and update of the embedded model on the sample data set, everything training."""
 
     def __init__(
         self,
@@ -173,10 +181,11 @@ class Step:
         channels_last: bool = True,
         attention: str = "sdpa",
         fused: bool = True,
+        at_a_time: int = 16,
     ):
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        pairs, checkpoint = read_pairs(sample_data_set(), subset=16), checkpoint_of(EMBEDDED)
+        pairs, checkpoint = read_pairs(sample_data_set(), subset=IMAGES), checkpoint_of(EMBEDDED)
         self.dtype = dtype
         self.model = trial_model(checkpoint, pairs.names, 0)
         # The backbone has no attention to speak of.
@@ -186,19 +195,19 @@ class Step:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=fused)
         data = TrialData.of(pairs, load_processor(checkpoint))
         order = torch.channels_last if channels_last else torch.contiguous_format
-        self.batches = [data.collator([data.train[i], data.train[i + 1]]) for i in range(0, len(pairs.train), 2)]
-        for batch in self.batches:
-            batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=order)
+        self.images = data.collator([data.train[index] for index in range(IMAGES)])
+        self.images["pixel_values"] = self.images["pixel_values"].contiguous(memory_format=order)
+        self.at_a_time = at_a_time
 
     def run(self, steps: int) -> float:
         """CPU seconds of so many steps."""
         started = time.process_time()
-        for index in range(steps):
-            batch = self.batches[index % len(self.batches)]
-            with autocast(torch.device("cpu"), self.dtype):
-                result = forward(self.model, batch)
-            totals = loss_normalisers(batch["labels"], self.model.config)
-            scaled_loss(result.terms, totals, self.model.config).backward()
+        whole = loss_normalisers(self.images["labels"], self.model.config)
+        for _ in range(steps):
+            for part in micro_batches(self.images, self.at_a_time):
+                with autocast(torch.device("cpu"), self.dtype):
+                    result = forward(self.model, part)
+                scaled_loss(result.terms, whole, self.model.config).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
         return time.process_time() - started

@@ -9,7 +9,6 @@ watched from outside: memory is the resident set of its processes; pages that se
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,12 +18,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import psutil
 from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 
 from results.formatting import duration
+from results.journal.journal import read_journal, trial_records
 from trainable.sample.data_set import sample_data_set
 
 RUN = Path(__file__).parents[1] / "search" / "run.py"
@@ -164,23 +163,20 @@ def print_table(title: str, most: dict[str, int], at_last: dict[str, int]) -> No
 
 def print_epochs(run: Path) -> None:
     """Mean seconds of an epoch by what it trained, without those that another trial had trained."""
-    events = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
-    recipes = {event["trial"]: event["recipe"] for event in events if event["event"] == "asked"}
-    before: dict[int, float] = {}
+    records = trial_records(read_journal(run / "journal.jsonl"))
     seconds: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event["event"] == "reported":
-            row: dict[str, Any] = event["metrics"]
-            trained = "+".join(recipes[event["trial"]]["stages"][row["stage"]]["trainable"])
-            if not row["shared_from"]:
-                seconds[trained].append(row["seconds"] - before.get(event["trial"], 0.0))
-            before[event["trial"]] = row["seconds"]
+    for record in records:
+        before = 0.0
+        for row in record.history:
+            if not row.shared_from:
+                seconds["+".join(record.stages[row.stage].trainable)].append(row.seconds - before)
+            before = row.seconds
     print(f"\n{'seconds an epoch':<56}{'epochs':>8}{'mean':>8}{'least':>8}{'most':>8}")
     for trained, values in seconds.items():
         print(f"{trained:<56}{len(values):>8}{mean(values):>8.1f}{min(values):>8.1f}{max(values):>8.1f}")
-    for event in events:
-        if event["event"] == "ended":
-            print(f"trial {event['trial']}: {event['status']} {event['error'] or ''}")
+    for record in records:
+        if record.ended is not None:
+            print(f"trial {record.number}: {record.status} {record.error or ''}")
 
 
 if __name__ == "__main__":
