@@ -5,8 +5,8 @@
 The first table is of whole searches by `search/run.py`, one trial at a time on one core: with everything on, and with
 one flag each that switches something off. What is timed is the search itself, from the first trial asked for to the
 end of the last; the cache folder is empty before each but for the sample data set. They take turns; figures are medians
-of the rounds. The last column is by how much the best `val_loss` of a trial moved at most: not at all, but where as many
-images go through the model at a time as the recipe's batch has, by rounding.
+of the rounds. The last column is by how much the best `val_loss` of a trial moved at most: not at all, or by rounding
+where the recipe's batch goes through the model at a time.
 
 The second is of single choices that no flag has: threads (two processes that train side by side, each with one thread
 or with as many as there are cores) and how a step is computed (CPU time of forward and backward passes and update of a
