@@ -83,7 +83,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
 
                 inputs = check_checkpoint(inputs, console)
                 trial = _checked_memory(options, inputs, resources, resumed)
-                options = with_micro_batch_of(options, inputs, resources)
+                options = with_micro_batch_of(options, trial, resources)
                 identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
                 if not resumed:
                     create_run(options, identity)

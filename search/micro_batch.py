@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
+from search.cluster.capacity import TrialSize
 from search.cluster.cluster import Resources
 from search.cluster.memory import least_memory
-from search.inputs import Inputs
 from search.options import Options
+from trainable.detector.memory import micro_batch_within
 from trainable.micro_batch import AUTO, OF_RECIPE
-from trainable.training.memory import micro_batch_that_fits
 
 
-def with_micro_batch_of(options: Options, inputs: Inputs, resources: Resources) -> Options:
+def with_micro_batch_of(options: Options, trial: TrialSize, resources: Resources) -> Options:
     """The options with a number in the place of `AUTO`, so that the run has the same one however it goes on.
 
     Args:
         options: what was asked.
-        inputs: checked; their checkpoint can be loaded.
+        trial: what one takes of the memory.
         resources: of a trial.
     """
     if options.micro_batch != AUTO:
@@ -23,5 +23,5 @@ def with_micro_batch_of(options: Options, inputs: Inputs, resources: Resources) 
     memory = least_memory(options, resources)
     if memory is None:
         return replace(options, micro_batch=OF_RECIPE)
-    images = micro_batch_that_fits(inputs.pairs, inputs.checkpoint, options.image_size, memory, resources.gpus > 0)
+    images = micro_batch_within(memory, trial.memory(trial.rule), trial.device)
     return replace(options, micro_batch=str(images))

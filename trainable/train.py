@@ -102,9 +102,10 @@ def _train(
     import transformers
 
     from trainable.compute import compute_with, memory_share
-    from trainable.detector.loading import ModelError, load_processor
+    from trainable.data.dataset import padded_size
+    from trainable.detector.loading import ModelError, load_processor, model_config
+    from trainable.detector.memory import micro_batch_within, training_memory
     from trainable.reuse.config import ReuseConfig
-    from trainable.training.memory import micro_batch_that_fits
     from trainable.training.staged_trainer import train_recipe
     from trainable.training.trial_process import only_process
     from trainable.training.weights import trial_model
@@ -124,9 +125,9 @@ def _train(
         processor = load_processor(checkpoint, recipe.image_size)
         _check_same_inputs(out, pairs, checkpoint)
         if micro_batch == AUTO:
-            memory = memory_share(gpus=1, trials=1)
-            on_gpu = compute.device.type == "cuda"
-            micro_batch = str(micro_batch_that_fits(pairs, checkpoint, recipe.image_size, memory, on_gpu))
+            padded, device = padded_size((*pairs.train, *pairs.val), processor), compute.device.type
+            takes = training_memory(model_config(checkpoint), padded, device=device)
+            micro_batch = str(micro_batch_within(memory_share(gpus=1, trials=1), takes, device))
         recipe = with_micro_batch(recipe, micro_batch)
         with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
             trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, ReuseConfig(cache_bytes))

@@ -11,7 +11,7 @@ from trainable.data.model_input import Size, SizeRule
 from trainable.data.pairs import PairData
 from trainable.data.resizing import size_rule
 from trainable.detector.loading import load_processor, model_config
-from trainable.detector.memory import training_memory
+from trainable.detector.memory import TrainingMemory, training_memory
 from trainable.recipe import SMALLEST_IMAGE
 from trainable.training.evaluation import evaluation_batch_size
 
@@ -27,16 +27,23 @@ class TrialSize:
     gpus: float
     """Of a trial."""
 
+    @property
+    def device(self) -> str:
+        """Where trials train: `cpu` or `cuda`."""
+        return "cuda" if self.gpus else "cpu"
+
     def padded(self, rule: SizeRule) -> tuple[int, int]:
         """Height and width of every image."""
         widths, heights = zip(*map(rule.resized, self.images), strict=True)
         return max(heights), max(widths)
 
+    def memory(self, rule: SizeRule) -> TrainingMemory:
+        """What a trial takes where all parts learn: the reference gets there."""
+        return training_memory(self.config, self.padded(rule), device=self.device)
+
     def needed(self, rule: SizeRule) -> int:
-        """Bytes that a trial takes where all parts learn, of one image at a time: the reference gets there."""
-        device, padded = "cuda" if self.gpus else "cpu", self.padded(rule)
-        memory = training_memory(self.config, padded, device=device)
-        return memory.of(1, evaluation_batch_size(padded, device))
+        """Bytes that it takes of one image at a time."""
+        return self.memory(rule).of(1, evaluation_batch_size(self.padded(rule), self.device))
 
 
 def trial_size(checkpoint: str, image_size: int | None, pairs: PairData, gpus: float) -> TrialSize:

@@ -28,7 +28,8 @@ def least_memory(options: Options, resources: Resources) -> int | None:
     rooms = {node["NodeID"]: fit(node["Resources"], resources.cpus, resources.gpus) for node in nodes}
     trials = {node: min(room, resources.limit or room) for node, room in rooms.items() if room}
     # Without a GPU of its own, a process still sees those of its node: they may be in use for hours.
-    ask = ray.remote(num_cpus=0, num_gpus=0, max_retries=0)(memory_share)
+    # Its process ends with it, so as to keep nothing of their memory.
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_retries=0, max_calls=1)(memory_share)
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(resources.gpus, room)
         for node, room in trials.items()

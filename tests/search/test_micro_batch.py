@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 import search.cluster.memory
+from search.cluster.capacity import trial_size
 from search.cluster.cluster import Resources
-from search.inputs import Inputs
 from search.micro_batch import with_micro_batch_of
 from search.options import Options
-from spaces.registry import load_space
 from trainable.sample import CHECKPOINT
 
 GIB = 2**30
@@ -24,8 +23,9 @@ def chosen(pair_data, monkeypatch):
             *("staged", None, "embedded"), trials=1, max_epochs=3, grace=1, storage="runs", name="one",
             micro_batch=asked, **options,
         )  # fmt: skip
-        inputs = Inputs(pair_data, None, load_space("staged"), "embedded", str(CHECKPOINT))
-        return with_micro_batch_of(options, inputs, resources or Resources(1, 0, 2, 2)).micro_batch
+        resources = resources or Resources(1, 0, 2, 2)
+        trial = trial_size(str(CHECKPOINT), None, pair_data, resources.gpus)
+        return with_micro_batch_of(options, trial, resources).micro_batch
 
     return chosen
 
@@ -62,6 +62,7 @@ class FakeRay:
 
     def remote(self, **how):
         assert how["num_cpus"] == how["num_gpus"] == 0, "nodes may be in use"
+        assert how["max_calls"] == 1, "a process that stayed would keep some of a GPU's memory"
         return lambda task: SimpleNamespace(options=self._placed)
 
     def _placed(self, scheduling_strategy):

@@ -1,4 +1,4 @@
-"""How much memory a detector takes while it trains, told from its config alone: nothing is loaded or computed.
+"""How much memory a detector takes while it trains, told from its config alone: nothing is loaded, computed or timed.
 
     weights + gradients + AdamW's two moments                      whatever the number of images
     + images at a time x (what backward needs + what is in use)
@@ -6,6 +6,7 @@
 Checked against what was measured (`tests/trainable/detector/test_memory.py`, `benchmarks/real_model.py`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,12 @@ convolutions lay out anew. Measured likewise: 4 to 7."""
 PROCESS_BYTES = {"cpu": 8 * 10**8, "cuda": 6 * 10**8}
 """What a trial takes before it has a model: libraries of its process on a CPU, the context on a GPU."""
 
+MOST_AT_A_TIME = {"cpu": 16, "cuda": 256}
+"""Images in a forward pass beyond which nothing is gained: on a CPU, one of the embedded checkpoint takes 4.8 ms of a
+core among 16, and 4.9 among 32 (`benchmarks/ablation.py`)."""
+SHARE = 0.7
+"""Of the memory that a trial may count on; images on their way and what is not foreseen have the rest."""
+
 
 @dataclass(frozen=True)
 class TrainingMemory:
@@ -45,6 +52,20 @@ class TrainingMemory:
     def images_within(self, memory: float) -> int:
         """The most images at a time that train in so many bytes; 0 where not even one does."""
         return max(0, int((memory - self.fixed) // self.image))
+
+
+def micro_batch_within(memory: int, takes: TrainingMemory, device: str) -> int:
+    """The largest power of two of images that are trained on at a time, with memory to spare; at least 1.
+
+    Two runs choose alike, since it depends on nothing but the model, the size of its images and the memory there is.
+
+    Args:
+        memory: bytes that the trial may count on.
+        takes: what it takes.
+        device: `cpu` or `cuda`.
+    """
+    fit = min(takes.images_within(SHARE * memory), MOST_AT_A_TIME[device])
+    return 2 ** int(math.log2(fit)) if fit else 1
 
 
 def training_memory(

@@ -7,7 +7,7 @@ import torch
 from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
 from trainable.detector.loading import load_model
-from trainable.detector.memory import IN_USE, TrainingMemory, training_memory
+from trainable.detector.memory import IN_USE, MOST_AT_A_TIME, SHARE, TrainingMemory, micro_batch_within, training_memory
 from trainable.detector.parts import freeze_all_but, set_modes
 from trainable.recipe import PARTS
 from trainable.sample import CHECKPOINT
@@ -70,3 +70,32 @@ def test_as_many_images_fit_as_are_foretold_to_take_no_more():
     assert memory.of(1, evaluated=8) == 156, "evaluating takes more than training here"
     assert [memory.images_within(room) for room in (220, 219.5, 129, 0)] == [4, 3, 0, 0]
     assert replace(memory, fixed=0).images_within(90) == 3
+
+
+MIB = 2**20
+ROOM_FOR_16 = int((400 + 16 * 10) * MIB / SHARE)
+
+
+@pytest.mark.parametrize(
+    ("memory", "device", "expected"),
+    [
+        (ROOM_FOR_16 + MIB, "cuda", 16),
+        (ROOM_FOR_16 - MIB, "cuda", 8),
+        (10**15, "cpu", MOST_AT_A_TIME["cpu"]),
+        (10**15, "cuda", MOST_AT_A_TIME["cuda"]),
+        (0, "cuda", 1),
+    ],
+)
+def test_at_a_time_go_as_many_as_leave_room_to_spare_by_powers_of_two(memory, device, expected):
+    takes = TrainingMemory(fixed=400 * MIB, image=10 * MIB, evaluated_image=MIB)
+    assert micro_batch_within(memory, takes, device) == expected
+
+
+def test_larger_images_and_less_memory_leave_room_for_fewer(model):
+    def that_fit(edge, memory):
+        takes = training_memory(model.config, (edge, 4 * edge // 3))
+        return micro_batch_within(memory, takes, "cpu")
+
+    at_a_time = [that_fit(96, 2**34), that_fit(800, 2**33), that_fit(800, 2**32), that_fit(800, 2**29)]
+    assert at_a_time == sorted(at_a_time, reverse=True)
+    assert at_a_time[0] == MOST_AT_A_TIME["cpu"] > at_a_time[2] >= at_a_time[3] == 1
