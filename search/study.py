@@ -22,7 +22,7 @@ from spaces.registry import Space
 from trainable.history import EpochRow
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.recipe import Recipe, cap_restart_cycles, reference
-from trainable.text.shown import printable_lines
+from trainable.text.shown import printable, printable_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SearchStudy:
     def ask(self) -> TrialRecord:
         """A new trial; the first one is the reference. A space that raises gives a trial that has FAILED."""
         trial, recipe, error = self._draw()
-        self._write(Asked(trial.number, trial.params, recipe, trial.number == 0, time.time()))
+        self._write(Asked(trial.number, _parameters(trial), recipe, trial.number == 0, time.time()))
         if error:
             self.end(trial.number, "FAILED", error)
         return self.records[trial.number]
@@ -182,13 +182,18 @@ class SearchStudy:
     def _ask_again(self, event: Asked) -> str | None:
         """Draws a trial of the journal again; returns why it has no recipe, if so."""
         trial, _, error = self._draw(event.parameters if self.forced else None)
-        drawn = json.loads(json.dumps(trial.params))  # As the journal keeps them: a tuple is a list there.
+        drawn = json.loads(json.dumps(_parameters(trial)))  # As the journal keeps them: a tuple is a list there.
         if not self.forced and (trial.number, drawn) != (event.trial, event.parameters):
             raise JournalError(
                 f"{self.journal.path}: trial {event.trial} was drawn with {event.parameters}, but space "
-                f"{self.space.name} now draws {trial.params}; the space or the libraries have changed"
+                f"{self.space.name} now draws {drawn}; the space or the libraries have changed"
             )
         return error
+
+
+def _parameters(trial: optuna.Trial) -> dict[str, Any]:
+    """What was drawn, by names as a journal may hold them: those in a user's space may be any text."""
+    return {printable(name): value for name, value in trial.params.items()}
 
 
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:

@@ -14,7 +14,7 @@ from results.journal.journal import TrialRecord
 from search import sampling
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
-from trainable.recipe import Recipe, Stage, reference
+from trainable.recipe import PARTS, Recipe, Stage, reference
 
 
 def parameters(search) -> list[dict]:
@@ -192,6 +192,18 @@ def test_a_space_that_raises_gives_a_failed_trial_and_the_search_goes_on(search)
     assert records[1].error == "space mine raised ValueError: this rate cannot be"
     assert records[1].recipe is None and records[1].history == []
     assert records[4].status in ("COMPLETED", "PRUNED")
+
+
+def test_a_parameter_may_have_any_name_and_is_kept_by_one_that_can_be_shown(search):
+    def odd_space(trial, max_epochs):
+        return Recipe((Stage("all", PARTS, max_epochs, trial.suggest_float("learning\nrate", 1e-5, 1e-3)),))
+
+    space = Space("odd", "has an odd name", odd_space, lambda max_epochs: None)
+    live = search(space).run(4)
+    drawn = [record.parameters for record in live.study.records.values()]
+    assert drawn[1:] == [{"learning\\nrate": record.recipe.stages[0].learning_rate} for record in known(live)[1:]]
+    live.journal.close()
+    assert [record.parameters for record in search(space).study.records.values()] == drawn
 
 
 def test_a_changed_space_is_refused_with_what_was_drawn_and_what_would_be(search, tmp_path):
