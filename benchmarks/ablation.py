@@ -50,12 +50,9 @@ SEARCHES = {
     "a process for every trial": ("--no-reuse",),
     "images decoded each time": ("--no-cache-pictures",),
     "frozen layers run each time": ("--no-cache-layers",),
-    "every stage trained": ("--no-share",),
     "a checkpoint after every epoch": ("--checkpoint-every", "0s"),
     "a recipe's batch at a time": ("--micro-batch", "recipe"),
-    "all of these": (
-        *("--no-reuse", "--no-cache", "--no-share", "--checkpoint-every", "0s", "--micro-batch", "recipe"),
-    ),
+    "all of these": ("--no-reuse", "--no-cache", "--checkpoint-every", "0s", "--micro-batch", "recipe"),
 }
 STEPS, IMAGES = 3, 32
 """Optimizer steps that are timed at once, and the images of each."""

@@ -71,7 +71,7 @@ def run_search(
     run.mkdir(parents=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     asked = ("staged", None, EMBEDDED, trials, max_epochs, grace, str(run.parent), run.name)
-    options = Options(*asked, cache_size=0, share=False)
+    options = Options(*asked, cache_size=0)
     resources = Resources(cpus=1, gpus=0, concurrent=concurrent, limit=concurrent)
     scheduler = FairASHA(grace, max_epochs, options.reduction)
     budget = Budget(max_epochs, grace, images=36, seed=options.seed)

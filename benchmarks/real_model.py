@@ -9,6 +9,7 @@ watched from outside: memory is the resident set of its processes; pages that se
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -127,17 +128,11 @@ def processes(root: int) -> Iterator[psutil.Process]:
 def sizes(folder: Path) -> dict[str, int]:
     """Bytes of a search's files by their kinds."""
     found: dict[str, int] = defaultdict(int)
-    seen: set[int] = set()
-    for path, _, names in sorted(os.walk(folder), reverse=True):  # `trials/` before `shared/`.
-        for name in sorted(names):
+    for path, _, names in os.walk(folder):
+        for name in names:
             file = Path(path) / name
-            try:
-                state = file.lstat()
-            except OSError:  # It is gone meanwhile.
-                continue
-            if state.st_ino not in seen:  # A stage that is shared is a link to the weights of its trial.
-                seen.add(state.st_ino)
-                found[kind_of(file.relative_to(folder).parts)] += state.st_size
+            with contextlib.suppress(OSError):  # It is gone meanwhile.
+                found[kind_of(file.relative_to(folder).parts)] += file.lstat().st_size
     found.pop("", None)
     return found
 
@@ -150,7 +145,7 @@ def kind_of(parts: Sequence[str]) -> str:
         return ""
     if parts[1] == "trials" and len(parts) > 4:
         return "trials: checkpoints" if parts[3].startswith("stage-") else "trials: weights"
-    return f"{parts[1]}/" if parts[1] in ("best", "shared", "tune") else "others of the run"
+    return f"{parts[1]}/" if parts[1] in ("best", "tune") else "others of the run"
 
 
 def print_table(title: str, most: dict[str, int], at_last: dict[str, int]) -> None:
@@ -162,14 +157,13 @@ def print_table(title: str, most: dict[str, int], at_last: dict[str, int]) -> No
 
 
 def print_epochs(run: Path) -> None:
-    """Mean seconds of an epoch by what it trained, without those that another trial had trained."""
+    """Mean seconds of an epoch by what it trained."""
     records = trial_records(read_journal(run / "journal.jsonl"))
     seconds: dict[str, list[float]] = defaultdict(list)
     for record in records:
         before = 0.0
         for row in record.history:
-            if not row.shared_from:
-                seconds["+".join(record.stages[row.stage].trainable)].append(row.seconds - before)
+            seconds["+".join(record.stages[row.stage].trainable)].append(row.seconds - before)
             before = row.seconds
     print(f"\n{'seconds an epoch':<56}{'epochs':>8}{'mean':>8}{'least':>8}{'most':>8}")
     for trained, values in seconds.items():

@@ -14,7 +14,7 @@ model in the end. `--hf-saves epoch` has it save one each epoch. Ray is left to 
 see the first line of the output.
 
 What is timed is each side's whole process, from its start to its exit; they take turns in going first, and each figure
-is the median of the rounds. An epoch counts where it was reported, also where it was taken over from an earlier trial.
+is the median of the rounds.
 The last line is the ratio of the time for a trial-epoch, which pruning cannot bend.
 """
 

@@ -33,7 +33,6 @@ from results.page.charts.operating_point import f1_surface, precision_recall, sc
 from results.page.charts.parameters import importance_bars, slices
 from results.page.charts.recipe import recipe_timeline
 from results.page.charts.rungs import epochs_spent, stopped_at_rungs
-from results.page.charts.stages import stages_trained_once
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
 from results.page.importance import completed, importances
@@ -129,15 +128,13 @@ def _verdict(contents: RunContents) -> dict[str, Any]:
     best, point = contents.best, contents.metrics.get("recommended") or {}
     spent = epochs_spent(contents.records)
     counts = Counter(record.status for record in contents.records)
-    saved, saved_by = spent.saved + spent.reused, "stopping weak trials early"
-    if spent.reused:
-        saved_by += f" ({spent.saved:,}) and sharing stages ({spent.reused:,})"
+    saved_by = f"{spent.saved:,} of {spent.budget:,}, by stopping weak trials early"
     facts = [
         ("best val_loss", figure(best.val_loss) if best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
         ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),
-        ("epochs saved", percent(saved / max(1, spent.budget)), f"{saved:,} of {spent.budget:,}, by {saved_by}"),
+        ("epochs saved", percent(spent.saved / max(1, spent.budget)), saved_by),
     ]
     return {
         "headline": headline(contents),
@@ -217,7 +214,7 @@ def _search(contents: RunContents) -> dict[str, Any]:
         stopped_at_rungs(records, contents.asked),
         worker_timeline(epochs),
     ]
-    return {"search_charts": [chart for chart in charts if chart], "stages_chart": stages_trained_once(records)}
+    return {"search_charts": [chart for chart in charts if chart]}
 
 
 def _parameters(contents: RunContents) -> dict[str, Any]:

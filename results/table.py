@@ -13,13 +13,12 @@ import pandas as pd
 
 from results.journal.journal import TrialRecord
 from results.markdown import markdown_table
-from results.reuse import reused_rows, trial_id
 from trainable.recipe import flatten
 from trainable.storage.durable_file import write_atomically
 
 IGNORED = (
-    *("trial_id", "seconds", "started", "ended", "worker", "node", "pid", "retries", "error", "reused_epochs"),
-    "shared_from",
+    *("trial_id", "seconds", "started", "ended", "worker", "node", "pid", "retries", "error"),
+    *("reused_epochs", "shared_from"),  # Of earlier versions, in which a trial could take over another one's epochs.
 )
 """Columns in which two tables may differ and still be the same: when, where and at what cost a trial ran."""
 
@@ -39,11 +38,9 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         reference: whether this is the reference recipe.
         val_loss, best_epoch: the lowest of all epochs, and when it was; precision, recall and f1 are of that epoch.
         last_val_loss, epochs, stage, node, pid: of the last epoch; stages count from 0 as in the columns.
-        seconds: that this trial trained itself; what it took over from others took it none.
+        seconds: that the trial trained.
         error: why the trial failed.
         started, ended: ISO 8601, UTC.
-        reused_epochs: how many of its epochs another trial had trained, and it took over.
-        shared_from: the `trial_id` of those that trained them, in the order of first use, joined by `+`.
         Then the recipe's fields as from `flatten`, the stages first.
 
     What a trial has not (yet) got is missing in its row.
@@ -60,8 +57,7 @@ def history_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """One row an evaluation: all that was reported, with the time.
 
     Evaluations within an epoch have a fractional `epoch` and stand before the row of the epoch's end; `reported`
-    (ISO 8601, UTC), `node`, `pid` and `shared_from` (the `trial_id` of the trial that trained the epoch, missing where
-    it is this one) are those of the epoch that they came with.
+    (ISO 8601, UTC), `node` and `pid` are those of the epoch that they came with.
     """
     rows = [row for record in records for row in _evaluations(record)]
     columns = [*dict.fromkeys(["trial_id", "epoch", "stage", *(name for name in _keys(rows) if name != "reported")])]
@@ -115,9 +111,8 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
 
 def _trial_row(record: TrialRecord) -> dict[str, Any]:
     best, last = record.best, record.history[-1] if record.history else None
-    reused = reused_rows(record)
     return {
-        "trial_id": trial_id(record),
+        "trial_id": _trial_id(record),
         "status": record.status,
         "reference": record.reference,
         "val_loss": best and best.val_loss,
@@ -134,19 +129,21 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
         "ended": None if record.ended is None else _utc(record.ended),
         "node": last and last.node,
         "pid": last and last.pid,
-        "reused_epochs": len(reused),
-        "shared_from": "+".join(dict.fromkeys(filter(None, (row.shared_from for row in record.history)))) or None,
     }
 
 
 def _evaluations(record: TrialRecord) -> Iterable[dict[str, Any]]:
     for row, time in zip(record.history, record.reported, strict=True):
         at_end = row.to_dict()
-        common = {"trial_id": trial_id(record), "reported": _utc(time)}
-        common |= {name: at_end[name] for name in ("node", "pid", "shared_from") if name in at_end}
+        common = {"trial_id": _trial_id(record), "reported": _utc(time)}
+        common |= {name: at_end[name] for name in ("node", "pid") if name in at_end}
         for within in at_end.pop("within_epoch"):
             yield within | {"final": False} | common
         yield at_end | common
+
+
+def _trial_id(record: TrialRecord) -> str:
+    return f"{record.number:04d}"
 
 
 def _utc(seconds: float) -> str:

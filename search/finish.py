@@ -27,7 +27,6 @@ from search.options import Options
 from search.run_folder.identity import code_version
 from search.run_folder.run_folder import publish
 from search.study import SearchStudy
-from search.tuner import SHARED
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
 from trainable.data.difference import ImageError
@@ -90,17 +89,16 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
 
 
 def _drop_leftovers(options: Options, study: SearchStudy) -> None:
-    """Drops what trials wrote while they were being stopped, and shared stages once no trial is left to use them."""
+    """Drops what trials wrote while they were being stopped, and the stages that an earlier version kept for others."""
     trials, numbers = options.run / "trials", {f"{record.number:04d}" for record in study.finished}
     if options.mirror:
         files = options.mirror.at(trials).remote.files()
         numbers &= {name.partition("/")[0] for name in files if "/stage-" in name}
     for number in sorted(numbers):
         drop_checkpoints(trials / number, options.mirror)
-    if len(study.finished) >= options.trials:
-        shutil.rmtree(options.run / SHARED, ignore_errors=True)
-        if options.mirror:
-            options.mirror.drop(options.run / SHARED)
+    shutil.rmtree(options.run / "shared", ignore_errors=True)
+    if options.mirror:
+        options.mirror.drop(options.run / "shared")
 
 
 def _evaluate_best(

@@ -145,9 +145,6 @@ class Options:
     cache_layers: bool = SAVING.option(
         "Run the layers that a stage leaves frozen anew in every epoch", True, switch="no_cache_layers"
     )
-    share: bool = SAVING.changeable(
-        "Train every stage, also one that another trial has trained already", True, switch="no_share"
-    )
     reuse_workers: bool = SAVING.changeable("Start a process for every trial", True, switch="no_reuse")
     checkpoint_every: float = SAVING.changeable(
         "What a killed trial trains again at most, beside its running epoch: 0s, 60s, 5m",

@@ -15,7 +15,7 @@ from search.cluster.nodes import Nodes
 from search.cluster.watchdog import Watchdog, logs_of_this_machine
 from search.console.forecast import Forecast
 from search.options import Options
-from search.run_folder.run_folder import identity_text, resume_command
+from search.run_folder.run_folder import resume_command
 from search.scheduler import FairASHA
 from search.searcher import StudySearcher
 from search.study import SearchStudy
@@ -23,14 +23,10 @@ from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
 from trainable.reuse.config import ReuseConfig
-from trainable.reuse.shared_stages import SharedStages
 from trainable.sample import checkpoint_of
 from trainable.storage.mirror import Mirror
 from trainable.training.progress import PROGRESS, ProgressError, read_progress
 from trainable.tune_trainable import tune_trainable
-
-SHARED, SHARED_BYTES = "shared", 10**10
-"""Folder of a run's finished stages while it searches, and most bytes of their weights."""
 
 
 class SearchPausedError(RuntimeError):
@@ -78,7 +74,12 @@ def run_trials(
     searcher = StudySearcher(
         study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
     )
-    reuse = _reuse(options, resources)
+    reuse = ReuseConfig(
+        cache_bytes=options.cache_bytes,
+        images=options.cache_pictures,
+        frozen_layers=options.cache_layers,
+        checkpoint_seconds=options.checkpoint_every,
+    )
     forecast = Forecast(options, resources.concurrent, say)
     idle = 0
     address = gcs_address(options)
@@ -111,19 +112,6 @@ def run_trials(
             searcher = StudySearcher(
                 study, scheduler, folder, options.keep, say, searcher.crashes, options.trials, mirror, nodes
             )
-
-
-def _reuse(options: Options, resources: Resources) -> ReuseConfig:
-    run = options.run.resolve()
-    # What bits depend on beside the recipe: how many threads add up a sum, and on what.
-    context = f"{identity_text(run)} {resources.cpus} CPU, GPU: {resources.gpus > 0}"
-    return ReuseConfig(
-        cache_bytes=options.cache_bytes,
-        images=options.cache_pictures,
-        frozen_layers=options.cache_layers,
-        shared_stages=SharedStages(run / SHARED, context, SHARED_BYTES) if options.share else None,
-        checkpoint_seconds=options.checkpoint_every,
-    )
 
 
 @contextlib.contextmanager

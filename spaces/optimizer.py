@@ -1,9 +1,8 @@
 """How the parts learn: the learning rates and settings that several spaces sample, in one place and one range.
 
-The ranges suit a small DETR as well as `facebook/detr-resnet-50`. What a head-only stage depends on is drawn from a few
-values, so that trials often begin alike and a search can train that beginning once; so are the settings that hold for
-all stages, since they are the head-only stage's too. What decides how good a recipe is stays continuous: the learning
-rates of all stages that train more than the heads.
+The ranges suit a small DETR as well as `facebook/detr-resnet-50`. What decides how good a
+recipe is stays continuous: the learning rates of all stages that train more than the heads. What a head-only stage
+depends on, and the settings that hold for all stages, are drawn from a few values that lie well apart.
 """
 
 from typing import Any

@@ -8,8 +8,7 @@ on independent sampling. So:
   stage after it, and the name of its parameter says which one that was, so that a name always has the same choices.
 - Every stage but the last draws its own epochs, from ranges that depend on the budget alone and that leave the last
   stage at least one epoch whatever is drawn. The last stage trains the rest.
-- Head-only stages draw from a few lengths, so that trials often begin alike and a search can train that beginning once.
-  For the same reason their restart cycles are not sampled.
+- Head-only stages draw from a few lengths, and all have the same restart cycles (see `HEAD_RESTART_CYCLES`).
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ FLOORS = {
     ),
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "schema"),
-        ("description", "drawing", "reuse", "tensorboard_log"),
+        ("description", "drawing", "tensorboard_log"),
         ("evaluate", "model", "page", "prediction", "table"),
         ("export", "export_model", "predict", "report"),
     ),

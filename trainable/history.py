@@ -17,8 +17,6 @@ Whole = Annotated[int, Strict(), Field(ge=0, lt=LARGEST)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Seconds = Annotated[float, Strict(), Field(ge=0, lt=MOST_SECONDS)]
 Text = Annotated[str, Strict(), rule(str.isprintable, "a text without line breaks and the like")]
-TrialId = Annotated[str, Strict(), rule(lambda name: name.isascii() and name.isdecimal(), "a trial's number in digits")]
-"""The name of a trial's folder."""
 
 
 def _fits_a_table(value: Any) -> bool:
@@ -76,8 +74,6 @@ class EpochRow(Row):
     """Whether the trial ends with it."""
     within_epoch: tuple[Row, ...] = ()
     """The evaluations before the epoch's end."""
-    shared_from: TrialId | None = None
-    """Folder name of the trial that trained the epoch, None for this one."""
     node: Text | None = None
     """Where it was trained, and by which process; None until the trial has reported it."""
     pid: Whole | None = None
@@ -86,7 +82,6 @@ class EpochRow(Row):
         """As files have it; `ROWS` reads it."""
         plain = dict(zip(_MEASURED, _measured(self), strict=True))
         plain |= {"final": self.final, "within_epoch": [row.to_dict() for row in self.within_epoch]}
-        plain["shared_from"] = self.shared_from
         plain |= {name: value for name, value in (("node", self.node), ("pid", self.pid)) if value is not None}
         return plain | (self.others or {})
 

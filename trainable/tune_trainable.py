@@ -109,7 +109,7 @@ def tune_trainable(
             raise RuntimeError("No CUDA GPUs are available to torch, though Ray gave the trial one")
         if run:
             mirror = working_mirror(run)
-            folder, reuse = mirror.local / "trials" / folder.name, reuse.in_run(mirror)
+            folder = mirror.local / "trials" / folder.name
             begin_work(mirror)
         # What is fetched from a storage replaces the folder, so that the lock must lie elsewhere.
         held.enter_context(only_process(mirror.local / "locks" / folder.name if mirror else folder, wait))

@@ -1,8 +1,6 @@
 """The report's tables: what differs from the reference, the figures of each class, and every trial."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -89,7 +87,6 @@ def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
         details[record.number] = {
             "stages": stage_rows(record),
             "settings": settings(record.recipe) if record.recipe else "",
-            "taken_over": _taken_over(record),
             "parameters": {name: setting(value) for name, value in record.parameters.items()},
             "error": _shortened(record.error or ""),
             "epoch": [row.epoch for row in history],
@@ -154,13 +151,6 @@ def _cell(value: float | None, text: str) -> tuple[str, str]:
 def _summary(record: TrialRecord) -> str:
     """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`."""
     return " → ".join(f"{stage.name} {stage.epochs} @ {stage.learning_rate:.2g}" for stage in record.stages)
-
-
-def _taken_over(record: TrialRecord) -> str:
-    """Which epochs another trial trained, such as `epochs 1–4 from trial 3`."""
-    groups = groupby(record.history, key=attrgetter("shared_from"))
-    spans = [(name, [row.epoch for row in rows]) for name, rows in groups if name]
-    return ", ".join(f"epochs {epochs[0]}–{epochs[-1]} from trial {int(name)}" for name, epochs in spans)
 
 
 def _shortened(error: str) -> str:

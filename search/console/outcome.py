@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from results.description import settings, stage_rows
-from results.formatting import duration, ratio, unread
+from results.formatting import ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
-from results.reuse import reuse
 from search.console.fitting import FittingTable
 from search.options import Options
 from search.run_folder.run_folder import resume_command
@@ -58,7 +57,6 @@ def print_outcome(
     console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
     if failed := sum(record.status == "FAILED" for record in records):
         console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
-    _print_reuse(records, console)
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(Text.assemble("\n", (title, "bold"), f" (trial {record.number})"))
         console.print(_stages(record))
@@ -91,15 +89,6 @@ def print_not_evaluated(options: Options, best: TrialRecord, error: Exception, c
     console.print(said, style="red", soft_wrap=True)
     console.print("all trials are kept; once that is mended, only the evaluation is done again by:", soft_wrap=True)
     console.print(resume_command(options), soft_wrap=True)
-
-
-def _print_reuse(records: list[TrialRecord], console: Console) -> None:
-    total = reuse(records)
-    if total.reused:
-        console.print(
-            f"reused {total.reused:,} of {total.reported:,} epochs from shared stages: "
-            f"{duration(total.seconds_saved)} saved"
-        )
 
 
 def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, console: Console) -> None:

@@ -179,11 +179,6 @@ def check_identity(options: Options, identity: dict[str, str]) -> None:
         )
 
 
-def identity_text(run: Path) -> str:
-    """What `provenance` gave for a run, as one text; empty where the run folder has none."""
-    return repr(_read(run).get("identity", {})) if (run / "search.yaml").exists() else ""
-
-
 def resume_command(options: Options) -> str:
     """The command that goes on with a run."""
     return command_line("resume", options.address_of_run)

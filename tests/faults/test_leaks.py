@@ -16,7 +16,6 @@ import trainable.tune_trainable
 from tests.whole_search import Search, table_of
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
-from trainable.reuse.shared_stages import SharedStages
 from trainable.tune_trainable import tune_trainable
 
 WARM_UP, TRIALS = 6, 12
@@ -56,8 +55,7 @@ def resources() -> dict[str, int]:
 def run_trial(monkeypatch, tmp_path, pair_data, checkpoint) -> Callable[[int], str]:
     """Runs a trial of this number as Ray has a process do so, every third one to each end; says to which it came."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shared = SharedStages(tmp_path / "shared", "test", 10**9)
-    reuse = ReuseConfig(cache_bytes=10**9, shared_stages=shared, checkpoint_seconds=0)
+    reuse = ReuseConfig(cache_bytes=10**9, checkpoint_seconds=0)
 
     def run_trial(number: int) -> str:
         ending = ("completed", "stopped", "failed")[number % 3]

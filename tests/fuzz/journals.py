@@ -23,7 +23,7 @@ def _asked(trial: int, recipe: dict[str, Any], **parameters: Any) -> dict[str, A
 def _reported(trial: int, epoch: int, stage: int, **more: Any) -> dict[str, Any]:
     numbers = dict.fromkeys(("train_loss", "val_loss", "learning_rate", "precision", "recall", "f1"), 0.5)
     place = {"epoch": epoch, "stage": stage, "seconds": 9.5 * epoch, "final": epoch == 3, "node": "a", "pid": 7}
-    return _event("reported", trial, metrics=numbers | place | {"within_epoch": [], "shared_from": None} | more)
+    return _event("reported", trial, metrics=numbers | place | {"within_epoch": []} | more)
 
 
 def _ended(trial: int, status: str, error: str | None = None) -> dict[str, Any]:

@@ -252,33 +252,18 @@ def test_each_trial_is_a_row_that_opens_its_recipe_and_curves(full_run):
     assert len(page.scripts["details"]) == 22
 
 
-def sharing(events: list[dict[str, Any]], first: int, others: list[int]) -> list[dict[str, Any]]:
-    """The search in which trials took the first stage, of two epochs, over from one of them."""
+@pytest.mark.usefixtures("no_plotly")
+def test_a_run_whose_trials_took_epochs_over_from_each_other_is_reported_by_a_version_in_which_none_does(tmp_path):
+    events = full_search(6)
     for event in events:
-        if event["event"] == "reported" and event["trial"] in others:
-            metrics = event["metrics"]
-            taken_over = metrics["epoch"] <= 2
-            seconds = 0.0 if taken_over else metrics["seconds"] - 20.0
-            metrics |= {"shared_from": f"{first:04d}" if taken_over else None, "seconds": seconds}
-    return events
-
-
-@pytest.mark.usefixtures("no_plotly")
-def test_what_was_trained_once_is_drawn_and_its_saving_told(tmp_path):
-    page = page_of(write_run(tmp_path / "run", sharing(full_search(6), first=1, others=[2, 5])))
-    assert "4 of 32 epochs were taken over from another trial, so that 28 had to be trained" in page.text
-    assert "40 s of training saved" in page.text
-    assert "of 36, by stopping weak trials early (4) and sharing stages (4)" in page.text
-    assert page.scripts["plot-stages"]["data"]
-    details = page.scripts["details"]
-    assert (details["2"]["taken_over"], details["1"]["taken_over"]) == ("epochs 1–2 from trial 1", "")
-
-
-@pytest.mark.usefixtures("no_plotly")
-def test_a_search_that_shared_nothing_says_so_and_draws_no_tree(full_run):
-    page = page_of(full_run)
-    assert "No trial took a stage over from another one: each trained all of its epochs itself." in page.text
-    assert "plot-stages" not in page.scripts
+        if event["event"] == "reported":
+            taken_over = event["trial"] in (2, 5) and event["metrics"]["epoch"] <= 2
+            event["metrics"] |= {"shared_from": "0001", "seconds": 0.0} if taken_over else {"shared_from": None}
+    run = write_run(tmp_path / "run", events)
+    (run / "search.yaml").write_text((run / "search.yaml").read_text() + "share: true\n")
+    page = page_of(run)
+    assert "4 of 36, by stopping weak trials early" in page.text
+    assert page.scripts["details"]["2"]["epoch"][:2] == [1, 2]
 
 
 @pytest.mark.usefixtures("no_plotly")
@@ -471,8 +456,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_browser_draws_every_chart_without_network_and_without_an_error(full_run, tmp_path):
-    shared = sharing(full_search(), first=1, others=[2, 5])
-    (full_run / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in shared))
     path = write_report(full_run)
     command = [
         *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
@@ -481,7 +464,7 @@ def test_a_browser_draws_every_chart_without_network_and_without_an_error(full_r
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
-    assert 'data-charts="15/15"' in result.stdout
+    assert 'data-charts="14/14"' in result.stdout
     drawn = {
         name: len(re.findall(r'class="main-svg"', section))
         for name, section in re.findall(r'<section id="([a-z-]+)">(.*?)</section>', result.stdout, re.DOTALL)

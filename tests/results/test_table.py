@@ -15,7 +15,7 @@ from trainable.recipe import flatten
 
 FIXED = [
     *("trial_id", "status", "reference", "val_loss", "best_epoch", "last_val_loss", "epochs", "stage", "precision"),
-    *("recall", "f1", "seconds", "error", "started", "ended", "node", "pid", "reused_epochs", "shared_from"),
+    *("recall", "f1", "seconds", "error", "started", "ended", "node", "pid"),
 ]
 
 
@@ -50,18 +50,7 @@ def test_a_row_says_what_became_of_its_trial(records):
         "ended": "2026-01-01T12:00:30.500+00:00",
         "node": "worker-1",
         "pid": 4242,
-        "reused_epochs": 0,
-        "shared_from": None,
     }
-
-
-def test_a_row_says_which_epochs_its_trial_took_over_and_from_whom(records):
-    for row, source in enumerate(["0003", "0003", "0001"]):
-        change(records, row, shared_from=source)
-    table = trial_table(records)
-    assert table["reused_epochs"].tolist() == [3, 0, 0, 0, 0]
-    assert table["shared_from"][0] == "0003+0001"
-    assert table["shared_from"].notna().tolist() == [True, False, False, False, False]
 
 
 def test_every_recipe_field_is_a_column_after_the_others(records):
@@ -77,12 +66,11 @@ def test_stages_that_only_a_later_trial_has_stand_beside_the_others(records):
     assert names == list(trial_table(records).columns)
 
 
-def test_the_history_says_who_trained_each_epoch_and_what_was_measured_within_it(records):
-    change(records, 1, shared_from="0003")
+def test_the_history_shows_what_an_earlier_version_recorded_of_an_epoch(records):
+    change(records, 0, others={"shared_from": None})
+    change(records, 1, others={"shared_from": "0003"})
     history = history_table(records)
-    assert history["shared_from"].where(history["shared_from"].notna(), None).tolist() == [
-        *(None, "0003", "0003", None, None, None, None, None),
-    ]  # fmt: skip
+    assert history.loc[history["shared_from"].notna(), ["trial_id", "epoch"]].to_numpy().tolist() == [["0000", 2]]
 
 
 def test_a_trial_without_recipe_or_epochs_is_still_a_row(records):

@@ -48,7 +48,6 @@ OTHERS = Options(
     cache_size=0.0,
     cache_pictures=False,
     cache_layers=False,
-    share=False,
     reuse_workers=False,
     checkpoint_every=1e-05,
     keep=3,
@@ -119,7 +118,7 @@ def test_what_a_resume_may_change_is_changed_and_nothing_else(asked_for, tmp_pat
 
 
 def test_a_flag_that_no_resume_takes_is_refused_as_it_was_written():
-    result = CliRunner().invoke(app, ["--resume", "somewhere", "--no-cache-pictures", "--seed", "1", "--no-share"])
+    result = CliRunner().invoke(app, ["--resume", "somewhere", "--no-cache-pictures", "--seed", "1", "--no-reuse"])
     assert result.exit_code == 2
     assert "--no-cache-pictures, --seed: cannot be given beside --resume" in result.stderr
 
@@ -127,6 +126,6 @@ def test_a_flag_that_no_resume_takes_is_refused_as_it_was_written():
 def test_the_help_names_every_flag_that_a_resume_takes():
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "1000"}).output
     (line,) = [line for line in text.splitlines() if "--resume " in line]
-    for flag in ("--trials", "--cpus-per-trial", "--no-cache", "--no-share", "--no-reuse", "--overlays", "--force"):
+    for flag in ("--trials", "--cpus-per-trial", "--no-cache", "--no-reuse", "--overlays", "--force"):
         assert f"{flag}," in line or f"{flag} " in line, flag
     assert "--no-cache-pictures" not in line and "--seed" not in line

@@ -1,5 +1,6 @@
 """A run that an earlier version of the project began is gone on with and reported by this one."""
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -26,10 +27,26 @@ def resumed(request, start, tmp_path_factory):
         archive.extractall(folder, filter="data")
     asked = folder / "broken" / "search.yaml"
     asked.write_text(asked.read_text().replace(PLACE, str(folder)))
+    take_over_first_epoch(folder / "broken", trial=4, source="0001")
     shutil.copytree(folder / "broken", folder / "before")
     code, output = start("--resume", folder / "broken", "--gpus-per-trial", 0, "--cpus-per-trial", 1).wait()
     assert code == 0, output
     return folder, output
+
+
+def take_over_first_epoch(run: Path, trial: int, source: str) -> None:
+    """Gives an unfinished trial its first stage, of one epoch, as if taken over from another: that version could."""
+    taken_over = {"seconds": 0.0, "shared_from": source}
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    (metrics,) = [e["metrics"] for e in lines if e["trial"] == trial and e.get("metrics", {}).get("epoch") == 1]
+    metrics |= taken_over
+    (run / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    progress = json.loads((run / "trials" / f"{trial:04d}" / "progress.json").read_text())
+    progress["history"][0] |= taken_over
+    (run / "trials" / f"{trial:04d}" / "progress.json").write_text(json.dumps(progress))
+    kept = run / "shared" / ("0" * 64)
+    kept.mkdir(parents=True)
+    (kept / "stage.json").write_text("{}")
 
 
 def assert_frames_agree(now: pd.DataFrame, recorded: pd.DataFrame) -> None:
@@ -52,6 +69,17 @@ def test_what_it_had_reported_stands_and_its_unfinished_trial_goes_on_from_its_c
     before, after = (reports_of(folder / run) for run in ("before", "broken"))
     assert 0 < len(before) < len(after) and after[: len(before)] == before
     assert "is trained again" not in output, "a checkpoint or weights could not be read"
+
+
+def test_an_epoch_that_a_trial_had_taken_over_from_another_one_counts_as_it_was_recorded(resumed):
+    """No later version has trials do so. The epoch is the trial's, took it no time, and says whose it was."""
+    folder, _ = resumed
+    results, history = (pd.read_parquet(folder / "broken" / f"{name}.parquet") for name in ("results", "history"))
+    taken_over = history[history["shared_from"].notna()]
+    assert taken_over[["trial_id", "epoch", "seconds", "shared_from"]].to_numpy().tolist() == [["0004", 1, 0.0, "0001"]]
+    assert results["epochs"].sum() == len(history)
+    assert "share: true" in (folder / "before" / "search.yaml").read_text()
+    assert not (folder / "broken" / "shared").exists(), "nothing reads it any more"
 
 
 def test_its_images_go_through_the_model_as_they_did(resumed):

@@ -29,7 +29,6 @@ def test_every_file_of_the_run_folder_is_there(complete):
         assert (run / name).exists(), name
     assert not (run / "data_report.csv").exists()
     assert not list(run.glob("trials/*/stage-*")), "checkpoints of trials that have ended"
-    assert not (run / "shared").exists(), "stages that no trial will begin with any more"
 
 
 def test_the_tables_agree_with_each_other_and_the_journal(complete):

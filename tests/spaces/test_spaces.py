@@ -3,7 +3,6 @@
 import functools
 import itertools
 import logging
-import math
 from collections.abc import Callable
 
 import optuna
@@ -13,7 +12,6 @@ from search.sampling import RANDOM_TRIALS
 from spaces.budget import HEADS, default_grace, fits_grace, shorten_heads
 from spaces.registry import Space, spaces
 from trainable.recipe import PARTS, Recipe, Stage, reference
-from trainable.reuse.shared_stages import stage_key
 
 BUDGETS = (3, 6, 12, 24, 120)
 SPACES = spaces()
@@ -144,34 +142,6 @@ def test_staged_draws_all_that_a_head_only_stage_depends_on_from_a_few_values():
 def test_staged_still_draws_the_restart_cycles_of_what_trains_more_than_the_heads():
     last = [recipe.stages[-1] for _, recipe in draw(SPACES["staged"], 120)]
     assert {stage.restart_cycles for stage in last} == {1, 2, 3, 4, 5}
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize(("name", "share"), [("staged", 1 / 4), ("freeze", 1 / 2), ("learning_rate", 1 / 2)])
-def test_of_forty_trials_many_begin_with_a_head_only_stage_that_was_trained_before(name: str, share: float):
-    searches = [_search_with_tpe(SPACES[name], _distance_from_a_good_recipe, 40, seed) for seed in range(3)]
-    counts = [_head_only_beginnings(recipes) for recipes in searches]
-    trained_before = sum(len(keys) - len(set(keys)) for keys in counts)
-    assert trained_before >= share * sum(len(keys) for keys in counts)
-
-
-def _head_only_beginnings(recipes: list[Recipe]) -> list[str]:
-    """What names the first stage, for each recipe whose first stage is head-only."""
-    return [stage_key("", recipe, 0) for recipe in recipes if HEADS.issuperset(recipe.stages[0].trainable)]
-
-
-def _distance_from_a_good_recipe(recipe: Recipe) -> float:
-    """A made-up loss to which all matters a little, the last stage's learning rate and parts most."""
-    first, last = recipe.stages[0], recipe.stages[-1]
-    return (
-        abs(math.log10(last.learning_rate) + 4.3)
-        + 0.3 * (len(PARTS) - len(last.trainable))
-        + 0.2 * abs(math.log10(first.learning_rate) + 3.2)
-        + 0.1 * abs(math.log2(recipe.accumulation_steps) - 2)
-        + 0.1 * abs(math.log10(recipe.weight_decay) + 3.5)
-        + recipe.warmup_share
-        + 0.5 * abs(first.epochs / recipe.epochs - 0.1)
-    )
 
 
 def test_learning_rate_moves_nothing_but_the_learning_rates():

@@ -85,7 +85,7 @@ def test_a_recipe_written_by_hand_needs_only_what_has_no_default(tmp_path):
 
 
 def test_what_is_read_is_written_again_to_the_byte(tmp_path):
-    """Whole numbers among them, which a float equals: tables and the keys of shared stages are made of the text."""
+    """Whole numbers among them, which a float equals: tables are made of the text."""
     text = dataclasses.replace(reference(5), weight_decay=0, max_grad_norm=1).to_yaml()
     assert "weight_decay: 0\n" in text
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")

@@ -1,9 +1,6 @@
 """What a trial does once, or seldom, where it could do it again and again."""
 
-from dataclasses import dataclass, replace
-
-from trainable.reuse.shared_stages import SharedStages
-from trainable.storage.mirror import Mirror
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -16,8 +13,6 @@ class ReuseConfig:
     """Keep the resized differences (`trainable.data.image_cache`)."""
     frozen_layers: bool = True
     """Keep the outputs of the layers that a stage leaves frozen (`trainable.reuse.frozen_features`)."""
-    shared_stages: SharedStages | None = None
-    """Where trials take over finished stages that begin as their own do; None has each train them itself."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints of a stage: what a killed trial trains again at most, beside its running
     epoch and the time until a checkpoint is durable. 0 writes one after every epoch for which that is not still waited
@@ -32,10 +27,6 @@ class ReuseConfig:
     def layer_bytes(self) -> int:
         """`cache_bytes` as far as layer outputs may be kept."""
         return self.cache_bytes if self.frozen_layers else 0
-
-    def in_run(self, mirror: Mirror) -> "ReuseConfig":
-        """The same on a machine that has this mirror of a run in a remote storage."""
-        return replace(self, shared_stages=self.shared_stages and self.shared_stages.in_run(mirror))
 
 
 NO_CACHE = ReuseConfig()

@@ -1,7 +1,6 @@
 """Files that are whole whatever happens: what a kill or a power cut must not halve, empty or damage unseen."""
 
 import os
-import shutil
 import zlib
 from pathlib import Path
 
@@ -39,19 +38,6 @@ def wait_for_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file's bytes where the filesystem can, else a copy; replaces `target`.
-
-    Raises:
-        OSError: `source` is not there, or `target` cannot be written.
-    """
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def checksum(path: Path) -> int:

@@ -24,7 +24,7 @@ from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
-from trainable.history import EpochRow, Row, best_row, stage_is_over
+from trainable.history import EpochRow, Row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, ReuseConfig
@@ -80,10 +80,6 @@ def train_recipe(
     data = TrialData.of(pairs, processor, _differences(pairs, processor, reuse))
     try:
         while (stage := trial.next_stage()) is not None:
-            if taken_over := _take_over(trial, stage, reuse):
-                for row in taken_over:
-                    report(row)
-                continue
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
             try:
@@ -115,26 +111,6 @@ def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: Reuse
             raise
         _log.warning("differences are not cached: %s", error)
         return None
-
-
-def _take_over(trial: TrialFolder, stage: int, reuse: ReuseConfig) -> list[EpochRow]:
-    """The rows of a stage that another trial has finished, now in this one's history; none where there is no such."""
-    shared = reuse.shared_stages
-    if not shared or trial.rows_of(stage) or not (found := shared.find(trial.recipe, stage)):
-        return []
-    is_last = stage == len(trial.recipe.stages) - 1
-    rows = [
-        dataclasses.replace(
-            row,
-            seconds=trial.seconds,
-            final=is_last and row is found.rows[-1],
-            within_epoch=tuple(dataclasses.replace(within, seconds=trial.seconds) for within in row.within_epoch),
-            shared_from=found.trial,
-        )
-        for row in found.rows
-    ]
-    # Another trial may have dropped it at this moment.
-    return rows if trial.take_over_stage(rows, found.weights) else []
 
 
 def _free_memory() -> None:
@@ -266,18 +242,10 @@ class _EpochCallback(TrainerCallback):
 
     def _commit(self) -> None:
         self.trial.commit(self.ended, self.model)
-        if self.stage_over:
-            self._share()
 
     def _report(self) -> None:
         if self.is_new:
             self.report(self.ended)
-
-    def _share(self) -> None:
-        if self.reuse.shared_stages:
-            rows = self.trial.rows_of(self.stage)
-            weights = self.trial.weights_of(best_row(rows))
-            self.reuse.shared_stages.add(self.trial.recipe, self.stage, rows, weights, self.trial.path.name)
 
     def _evaluated(self, updates: int) -> dict[str, Any]:
         """All of a row but where in the trial it stands, after so many updates of the running epoch."""

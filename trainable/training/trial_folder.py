@@ -22,7 +22,7 @@ from transformers import DetrForObjectDetection
 
 from trainable.history import EpochRow, best_row, current_stage
 from trainable.recipe import Recipe, RecipeError
-from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
+from trainable.storage.durable_file import checksum, is_sound, wait_for_disk, write_atomically
 from trainable.storage.mirror import Mirror
 from trainable.training.exhaustion import with_half_batch, with_half_micro_batch
 from trainable.training.progress import Checkpoint, Progress, ProgressError, read_progress
@@ -89,10 +89,6 @@ class TrialFolder:
         """The row of an epoch that the trial has had before it was broken off, if it has."""
         return next((row for row in reversed(self.history) if row.epoch == epoch), None)
 
-    def rows_of(self, stage: int) -> list[EpochRow]:
-        """The history of one stage."""
-        return [row for row in self.history if row.stage == stage]
-
     @property
     def is_writing(self) -> bool:
         """Whether a checkpoint is on its way to the disk: another one must not be asked for."""
@@ -133,28 +129,6 @@ class TrialFolder:
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
             self._push(self.weights_of(row))
         self._write_progress(self._weights_to_drop(row.stage))
-
-    def take_over_stage(self, rows: list[EpochRow], weights: Path) -> bool:
-        """Takes over a stage that another trial has finished, all of it at once.
-
-        Args:
-            rows: of the stage, in order.
-            weights: file with the weights of the best of them.
-
-        Returns:
-            False, and nothing is taken over, where the weights are gone.
-        """
-        target = self.weights_of(best_row(rows))
-        target.parent.mkdir(exist_ok=True)
-        try:
-            link_or_copy(weights, target)
-        except FileNotFoundError:
-            return False
-        self._weights[target.name] = checksum(target)
-        self._push(target)
-        self.history += rows
-        self._write_progress(self._weights_to_drop(rows[0].stage))
-        return True
 
     def halve_micro_batch(self) -> bool:
         """Goes on with half as many images at a time; False where there is one at a time already.

@@ -48,19 +48,15 @@ class Chart:
     """Says what to see in it."""
     height: int
     """Pixels."""
-    least_width: int
-    """Pixels; on a narrower screen the chart scrolls."""
     figure: str
     """JSON for plotly.js."""
 
 
-def chart(
-    name: str, title: str, traces: Sequence[Any], height: int = 300, least_width: int = 0, **layout: Any
-) -> Chart:
+def chart(name: str, title: str, traces: Sequence[Any], height: int = 300, **layout: Any) -> Chart:
     """A chart of plotly traces; the page itself gives fonts, grid and background."""
     figure = go.Figure(list(traces), {"template": "none", **layout}).to_plotly_json()
     figure["layout"].pop("template", None)
-    return Chart(name, title, height, least_width, json.dumps(figure, separators=(",", ":"), allow_nan=False))
+    return Chart(name, title, height, json.dumps(figure, separators=(",", ":"), allow_nan=False))
 
 
 def short(value: float | None) -> float | None:

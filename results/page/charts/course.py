@@ -39,8 +39,6 @@ class Epoch:
     time: float
     started: float
     val_loss: float
-    trained: bool
-    """False where the trial took it over from another one."""
 
 
 def epochs_in_order(records: Sequence[TrialRecord]) -> list[Epoch]:
@@ -50,7 +48,7 @@ def epochs_in_order(records: Sequence[TrialRecord]) -> list[Epoch]:
         trained = 0.0
         for row, time in zip(record.history, record.reported, strict=True):
             started = time - (row.seconds - trained)
-            found.append(Epoch(record, time, started, row.val_loss, not row.shared_from))
+            found.append(Epoch(record, time, started, row.val_loss))
             trained = row.seconds
     return sorted(found, key=lambda epoch: epoch.time)
 
@@ -93,18 +91,17 @@ def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
     counted = _that_count(epochs)
     if not counted:
         return None
-    spent = list(accumulate(int(epoch.trained) for epoch in counted))
-    improved = [(spent[position - 1], epoch) for position, epoch in _improvements(counted)]
-    ends = {epoch.record.number: (epochs, epoch.record) for epochs, epoch in zip(spent, counted, strict=True)}
+    improved = _improvements(counted)
+    ends = {epoch.record.number: (position, epoch.record) for position, epoch in enumerate(counted, start=1)}
     reference = next((record.best for _, record in ends.values() if record.reference), None)
-    title = f"Of {count(spent[-1], 'epoch')}, it took {improved[-1][0]:,} to reach the best val_loss"
+    title = f"Of {count(len(counted), 'epoch')}, it took {improved[-1][0]:,} to reach the best val_loss"
     shapes = []
     if reference and reference.val_loss > improved[-1][1].val_loss:
         first = next(x for x, epoch in improved if epoch.val_loss <= reference.val_loss)
         line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference.val_loss}
         shapes = [line | {"y1": reference.val_loss, "line": {"color": INK, "dash": "dot", "width": 1}}]
         title += f", and {first:,} to reach the reference's {figure(reference.val_loss)} (dotted)"
-    traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, spent[-1])]
+    traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, len(counted))]
     axis = loss_axis([record.val_loss for _, record in ends.values()], "best val_loss")
     return chart("best-over-epochs", title, traces, xaxis={"title": "epochs spent"}, yaxis=axis, shapes=shapes)
 

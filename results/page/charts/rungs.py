@@ -18,7 +18,6 @@ from results.page.charts.chart import (
     short,
     thinned,
 )
-from results.reuse import reuse
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,13 @@ class Spent:
     """Trained by trials that were not pruned."""
     pruned: int
     """Trained by trials before they were pruned."""
-    reused: int
-    """Taken over from another trial, by trials of both kinds."""
     saved: int
     """Left untrained by pruning."""
 
     @property
     def budget(self) -> int:
-        """Epochs that it would have been without pruning and sharing."""
-        return self.kept + self.pruned + self.reused + self.saved
+        """Epochs that it would have been without pruning."""
+        return self.kept + self.pruned + self.saved
 
 
 def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
@@ -50,16 +47,11 @@ def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
 
 
 def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
-    """What the trials trained, and what pruning and sharing saved."""
+    """What the trials trained, and what pruning saved."""
     pruned = [record for record in records if record.status == "PRUNED"]
     planned = sum(stage.epochs for record in pruned for stage in record.stages)
-    of_pruned, of_all = reuse(pruned), reuse(records)
-    return Spent(
-        kept=of_all.trained - of_pruned.trained,
-        pruned=of_pruned.trained,
-        reused=of_all.reused,
-        saved=max(0, planned - of_pruned.reported),
-    )
+    of_pruned, of_all = (sum(len(record.history) for record in some) for some in (pruned, records))
+    return Spent(kept=of_all - of_pruned, pruned=of_pruned, saved=max(0, planned - of_pruned))
 
 
 def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> Chart | None:

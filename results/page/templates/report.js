@@ -102,7 +102,6 @@
     if (detail.stages.length) inside.append(recipeTable(detail.stages), element("p", { class: "note" }, detail.settings));
     const parameters = Object.entries(detail.parameters);
     if (parameters.length) inside.append(element("p", { class: "note" }, "Sampled: " + parameters.map(([name, value]) => `${name} = ${value}`).join(", ")));
-    if (detail.taken_over) inside.append(element("p", { class: "note" }, `Taken over, not trained again: ${detail.taken_over}`));
     if (!detail.epoch.length) { inside.append(element("p", {}, "It has reported no epoch.")); return; }
     const title = `Trial ${row.dataset.trial}: where the training loss falls on and val_loss does not, it learns its pairs by heart`;
     const plot = element("div", { class: "plot", role: "img", "aria-label": title, style: "height:260px" });

@@ -44,7 +44,7 @@ def test_a_line_of_the_file_is_its_event_to_the_last_byte(path, events):
     assert lines[3] == (
         '{"event": "reported", "trial": 1, "metrics": {"epoch": 1, "stage": 0, "train_loss": 5.1, "val_loss": 5.0, '
         '"val_loss_ce": 2.5, "val_loss_bbox": 0.625, "val_loss_giou": 1.25, "learning_rate": 0.0001, "precision": 0.1, '
-        '"recall": 0.2, "f1": 0.15, "seconds": 10.0, "final": false, "within_epoch": [], "shared_from": null, '
+        '"recall": 0.2, "f1": 0.15, "seconds": 10.0, "final": false, "within_epoch": [], '
         '"node": "worker-1", "pid": 4242}, "time": 1767268811.0}'
     )
 
@@ -124,7 +124,6 @@ def test_an_event_that_cannot_be_is_named_and_neither_written_on_nor_cut_off(pat
         ({"val_loss": float("nan")}, "metrics.val_loss: should be a finite number, got nan"),
         ({"val_loss": 10**400}, "metrics.val_loss: should be a valid number, got 1000"),
         ({"val_loss": True}, "metrics.val_loss: should be a valid number, got True"),
-        ({"shared_from": "mine"}, "metrics.shared_from: a trial's number in digits, got 'mine'"),
         ({"stage": 3}, "trial 0 reports stage 3 and has 3, counted from 0"),
         ({"within_epoch": [3]}, r"metrics.within_epoch\[0\]: should be a mapping of fields, got 3"),
         ({"more": [1]}, r"metrics.others.more: a number, a printable text, a truth value or null, got \[1\]"),

@@ -76,25 +76,6 @@ def test_what_pruning_saved_is_what_the_pruned_recipes_had_left():
     assert (spent.kept, spent.pruned, spent.saved, spent.budget) == (6, 1, 3, 10)
 
 
-def taking_over(epochs: int, source: str, taker: TrialRecord) -> TrialRecord:
-    """The trial with its first epochs taken over from another one."""
-    history = [dataclasses.replace(row, shared_from=source) for row in taker.history[:epochs]]
-    return dataclasses.replace(taker, history=[*history, *taker.history[epochs:]])
-
-
-def test_what_was_taken_over_was_neither_trained_nor_pruned():
-    pruned = taking_over(2, "0000", record(1, [4, 3, 5], status="PRUNED"))
-    spent = epochs_spent([record(0, [4, 3, 2, 1]), pruned, taking_over(1, "0000", record(2, [4, 2, 2, 2]))])
-    assert (spent.kept, spent.pruned, spent.reused, spent.saved, spent.budget) == (7, 1, 3, 1, 12)
-
-
-def test_epochs_that_were_taken_over_are_not_spent_on_the_best():
-    records = [record(0, [4, 3, 3, 3]), taking_over(2, "0000", record(1, [4, 3, 2], start=100))]
-    chart = best_over_epochs(epochs_in_order(records))
-    assert chart.title.startswith("Of 5 epochs, it took 5 to reach the best val_loss")
-    assert json.loads(chart.figure)["data"][-1]["x"] == [1, 2, 5, 5]
-
-
 def test_the_best_so_far_never_rises_and_leaves_failed_trials_out():
     records = [record(0, [4, 3, 5, 2]), record(1, [0.1], 5, status="FAILED"), record(2, [1, 2], 20)]
     line = json.loads(best_over_epochs(epochs_in_order(records)).figure)["data"][-1]

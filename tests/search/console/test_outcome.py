@@ -25,18 +25,9 @@ POINT = {
 }
 
 
-def trial(number: int, reused: int = 0) -> TrialRecord:
-    """Three epochs of 17 seconds each, the first ones taken over from trial 0."""
-    rows = [
-        made_up_row(
-            epoch,
-            4.0 - epoch,
-            stage=epoch - 1,
-            seconds=17.0 * max(0, epoch - reused),
-            shared_from="0000" if epoch <= reused else None,
-        )
-        for epoch in (1, 2, 3)
-    ]
+def trial(number: int) -> TrialRecord:
+    """Three epochs of 17 seconds each."""
+    rows = [made_up_row(epoch, 4.0 - epoch, stage=epoch - 1, seconds=17.0 * epoch) for epoch in (1, 2, 3)]
     return TrialRecord(number, {}, reference(3), number == 0, 0.0, "COMPLETED", rows, [1.0, 2.0, 3.0])
 
 
@@ -55,16 +46,6 @@ def printed(
     with console.capture() as capture:
         print_outcome(options, records, records[0], written, on_test, left, console)
     return capture.get()
-
-
-def test_a_search_that_shared_stages_ends_with_what_that_saved(tmp_path):
-    assert "reused 2 of 6 epochs from shared stages: 34 s saved\n" in printed([trial(0), trial(1, reused=2)], tmp_path)
-
-
-def test_a_search_that_shared_nothing_says_nothing_of_it(tmp_path):
-    text = printed([trial(0), trial(1)], tmp_path)
-    assert "best 2 of 2 trials" in text
-    assert "shared" not in text
 
 
 def test_where_nothing_was_measured_no_threshold_is_printed_and_no_precision(tmp_path):

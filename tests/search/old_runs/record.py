@@ -19,9 +19,8 @@ from tests.whole_search import ROOT, ended_in
 PLACE = Path("/tmp/old_run")
 """Where it is recorded: `search.yaml` holds the paths of data and model, which who resumes it has to change."""
 FLAGS = ("--space", "staged", "--trials", 8, "--max-epochs", 12, "--max-concurrent", 1, "--seed", 3, "--keep", 1)
-LEFT_OUT = ("tune", "shared", "report.html")
-"""What is left out of a run folder: what no version reads again, and finished stages, which are trained again where
-they are gone."""
+LEFT_OUT = ("tune", "report.html")
+"""What is left out of a run folder: what no version reads again."""
 
 
 def test_record(start, data_folder, checkpoint):

@@ -4,7 +4,7 @@ import os
 import psutil
 import pytest
 
-from trainable.storage.durable_file import checksum, is_sound, link_or_copy, wait_for_disk, write_atomically
+from trainable.storage.durable_file import checksum, is_sound, wait_for_disk, write_atomically
 
 
 def test_texts_and_bytes_are_written_as_they_are_and_nothing_is_left_over(tmp_path):
@@ -48,27 +48,6 @@ def test_files_and_folders_can_be_waited_for(tmp_path):
     with pytest.raises(FileNotFoundError):
         wait_for_disk(tmp_path / "gone")
     assert psutil.Process().num_fds() == descriptors
-
-
-@pytest.mark.parametrize("can_link", [True, False])
-def test_a_file_has_its_bytes_under_a_second_name_whether_or_not_the_filesystem_links(tmp_path, monkeypatch, can_link):
-    def refused(source, target):
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-    if not can_link:
-        monkeypatch.setattr(os, "link", refused)
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(b"weights")
-    target.write_bytes(b"older")
-    link_or_copy(source, target)
-    assert target.samefile(source) == can_link
-    source.unlink()
-    assert target.read_bytes() == b"weights"
-
-
-def test_a_link_to_what_is_gone_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        link_or_copy(tmp_path / "gone", tmp_path / "target")
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"changed")])

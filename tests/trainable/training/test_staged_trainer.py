@@ -14,7 +14,6 @@ from trainable.detector.loading import load_model, load_processor
 from trainable.history import best_row
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
-from trainable.reuse.shared_stages import SharedStages
 from trainable.training.evaluation import evaluate
 from trainable.training.progress import read_progress
 from trainable.training.stage_trainer import StageTrainer
@@ -147,7 +146,7 @@ class TestReporting:
         assert [row.epoch for row in rows] == list(range(1, len(rows) + 1))
         assert [row.final for row in rows] == [False] * (len(rows) - 1) + [True]
         for row in rows:
-            assert {name for name, value in row.to_dict().items() if value is None} == {"shared_from"}
+            assert None not in row.to_dict().values()
 
     def test_evaluations_within_an_epoch_are_in_its_row(self, train):
         history = train(EVENTFUL).history
@@ -365,57 +364,6 @@ def leave_half_written_files(folder):
 
 
 class TestSavings:
-    @pytest.fixture
-    def sharing(self, tmp_path):
-        return ReuseConfig(shared_stages=SharedStages(tmp_path / "shared", "one search", 10**9))
-
-    def without_origin(self, history):
-        return [dataclasses.replace(row, shared_from=None) for row in without_seconds(history)]
-
-    def test_a_trial_takes_over_the_stages_that_another_one_finished(self, train, sharing):
-        heads, *others = EVENTFUL.stages
-        first = train(EVENTFUL, "0004", reuse=sharing)
-        assert {row.shared_from for row in first.history} == {None}
-        other = dataclasses.replace(EVENTFUL, stages=(heads, dataclasses.replace(others[0], learning_rate=5e-4)))
-        alone = train(other)
-        rows = []
-        second = train(other, "0005", rows.append, reuse=sharing)
-        assert rows == second.history
-        assert [row.shared_from for row in rows] == [None if row.stage else "0004" for row in rows]
-        assert [row.seconds > 0 for row in rows] == [row.stage > 0 for row in rows]
-        assert self.without_origin(second.history) == self.without_origin(alone.history)
-        assert best_weights(second) == best_weights(alone)
-        assert last_weights(second) == last_weights(alone)
-
-    def test_a_recipe_that_is_tried_again_trains_nothing(self, train, sharing, monkeypatch):
-        first = train(EVENTFUL, reuse=sharing)
-        monkeypatch.setattr(StageTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
-        again = train(EVENTFUL, reuse=sharing)
-        assert self.without_origin(again.history) == self.without_origin(first.history)
-        assert best_weights(again) == best_weights(first)
-        assert again.history[-1].final
-
-    def test_a_stage_is_shared_also_by_a_trial_that_is_stopped_at_its_end(self, train, sharing):
-        def stop(row):
-            raise KilledError
-
-        with pytest.raises(KilledError):
-            train(RECIPE, "0001", stop, reuse=sharing)
-        assert train(RECIPE, "0002", reuse=sharing).history[0].shared_from == "0001"
-
-    def test_a_trial_that_is_killed_while_it_reports_what_it_took_over_goes_on(self, train, sharing):
-        whole = train(RECIPE, reuse=sharing)
-
-        def stop(row):
-            raise KilledError
-
-        with pytest.raises(KilledError):
-            train(RECIPE, "broken", stop, reuse=sharing)
-        rows = []
-        broken = train(RECIPE, "broken", rows.append, reuse=sharing)
-        assert rows == broken.history
-        assert self.without_origin(broken.history) == self.without_origin(whole.history)
-
     def test_kept_layer_outputs_leave_every_bit_and_resume_exactly(self, train, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         reuse = ReuseConfig(10**9)

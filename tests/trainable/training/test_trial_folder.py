@@ -387,7 +387,7 @@ def test_damaged_best_weights_of_a_finished_trial_are_trained_again(tmp_path, be
     trial.best_weights.write_bytes(b"damaged")
     again = TrialFolder(tmp_path, RECIPE)
     assert again.next_stage() == best
-    for row in again.rows_of(best):
+    for row in [row for row in again.history if row.stage == best]:
         again.commit(row, FakeModel(row.epoch))
     assert again.next_stage() is None and number_in(again.best_weights) == (2 if best == 0 else 4)
 
@@ -403,24 +403,6 @@ def test_a_trial_that_goes_back_by_two_stages_gets_through_both_again(tmp_path):
         for epoch in epochs:
             trial.commit(trial.row_of_epoch(epoch), FakeModel(epoch))
     assert trial.next_stage() == 2 and number_in(trial.start_weights(2)) == 5
-
-
-def test_a_stage_of_another_trial_is_taken_over_as_a_whole(tmp_path):
-    rows = history_of([3, 1, 2])
-    other = committed(tmp_path / "other", rows)
-    trial = TrialFolder(tmp_path / "trial", RECIPE)
-    assert trial.take_over_stage([dataclasses.replace(row, shared_from="0003") for row in rows], other.best_weights)
-    shutil.rmtree(tmp_path / "other")
-    again = TrialFolder(tmp_path / "trial", RECIPE)
-    assert [row.shared_from for row in again.history] == ["0003"] * 3
-    assert again.next_stage() == 1
-    assert number_in(again.start_weights(1)) == 2
-
-
-def test_a_stage_whose_weights_are_gone_is_not_taken_over(tmp_path):
-    trial = TrialFolder(tmp_path, RECIPE)
-    assert not trial.take_over_stage(history_of([3, 1, 2]), tmp_path / "gone")
-    assert TrialFolder(tmp_path, RECIPE).history == trial.history == []
 
 
 def test_another_recipes_progress_is_not_gone_on_with(tmp_path):
@@ -533,12 +515,6 @@ class TestInARemoteStorage:
             {"weights/epoch-0001.safetensors", "weights/epoch-0002.safetensors"},
         ]
         assert "weights/epoch-0001.safetensors" not in self.stored(tmp_path)
-
-    def test_a_stage_that_was_taken_over_is_stored(self, machines, tmp_path):
-        rows = history_of([3, 1, 2])
-        other = committed(tmp_path / "other", rows)
-        assert TrialFolder(machines[0].local / "0007", RECIPE, machines[0]).take_over_stage(rows, other.best_weights)
-        assert number_in(self.trial(machines[1]).start_weights(1)) == 2
 
     def test_what_is_dropped_goes_from_the_storage_too(self, machines, tmp_path):
         trial = self.trial(machines[0], history_of([3, 2, 1], [2, 2]))
