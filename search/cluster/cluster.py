@@ -116,6 +116,9 @@ def _ground(say: Callable[[str], None]) -> str:
     """
     check_python()
     provide_token()
+    # Read by the raylet (Ray 2.60). Tune's actors have a runtime environment, for which Ray does not take the workers
+    # that it starts ahead: they would only load beside the first trial.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     folder, why_not_usual = session_folder()
     if why_not_usual:
         say(f"Ray works in {folder}: {why_not_usual}")

@@ -1,8 +1,10 @@
 """What a trial gets, and how many fit."""
 
+import os
 import socket
 
 import pytest
+import ray
 
 from search.cluster.cluster import ClusterError, Resources, _resources, connect
 from search.options import Options
@@ -11,6 +13,7 @@ LAPTOP = {"CPU": 8.0}
 ONE_GPU = {"CPU": 16.0, "GPU": 1.0}
 EIGHT_GPUS = {"CPU": 32.0, "GPU": 8.0}
 HEAD = {"memory": 1e9}
+STARTED_AHEAD = "RAY_prestart_worker_first_driver"
 
 
 def options(**more):
@@ -44,6 +47,22 @@ def test_a_head_that_is_not_there_is_refused_at_once():
         port = server.getsockname()[1]
     with pytest.raises(ClusterError, match=rf"Ray at 127.0.0.1:{port} cannot be used: no head answers at .*:{port}; "):
         connect(options(address=f"127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "expected"),
+    [({}, None, "0"), ({STARTED_AHEAD: "1"}, None, "1"), ({}, "auto", None)],
+    ids=["here", "here, the user's own", "on a cluster"],
+)
+def test_ray_started_here_starts_no_workers_ahead_unless_the_user_says_so(monkeypatch, given, address, expected):
+    seen = []
+    others = {name: value for name, value in os.environ.items() if name != STARTED_AHEAD}
+    monkeypatch.setattr(os, "environ", others | given)
+    monkeypatch.setattr(ray, "init", lambda **how: seen.append(os.environ.get(STARTED_AHEAD)))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": LAPTOP}])
+    monkeypatch.setattr("search.cluster.cluster.canonicalize_bootstrap_address", lambda address: None)
+    connect(options(address=address))
+    assert seen == [expected]
 
 
 @pytest.mark.parametrize("address", ["no port", "host:port"])
