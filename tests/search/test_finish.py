@@ -75,3 +75,13 @@ def test_a_run_in_a_storage_names_the_recipe_of_a_copy_of_the_run_folder(train_c
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = train_command(cpus=1, storage=f"file://{tmp_path}/storage", name="one")
     assert words[words.index("--recipe") + 1] == str(Path("one", "best", "recipe.yaml"))
+
+
+def test_the_stages_that_an_earlier_version_kept_in_a_storage_go(train_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept, other = (tmp_path / "storage" / "one" / name for name in ("shared/0f3a/weights.safetensors", "search.yaml"))
+    for file in (kept, other):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"written before")
+    train_command(cpus=1, storage=f"file://{tmp_path}/storage", name="one")
+    assert other.exists() and not kept.parents[1].exists()
