@@ -5,8 +5,8 @@
 
 All sides draw from the same space, begin with the reference, and have the same budget, grace period and reduction:
 `OptunaSearch` + `ASHAScheduler` as Ray ships them, the same with draws at random, and Optuna alone with its TPE and
-Hyperband pruner. What a trial comes to, and how long its epochs take, is said by `surrogate.py`; the product's searcher,
-scheduler and spaces are its own (`simulated_searches.py`).
+Hyperband pruner. What a trial comes to, and how long its epochs take, is said by `surrogate.py`; the product's
+searcher, scheduler and spaces are its own (`simulated_searches.py`).
 
 Printed for each table: how much an epoch's loss says of the final best, how well left-out recipes are predicted, how
 much of it all is noise between seeds; then every search's figures, with 95 % bootstrap intervals over the seeds. The
@@ -83,16 +83,16 @@ def main() -> None:
 
 def summary(known: Sequence[Table], table: Table) -> list[str]:
     """What a table says of itself."""
-    losses = table.log_losses
+    losses = table.log_losses[table.random]
     final = losses.min(axis=1)
     best = np.minimum.accumulate(losses, axis=1)
     epochs = [epoch for epoch in RUNGS if epoch < table.epochs]
     lines = [
-        f"table {table.name}: {len(table.recipes)} recipes of {table.epochs} epochs on {table.images} pairs; best "
-        f"val_loss {np.exp(final.min()):.3f}, a tenth below {np.exp(np.quantile(final, 0.1)):.3f}, median "
+        f"table {table.name}: {len(final)} random recipes of {table.epochs} epochs on {table.images} pairs, and "
+        f"{len(table.recipes) - len(final)} that TPE drew; best val_loss {np.exp(table.log_losses.min()):.3f}; of the "
+        f"random ones best {np.exp(final.min()):.3f}, a tenth below {np.exp(np.quantile(final, 0.1)):.3f}, median "
         f"{np.exp(np.median(final)):.3f}, reference {np.exp(final[0]):.3f}",
-        "  rank correlation with the final best (Spearman), after epoch "
-        + "".join(f"{epoch:>7}" for epoch in epochs),
+        "  rank correlation with the final best (Spearman), after epoch " + "".join(f"{epoch:>7}" for epoch in epochs),
         "    of the current val_loss                                  "
         + "".join(f"{rank_correlation(losses[:, epoch - 1], final):7.2f}" for epoch in epochs),
         "    of the best so far                                       "
@@ -268,9 +268,9 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
     for (by_epochs, by_seconds), each in zip(grid, comparisons, strict=True):
         for (name, courses), colour in zip(each.courses.items(), COLOURS, strict=False):
             epochs = np.arange(1, int(np.median([course.epochs for course in courses])) + 1)
-            _band(by_epochs, epochs, [best_after(courses, epoch) for epoch in epochs], name, colour)
+            _band(by_epochs, epochs, [best_after(courses, int(epoch)) for epoch in epochs], name, colour)
             seconds = np.linspace(0, float(np.median([course.seconds[-1] for course in courses])), 120)[1:]
-            _band(by_seconds, seconds, [best_by(courses, moment) for moment in seconds], name, colour)
+            _band(by_seconds, seconds, [best_by(courses, float(moment)) for moment in seconds], name, colour)
         workers = f"{each.workers} worker{'s' * (each.workers > 1)}"
         by_epochs.set(title=f"{each.table}, {workers}", xlabel="epochs spent", ylabel="lowest val_loss")
         by_seconds.set(title=f"{len(each.longer)} seeds of {each.trials} trials", xlabel="seconds")

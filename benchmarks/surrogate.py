@@ -5,8 +5,9 @@ epoch is therefore predicted, from what learning depends on: how far each part h
 learning rates over its updates), where in its schedule the stage stands, and the recipe's settings. Gradient-boosted
 trees learn the logarithm of the loss from the epochs of all tables at once; which table is one of the features.
 
-The prediction is of the mean. On it comes the noise of training: how the seeds of a table's repeated recipes differ,
-over all epochs, picked by the recipe and the seed. So a recipe has one curve with one seed, whoever draws it.
+The prediction is of the mean. On it comes the noise of training: how the seeds of a repeated recipe that came about as
+far differ, over all epochs, picked by the recipe and the seed. So a recipe has one curve with one seed, whoever draws
+it.
 """
 
 import dataclasses
@@ -31,6 +32,8 @@ from trainable.recipe import PARTS, Recipe, Stage, updates_per_epoch
 
 MODELS = 3
 """Boosted models whose predictions are averaged; each looks at its own share of the features."""
+NOISE_CURVES = 15
+"""Nearest ones among which the noise of a recipe is picked: with three seeds, those of five recipes."""
 FOLDS = 5
 RUNGS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Epochs at which the tables say how well the order of recipes is known."""
@@ -45,25 +48,33 @@ class Table:
     Attributes:
         name: what it is called.
         images: pairs that they were trained on.
-        recipes: in the order of their trials; the first is the reference.
+        recipes: the first is the reference.
+        random: [recipes] whether a recipe was drawn at random.
         log_losses: [recipes, epochs] logarithms of `val_loss`, means over the seeds.
         log_seconds: [recipes, epochs] logarithms of how long each epoch took, with the first seed.
         noise: [curves, epochs] what training with another seed adds to the logarithms.
+        noise_ranks: [curves] how many of the recipes are better than the one whose noise it is, in [0, 1].
         about: how it was made.
     """
 
     name: str
     images: int
     recipes: tuple[Recipe, ...]
+    random: np.ndarray
     log_losses: np.ndarray
     log_seconds: np.ndarray
     noise: np.ndarray
+    noise_ranks: np.ndarray
     about: dict[str, Any]
 
     @property
     def epochs(self) -> int:
         """Of every recipe."""
-        return self.log_losses.shape[1]
+        return int(self.log_losses.shape[1])
+
+    def rank(self, log_losses: np.ndarray) -> float:
+        """The share of the recipes whose best loss is below the best of `log_losses`."""
+        return float(np.mean(self.log_losses.min(axis=1) < log_losses.min()))
 
 
 @dataclass(frozen=True)
@@ -99,15 +110,19 @@ class Surrogate:
             self._means[key] = self._losses.predict(table, [recipe])[0], self._seconds.predict(table, [recipe])[0]
         log_losses, log_seconds = self._means[key]
         if self.noisy:
-            log_losses = log_losses + self._noise(table, key[1], seed)[: len(log_losses)]
+            log_losses = log_losses + self._noise(table, key[1], seed, table.rank(log_losses))[: len(log_losses)]
         return Curve(np.exp(log_losses), np.exp(log_seconds))
 
-    def _noise(self, table: Table, recipe: Recipe, seed: int) -> np.ndarray:
-        curves = table.noise if len(table.noise) else np.vstack([other.noise for other in self.tables.values()])
+    def _noise(self, table: Table, recipe: Recipe, seed: int, rank: float) -> np.ndarray:
+        """One of the nearest curves by rank; those of all tables where this one has none."""
+        tables = [table] if len(table.noise) else list(self.tables.values())
+        curves = np.concatenate([each.noise for each in tables])
         if not len(curves):
             return np.zeros(table.epochs)
+        ranks = np.concatenate([each.noise_ranks for each in tables])
+        nearest = np.argsort(abs(ranks - rank), kind="stable")[:NOISE_CURVES]
         digest = hashlib.sha256(f"{recipe} {seed}".encode()).digest()
-        return np.asarray(curves[int.from_bytes(digest[:4]) % len(curves)])
+        return np.asarray(curves[nearest[int.from_bytes(digest[:4]) % len(nearest)]])
 
 
 class _Boosted:
@@ -150,32 +165,41 @@ def read_table(path: Path) -> Table:
     about = json.loads(pq.read_schema(path).metadata[MADE_BY])
     rows = pq.read_table(path).to_pandas()
     rows["log_loss"], rows["log_seconds"] = np.log(rows["val_loss"]), np.log(rows["seconds"].clip(lower=1e-3))
-    first = rows[rows["seed"] == 0].sort_values(["number", "epoch"])
-    order = first["recipe"].drop_duplicates()
+    first = rows[rows["drawn"] != "again"].drop_duplicates(["recipe", "epoch"])
+    recipes = first[first["epoch"] == 1]
+    order = recipes["recipe"]
     means = rows.pivot_table(index="recipe", columns="epoch", values="log_loss").loc[order]
     seconds = first.pivot_table(index="recipe", columns="epoch", values="log_seconds").loc[order]
+    noise, finals = _noise_of(rows)
     return Table(
         path.stem,
         about["data"]["training_pairs"],
         tuple(map(recipe_of, order)),
+        (recipes["drawn"] == "random").to_numpy(),
         means.to_numpy(),
         seconds.to_numpy(),
-        _noise_of(rows),
+        noise,
+        np.array([np.mean(means.to_numpy().min(axis=1) < final) for final in finals]),
         about,
     )
 
 
-def _noise_of(rows: Any) -> np.ndarray:
-    """[curves, epochs] of each repeated recipe and seed, what its logarithms have over their mean over the seeds.
+def _noise_of(rows: Any) -> tuple[np.ndarray, list[float]]:
+    """Of each repeated recipe and seed, what its logarithms have over their mean over the seeds, and the best mean.
 
     With n seeds, such a difference has (n - 1) / n of the variance that is sought; it is stretched by as much.
+
+    Returns:
+        [curves, epochs], and a figure a curve.
     """
-    curves = []
+    curves, finals = [], []
     for _, repeated in rows.groupby("recipe", sort=False):
         by_seed = repeated.pivot_table(index="seed", columns="epoch", values="log_loss").to_numpy()
         if (seeds := len(by_seed)) > 1:
-            curves.append((by_seed - by_seed.mean(axis=0)) * math.sqrt(seeds / (seeds - 1)))
-    return np.concatenate(curves) if curves else np.empty((0, int(rows["epoch"].max())))
+            mean = by_seed.mean(axis=0)
+            curves.append((by_seed - mean) * math.sqrt(seeds / (seeds - 1)))
+            finals += [float(mean.min())] * seeds
+    return np.concatenate(curves) if curves else np.empty((0, int(rows["epoch"].max()))), finals
 
 
 def features(recipe: Recipe, images: int) -> np.ndarray:
@@ -280,6 +304,7 @@ def validate(tables: Sequence[Table], name: str) -> dict[str, Validation]:
         part = dataclasses.replace(
             table,
             recipes=tuple(table.recipes[index] for index in known),
+            random=table.random[known],
             log_losses=table.log_losses[known],
             log_seconds=table.log_seconds[known],
         )
