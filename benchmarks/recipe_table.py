@@ -191,9 +191,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("name", help="of the table: sample, crowded, or any other with --data")
     parser.add_argument("--data", type=Path, help="folder or data.yaml")
     parser.add_argument("--recipes", type=int, default=200)
-    parser.add_argument(
-        "--repeated", type=int, default=20, help="recipes that are trained again with each further seed"
-    )
+    parser.add_argument("--repeated", type=int, default=20, help="recipes that each further seed trains again")
+    parser.add_argument("--guided", type=int, default=0, help="recipes that TPE draws")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--concurrent", type=int, default=1, help="trials at a time, each on one core")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipe_tables"))
