@@ -7,9 +7,9 @@
 A table is made by searches of `atlas` (`atlas.py`) whose grace period is their budget, so that no recipe is pruned: one
 with random draws and seed 0, for each further seed one that trains the first `--repeated` of these again, to tell noise
 from difference, and one whose `--guided` recipes TPE draws, so that the table is dense where searches end. Nothing is
-shared between trials, so that an epoch's seconds are its own. Every search can be
-killed at any time: the same command goes on with it. `--collect` writes the table of what is finished, with nothing
-trained; `--start` trains alone. It takes half a minute to a minute of a core a recipe.
+shared between trials, so that an epoch's seconds are its own. Every search can be killed at any time: the same command
+goes on with it. `--collect` writes the table of what is finished, with nothing trained. It takes half a minute to a
+minute of a core a recipe.
 
 `benchmarks/tables/NAME.parquet` has one row an epoch: which recipe, how it was drawn, its seed, every loss, the epoch's
 seconds; its metadata says how it was made (`recipe_table.made_by`).
@@ -41,27 +41,20 @@ MADE_BY_CODE = {"sample": sample_data_set, "crowded": crowded_data_set}
 """Data sets that need no `--data`."""
 MAX_EPOCHS = 24
 MADE_BY = b"made_by"
-MEASURED = (
-    *("train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "precision", "recall", "f1"),
-    "learning_rate",
-)
+LOSSES = ("train_loss", "val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou")
+MEASURED = ("epoch", "stage", *LOSSES, "precision", "recall", "f1", "learning_rate")
 
 
 def main() -> None:
     arguments = _arguments()
-    if arguments.start or not arguments.collect:
-        for drawn, seed, trials in searches(arguments):
-            search(arguments, drawn, seed, trials)
-    if arguments.collect or not arguments.start:
-        collect(arguments)
-
-
-def searches(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
-    """How the recipes of each search are drawn, its seed, and its trials."""
-    repeats = [("again", seed, arguments.repeated) for seed in range(1, arguments.seeds)]
-    guided = [("tpe", 0, arguments.guided)] if arguments.guided else []
     # The reference is trial 0.
-    return [(drawn, seed, 1 + count) for drawn, seed, count in (("random", 0, arguments.recipes), *repeats, *guided)]
+    searches = {("random", 0): 1 + arguments.recipes}
+    searches |= {("again", seed): 1 + arguments.repeated for seed in range(1, arguments.seeds)}
+    searches |= {("tpe", 0): 1 + arguments.guided} if arguments.guided else {}
+    for (drawn, seed), trials in searches.items():
+        if not arguments.collect:
+            search(arguments, drawn, seed, trials)
+    collect(arguments, list(searches))
 
 
 def search(arguments: argparse.Namespace, drawn: str, seed: int, trials: int) -> None:
@@ -71,25 +64,32 @@ def search(arguments: argparse.Namespace, drawn: str, seed: int, trials: int) ->
         SystemExit: the search did not end well.
     """
     run = _run(arguments, drawn, seed)
-    begun = (run / "search.yaml").exists()
-    done = subprocess.run(_resume(run, trials) if begun else _begin(arguments, drawn, seed, trials))
-    if done.returncode:
-        raise SystemExit(f"{run}: the search ended with exit code {done.returncode}; the same command goes on with it")
+    command = [sys.executable, str(PROJECT / "search" / "run.py"), "--trials", str(trials)]
+    if (run / "search.yaml").exists():
+        command += ["--resume", str(run)]
+    else:
+        space = f"{Path(__file__).with_name('atlas.py')}:{'again' if drawn == 'again' else 'atlas'}"
+        command += ["--space", space, "--sampler", "tpe" if drawn == "tpe" else "random", "--seed", str(seed)]
+        command += ["--data", str(_data(arguments)), "--storage", str(run.parent), "--name", run.name]
+        command += f"--max-epochs {MAX_EPOCHS} --grace {MAX_EPOCHS} --no-share --keep 1 --overlays 0".split()
+        command += f"--max-concurrent {arguments.concurrent} --cpus-per-trial 1".split()
+    if code := subprocess.run(command).returncode:
+        raise SystemExit(f"{run}: the search ended with exit code {code}; the same command goes on with it")
 
 
-def collect(arguments: argparse.Namespace) -> None:
+def collect(arguments: argparse.Namespace, searches: list[tuple[str, int]]) -> None:
     """Writes the table of the trials that were trained to their end."""
     pairs = read_pairs(_data(arguments))
     rows: list[dict[str, Any]] = []
     made_by = []
-    for drawn, seed, _ in searches(arguments):
+    for drawn, seed in searches:
         run = _run(arguments, drawn, seed)
         if (run / "journal.jsonl").exists():
             records = trial_records(read_journal(run / "journal.jsonl"))
             # The reference of the guided search has been trained by the first, to the same bits.
             sound = [record for record in records if record.status == "COMPLETED" and (drawn != "tpe" or record.number)]
             rows += [row for record in sound for row in rows_of(record, drawn, seed)]
-            made_by.append(_made_by(run, drawn, seed, records))
+            made_by.append({"drawn": drawn, "seed": seed, "recipes": len(sound), **_code_of(run)})
     if not rows:
         raise SystemExit(f"{arguments.runs}: no recipe of {arguments.name} has been trained to its end")
     about = {
@@ -99,9 +99,9 @@ def collect(arguments: argparse.Namespace) -> None:
         "packages": {name: metadata.version(name) for name in PACKAGES if name != "moved-object-search"},
         "searches": made_by,
     }
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({MADE_BY: json.dumps(about)})
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{arguments.name}.parquet"
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({MADE_BY: json.dumps(about)})
     pq.write_table(table, path, compression="zstd")
     print(f"{path}: {len({row['recipe'] for row in rows})} recipes, {len(rows)} epochs, {path.stat().st_size} bytes")
 
@@ -112,49 +112,14 @@ def rows_of(record: TrialRecord, drawn: str, seed: int) -> Iterator[dict[str, An
     recipe = json.dumps({name: value for name, value in record.recipe.to_dict().items() if name != "seed"})
     before = 0.0
     for row in record.history:
-        yield {
-            "recipe": recipe,
-            "drawn": drawn,
-            "seed": seed,
-            "number": record.number,
-            "epoch": row.epoch,
-            "stage": row.stage,
-            **{name: getattr(row, name) for name in MEASURED},
-            "seconds": row.seconds - before,
-        }
+        drawn_as = {"recipe": recipe, "drawn": drawn, "seed": seed, "number": record.number}
+        yield drawn_as | {name: getattr(row, name) for name in MEASURED} | {"seconds": row.seconds - before}
         before = row.seconds
 
 
 def recipe_of(row_recipe: str) -> Recipe:
     """The recipe that a row of a table names; its seed is 0."""
     return Recipe.from_dict(json.loads(row_recipe))
-
-
-def _begin(arguments: argparse.Namespace, drawn: str, seed: int, trials: int) -> list[str]:
-    atlas = Path(__file__).with_name("atlas.py")
-    flags = {
-        "space": f"{atlas}:{'again' if drawn == 'again' else 'atlas'}",
-        "sampler": "tpe" if drawn == "tpe" else "random",
-        "max-epochs": MAX_EPOCHS,
-        "grace": MAX_EPOCHS,
-        "trials": trials,
-        "seed": seed,
-        "data": _data(arguments),
-        "max-concurrent": arguments.concurrent,
-        "cpus-per-trial": 1,
-        "keep": 1,
-        "overlays": 0,
-        "storage": arguments.runs,
-        "name": _run(arguments, drawn, seed).name,
-    }
-    return [*_SEARCH, "--no-share", *(text for flag, value in flags.items() for text in (f"--{flag}", str(value)))]
-
-
-def _resume(run: Path, trials: int) -> list[str]:
-    return [*_SEARCH, "--resume", str(run), "--trials", str(trials)]
-
-
-_SEARCH = (sys.executable, str(PROJECT / "search" / "run.py"))
 
 
 def _run(arguments: argparse.Namespace, drawn: str, seed: int) -> Path:
@@ -167,23 +132,21 @@ def _data(arguments: argparse.Namespace) -> Path:
     Raises:
         SystemExit: it is not one of those that code makes, and none was given or it is missing.
     """
+    if arguments.data and not arguments.data.exists():
+        raise SystemExit(f"{arguments.data}: missing, so there is no table of {arguments.name}")
     if arguments.data:
-        if not arguments.data.exists():
-            raise SystemExit(f"{arguments.data}: missing, so there is no table of {arguments.name}")
         return Path(arguments.data).resolve()
     if arguments.name not in MADE_BY_CODE:
         raise SystemExit(f"{arguments.name}: give its folder with --data, or one of {', '.join(MADE_BY_CODE)}")
     return MADE_BY_CODE[arguments.name]()
 
 
-def _made_by(run: Path, drawn: str, seed: int, records: list[TrialRecord]) -> dict[str, Any]:
-    """How a search was made: its draws, the code's commit as the run folder has it, and how its trials ended."""
-    made: dict[str, Any] = {"drawn": drawn, "seed": seed}
-    if (run / "environment.json").exists():
-        environment = json.loads((run / "environment.json").read_text())
-        made |= {name: environment[name] for name in ("git_commit", "code")}
-    states = [record.status for record in records]
-    return made | {"trials": {state: states.count(state) for state in sorted(set(states))}}
+def _code_of(run: Path) -> dict[str, Any]:
+    """Which code trained, as the run folder has it."""
+    if not (run / "environment.json").exists():
+        return {}
+    environment = json.loads((run / "environment.json").read_text())
+    return {name: environment[name] for name in ("git_commit", "code")}
 
 
 def _arguments() -> argparse.Namespace:
@@ -197,7 +160,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--concurrent", type=int, default=1, help="trials at a time, each on one core")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipe_tables"))
     parser.add_argument("--out", type=Path, default=TABLES)
-    parser.add_argument("--start", action="store_true", help="train, and write no table")
     parser.add_argument("--collect", action="store_true", help="write the table of what is finished, and train nothing")
     return parser.parse_args()
 

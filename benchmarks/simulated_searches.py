@@ -2,10 +2,10 @@
 
 Workers train made-up trials: a trial's next epoch takes as long, and comes to, what its curve says. All else is real.
 Searcher and scheduler are called in the order of Ray's controller: a report goes to the scheduler first, and to the
-searcher unless the scheduler stops the trial; then `on_trial_complete` of both has it.
+searcher unless the scheduler stops the trial; then `on_trial_complete` of both has it. A searcher may hand out a trial
+again, which then goes on after the epochs that it has reported, and says itself when the search is over.
 """
 
-import dataclasses
 import heapq
 import itertools
 import tempfile
@@ -20,11 +20,9 @@ import numpy as np
 import optuna
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
-from surrogate import Curve
 
 from results.journal.journal import Journal
 from search.scheduler import FairASHA
@@ -37,9 +35,11 @@ from trainable.recipe import Recipe
 
 START_SECONDS = 0.3
 """From a trial's being handed out to a warm worker until it trains, on the sample data set."""
-REDUCTION = 3.0
 MICRO_BATCH = "16"
 """Images at a time on a CPU, as in the tables."""
+
+
+_UNUSED: dict[str, Any] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "node": "simulated", "pid": 0}
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,25 @@ class Setting:
     seed: int
     max_epochs: int = 24
     space: str = "staged"
+    grace: int | None = None
+    """Epochs of the lowest rung; None is the product's default."""
+    reduction: float = 3.0
 
     @property
     def budget(self) -> Budget:
         """What every recipe is fitted to."""
-        return Budget(self.max_epochs, default_grace(self.max_epochs), self.images, self.seed, MICRO_BATCH)
+        grace = self.grace or default_grace(self.max_epochs)
+        return Budget(self.max_epochs, grace, self.images, self.seed, MICRO_BATCH)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a trial comes to, epoch by epoch."""
+
+    losses: np.ndarray
+    """[epochs] `val_loss`."""
+    seconds: np.ndarray
+    """[epochs] how long each takes."""
 
 
 @dataclass
@@ -74,41 +88,25 @@ class Search(Protocol):
     """A search as the clock drives it."""
 
     def start(self, alive: bool) -> Started | None:
-        """The next trial for an idle worker; None for none at present.
-
-        Args:
-            alive: whether any other trial is being trained.
-        """
+        """The next trial for an idle worker, or None for none at present; `alive`: whether any other is trained."""
 
     def report(self, trial: Started, loss: float) -> bool:
         """Takes in the loss of a trial's latest epoch; says whether the trial goes on. One at its end never does."""
 
     def close(self) -> None:
-        """Called when no trial is left.
-
-        Raises:
-            RuntimeError: the search is not over.
-        """
+        """Called when no trial is left; raises RuntimeError where the search is not over."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a search went: an element an epoch of any trial, in the order in which they ended.
-
-    Attributes:
-        seconds: [epochs] of the clock.
-        best: [epochs] lowest loss so far.
-        busy: share of the workers' time that was spent on trials.
-    """
+    """How a search went: an element an epoch of any trial, in the order in which they ended."""
 
     seconds: np.ndarray
+    """[epochs] of the clock."""
     best: np.ndarray
+    """[epochs] lowest loss so far."""
     busy: float
-
-    @property
-    def epochs(self) -> int:
-        """That were spent."""
-        return len(self.best)
+    """Share of the workers' time that was spent on trials."""
 
     def epochs_to(self, loss: float) -> float:
         """Epochs until `loss` was reached; infinite where it was not."""
@@ -123,7 +121,7 @@ class Course:
 
 def simulate(search: Search, curve_of: Callable[[Recipe], Curve], workers: int) -> Course:
     """Runs a search on so many workers to its end."""
-    clock, trained = 0.0, 0.0
+    clock, busy = 0.0, 0.0
     running: list[tuple[float, int, Started, Curve]] = []
     seconds: list[float] = []
     losses: list[float] = []
@@ -137,63 +135,52 @@ def simulate(search: Search, curve_of: Callable[[Recipe], Curve], workers: int) 
 
     while True:
         while len(running) < workers and (started := search.start(alive=bool(running))):
-            trained += train(started, curve_of(started.recipe), START_SECONDS)
+            busy += train(started, curve_of(started.recipe), START_SECONDS)
         if not running:
             search.close()
-            return Course(np.array(seconds), np.minimum.accumulate(losses), trained / (workers * max(clock, 1e-9)))
+            return Course(np.array(seconds), np.minimum.accumulate(losses), busy / (workers * clock))
         clock, _, trial, curve = heapq.heappop(running)
+        loss = float(curve.losses[trial.epoch])
         trial.epoch += 1
-        loss = float(curve.losses[trial.epoch - 1])
         seconds.append(clock)
         losses.append(loss)
         if search.report(trial, loss):
-            trained += train(trial, curve)
+            busy += train(trial, curve)
 
 
 class RaySearch:
     """A searcher and a scheduler of Ray Tune.
 
     Args:
-        searcher: asked for trials, and told of them.
+        searcher: asked for trials, and told of them. A config has the `recipe`, and what was `reported` of it before.
         scheduler: asked whether they go on.
-        recipe_of: reads the recipe, and how many epochs have been reported, out of a config.
-        result_of: makes a report of a config, an epoch, its loss and whether it is the last one.
         trials: after so many, no more are asked for; None where the searcher knows.
     """
 
-    def __init__(
-        self,
-        searcher: Any,
-        scheduler: Any,
-        recipe_of: Callable[[dict[str, Any]], tuple[Recipe, int]],
-        result_of: Callable[[dict[str, Any], Recipe, int, float, bool], dict[str, Any]],
-        trials: int | None = None,
-    ):
-        self.searcher, self.scheduler = searcher, scheduler
-        self.recipe_of, self.result_of = recipe_of, result_of
-        self.trials = trials
-        self._started = 0
-        self._over = False
+    def __init__(self, searcher: Any, scheduler: Any, trials: int | None = None):
+        self.searcher, self.scheduler, self.trials = searcher, scheduler, trials
+        self._asked = 0
 
     def start(self, alive: bool) -> Started | None:
         """Asks the searcher, and tells the scheduler of the trial."""
-        if self._over or self._started == self.trials:
+        if self._asked == self.trials:
             return None
         self.searcher.alive = alive
-        trial_id = f"{self._started:08d}"
+        trial_id = f"{self._asked:08d}"
         config = self.searcher.suggest(trial_id)
         if config is None or config == Searcher.FINISHED:
-            self._over = config is not None
             return None
-        self._started += 1
+        self._asked += 1
         trial = SimpleNamespace(trial_id=trial_id, config=config)
         self.scheduler.on_trial_add(None, trial)
-        return Started(trial, *self.recipe_of(config))
+        return Started(trial, config["recipe"], len(config.get("reported", ())))
 
     def report(self, trial: Started, loss: float) -> bool:
         """A report, and the end where it is the last or the scheduler says so."""
         ray_trial, last = trial.handle, trial.epoch == trial.recipe.epochs
-        result = self.result_of(ray_trial.config, trial.recipe, trial.epoch, loss, last)
+        seconds = float(trial.epoch)
+        row = EpochRow(epoch=trial.epoch, stage=0, val_loss=loss, seconds=seconds, final=last, **_UNUSED)
+        result = {"training_iteration": trial.epoch, "epoch": trial.epoch, "val_loss": loss, "row": row}
         decision = self.scheduler.on_trial_result(None, ray_trial, result)
         if decision != TrialScheduler.STOP:
             self.searcher.on_trial_result(ray_trial.trial_id, result)
@@ -208,77 +195,47 @@ class RaySearch:
 
 
 class ProductSearch(RaySearch):
-    """The search of this project, as `search/run.py` sets it up.
-
-    Args:
-        setting: what it is given.
-        sampler: one of `search.sampling.SAMPLERS`.
-    """
+    """The search of this project, as `search/run.py` sets it up; `sampler` is one of `search.sampling.SAMPLERS`."""
 
     def __init__(self, setting: Setting, sampler: str = "tpe"):
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-        self.study, scheduler, searcher = _product(setting, Path(self._folder.name), sampler)
-        super().__init__(searcher, scheduler, _config_recipe, _product_report)
+        folder = Path(self._folder.name)
+        scheduler = FairASHA(setting.budget.grace, setting.max_epochs, setting.reduction)
+        journal = Journal(folder / "journal.jsonl")
+        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, sampler, scheduler.replay)
+        super().__init__(StudySearcher(self.study, scheduler, folder / "trials", trials=setting.trials), scheduler)
 
     def close(self) -> None:
         """Checks that every trial has ended."""
         self.study.journal.close()
         self._folder.cleanup()
-        if self.searcher.pause or self.study.unfinished or len(self.study.finished) != self.searcher.trials:
-            raise RuntimeError(
-                f"{len(self.study.finished)} of {self.searcher.trials} trials have ended: {self.searcher.pause}"
-            )
+        ended = len(self.study.finished)
+        if self.searcher.pause or self.study.unfinished or ended != self.searcher.trials:
+            raise RuntimeError(f"{ended} of {self.searcher.trials} trials have ended: {self.searcher.pause}")
 
 
-def _product(setting: Setting, folder: Path, sampler: str) -> tuple[SearchStudy, FairASHA, StudySearcher]:
-    """Study, scheduler and searcher of a new run folder."""
-    scheduler = FairASHA(setting.budget.grace, setting.max_epochs, REDUCTION)
-    journal = Journal(folder / "journal.jsonl")
-    study = SearchStudy(load_space(setting.space), setting.budget, journal, sampler, scheduler.replay)
-    return study, scheduler, StudySearcher(study, scheduler, folder / "trials", trials=setting.trials)
-
-
-def _config_recipe(config: dict[str, Any]) -> tuple[Recipe, int]:
-    return config["recipe"], len(config["reported"])
-
-
-def _product_report(config: dict[str, Any], recipe: Recipe, epoch: int, loss: float, last: bool) -> dict[str, Any]:
-    ends = itertools.accumulate(stage.epochs for stage in recipe.stages)
-    row = EpochRow(
-        epoch=epoch,
-        stage=sum(end < epoch for end in ends),
-        val_loss=loss,
-        precision=0.0,
-        recall=0.0,
-        f1=0.0,
-        seconds=float(epoch),
-        final=last,
-        node="simulated",
-        pid=0,
-    )
-    return {"row": row, "epoch": epoch, "val_loss": loss, "trial": config["number"]}
-
-
-def optuna_asha(setting: Setting, sampler: BaseSampler | None = None) -> RaySearch:
+def optuna_asha(
+    setting: Setting, sampler: BaseSampler | None = None, grace: int | None = None, reduction: float | None = None
+) -> RaySearch:
     """Ray's `OptunaSearch` and `ASHAScheduler` as Ray ships them, over a space of ours, its reference first.
 
     Args:
-        setting: what it is given; grace period and reduction are ours.
+        setting: what it is given.
         sampler: another one than the TPE that `OptunaSearch` makes.
+        grace: other than ours.
+        reduction: other than ours.
     """
-    space = load_space(setting.space)
+    space, budget = load_space(setting.space), setting.budget
     searcher = OptunaSearch(
-        partial(_defined_by_run, space, setting.budget),
+        partial(_defined_by_run, space, budget),
         metric="val_loss",
         mode="min",
-        points_to_evaluate=[_reference_parameters(space, setting.max_epochs)],
+        points_to_evaluate=[_reference_parameters(space, setting)],
         sampler=sampler,
         seed=None if sampler else setting.seed,
     )
-    scheduler = ASHAScheduler(
-        "training_iteration", "val_loss", "min", setting.max_epochs, setting.budget.grace, REDUCTION
-    )
-    return RaySearch(searcher, scheduler, lambda config: (config["recipe"], 0), _plain_report, setting.trials)
+    rungs = setting.max_epochs, grace or budget.grace, reduction or setting.reduction
+    return RaySearch(searcher, ASHAScheduler("training_iteration", "val_loss", "min", *rungs), setting.trials)
 
 
 def random_asha(setting: Setting) -> RaySearch:
@@ -286,38 +243,21 @@ def random_asha(setting: Setting) -> RaySearch:
     return optuna_asha(setting, RandomSampler(seed=setting.seed))
 
 
-def _defined_by_run(space: Space, budget: Budget, trial: Any) -> dict[str, Any]:
-    return {"recipe": fit_recipe(space.build(trial, budget.max_epochs), budget)}
-
-
-def _plain_report(config: dict[str, Any], recipe: Recipe, epoch: int, loss: float, last: bool) -> dict[str, Any]:
-    return {"training_iteration": epoch, "val_loss": loss}
-
-
-def _reference_parameters(space: Space, max_epochs: int) -> dict[str, Any]:
-    parameters = space.reference_parameters(max_epochs)
-    if parameters is None:
-        raise ValueError(f"space {space.name} cannot express the reference, with which a peer is to begin")
-    return parameters
-
-
 class OptunaHyperband:
     """Optuna alone: its TPE and its Hyperband pruner, over a space of ours, its reference first."""
 
     def __init__(self, setting: Setting):
-        self.setting = setting
-        self.space = load_space(setting.space)
-        budget = setting.budget
-        self.study = optuna.create_study(
-            sampler=TPESampler(seed=setting.seed),
-            pruner=HyperbandPruner(budget.grace, setting.max_epochs, int(REDUCTION)),
-        )
-        self.study.enqueue_trial(_reference_parameters(self.space, setting.max_epochs))
+        self.setting, self.space = setting, load_space(setting.space)
+        pruner = HyperbandPruner(setting.budget.grace, setting.max_epochs, round(setting.reduction))
+        self.study = optuna.create_study(sampler=TPESampler(seed=setting.seed), pruner=pruner)
+        self.study.enqueue_trial(_reference_parameters(self.space, setting))
+        self._asked = 0
 
     def start(self, alive: bool) -> Started | None:
         """Asks the study for a trial."""
-        if len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, *_ENDED))) == self.setting.trials:
+        if self._asked == self.setting.trials:
             return None
+        self._asked += 1
         trial = self.study.ask()
         return Started(trial, _defined_by_run(self.space, self.setting.budget, trial)["recipe"])
 
@@ -328,7 +268,7 @@ class OptunaHyperband:
             values = self.study.get_trials(deepcopy=False)[trial.handle.number].intermediate_values
             self.study.tell(trial.handle, min(values.values()))
         elif trial.handle.should_prune():
-            self.study.tell(trial.handle, state=TrialState.PRUNED)
+            self.study.tell(trial.handle, state=optuna.trial.TrialState.PRUNED)
         else:
             return True
         return False
@@ -337,18 +277,24 @@ class OptunaHyperband:
         """Nothing is left open."""
 
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+def _defined_by_run(space: Space, budget: Budget, trial: Any) -> dict[str, Any]:
+    return {"recipe": fit_recipe(space.build(trial, budget.max_epochs), budget)}
 
+
+def _reference_parameters(space: Space, setting: Setting) -> dict[str, Any]:
+    parameters = space.reference_parameters(setting.max_epochs)
+    if parameters is None:
+        raise ValueError(f"space {space.name} cannot express the reference, with which a peer is to begin")
+    return parameters
+
+
+OURS, PEER, RANDOM = "ours", "OptunaSearch + ASHA", "random + ASHA"
 SEARCHES: dict[str, Callable[[Setting], Search]] = {
-    "ours": ProductSearch,
+    OURS: ProductSearch,
     "ours, random draws": partial(ProductSearch, sampler="random"),
-    "OptunaSearch + ASHA": optuna_asha,
-    "random + ASHA": random_asha,
+    PEER: optuna_asha,
+    # What `ASHAScheduler` does where nothing is said.
+    f"{PEER}, its own rungs": partial(optuna_asha, grace=1, reduction=4),
+    RANDOM: random_asha,
     "Optuna + Hyperband": OptunaHyperband,
 }
-OURS, PEER, RANDOM = "ours", "OptunaSearch + ASHA", "random + ASHA"
-
-
-def longer(setting: Setting, times: int) -> Setting:
-    """The same with as many times more trials."""
-    return dataclasses.replace(setting, trials=setting.trials * times)

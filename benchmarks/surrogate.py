@@ -16,14 +16,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from recipe_table import MADE_BY, recipe_of
-from scipy.stats import spearmanr
+from simulated_searches import Curve
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
@@ -35,56 +34,34 @@ MODELS = 3
 NOISE_CURVES = 15
 """Nearest ones among which the noise of a recipe is picked: with three seeds, those of five recipes."""
 FOLDS = 5
-RUNGS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Epochs at which the tables say how well the order of recipes is known."""
 _SMALLEST = 1e-8
 """Learning rate that stands for none, so that it has a logarithm."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Recipes that were trained to the end.
-
-    Attributes:
-        name: what it is called.
-        images: pairs that they were trained on.
-        recipes: the first is the reference.
-        random: [recipes] whether a recipe was drawn at random.
-        log_losses: [recipes, epochs] logarithms of `val_loss`, means over the seeds.
-        log_seconds: [recipes, epochs] logarithms of how long each epoch took, with the first seed.
-        noise: [curves, epochs] what training with another seed adds to the logarithms.
-        noise_ranks: [curves] how many of the recipes are better than the one whose noise it is, in [0, 1].
-        about: how it was made.
-    """
+    """Recipes that were trained to the end; losses and seconds are logarithms."""
 
     name: str
     images: int
+    """Pairs that they were trained on."""
     recipes: tuple[Recipe, ...]
+    """The first is the reference."""
     random: np.ndarray
-    log_losses: np.ndarray
-    log_seconds: np.ndarray
+    """[recipes] whether a recipe was drawn at random."""
+    losses: np.ndarray
+    """[recipes, epochs] `val_loss`, means over the seeds."""
+    seconds: np.ndarray
+    """[recipes, epochs] how long each epoch took, with the first seed."""
     noise: np.ndarray
-    noise_ranks: np.ndarray
-    about: dict[str, Any]
+    """[curves, epochs] what training with another seed adds to the losses."""
+    noise_best: np.ndarray
+    """[curves] best mean loss of the recipe whose noise it is."""
 
     @property
     def epochs(self) -> int:
         """Of every recipe."""
-        return int(self.log_losses.shape[1])
-
-    def rank(self, log_losses: np.ndarray) -> float:
-        """The share of the recipes whose best loss is below the best of `log_losses`."""
-        return float(np.mean(self.log_losses.min(axis=1) < log_losses.min()))
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a trial comes to, epoch by epoch."""
-
-    losses: np.ndarray
-    """[epochs] `val_loss`."""
-    seconds: np.ndarray
-    """[epochs] how long each takes."""
+        return int(self.losses.shape[1])
 
 
 class Surrogate:
@@ -98,31 +75,37 @@ class Surrogate:
     def __init__(self, tables: Sequence[Table], noisy: bool = True):
         self.tables = {table.name: table for table in tables}
         self.noisy = noisy
-        self._losses = _Boosted(tables, [table.log_losses for table in tables], MODELS)
-        self._seconds = _Boosted(tables, [table.log_seconds for table in tables], 1)
+        self._losses = _Boosted(tables, [table.losses for table in tables], MODELS)
+        self._seconds = _Boosted(tables, [table.seconds for table in tables], 1)
         self._means: dict[tuple[str, Recipe], tuple[np.ndarray, np.ndarray]] = {}
 
     def curve(self, name: str, recipe: Recipe, seed: int) -> Curve:
         """The curve of a recipe on the data set of a table, when it is trained with this seed."""
         table = self.tables[name]
-        key = (name, dataclasses.replace(recipe, seed=0))
-        if key not in self._means:
-            self._means[key] = self._losses.predict(table, [recipe])[0], self._seconds.predict(table, [recipe])[0]
-        log_losses, log_seconds = self._means[key]
+        recipe = dataclasses.replace(recipe, seed=0)
+        if (name, recipe) not in self._means:
+            predicted = self._losses.predict(table, [recipe])[0], self._seconds.predict(table, [recipe])[0]
+            self._means[name, recipe] = predicted
+        losses, seconds = self._means[name, recipe]
         if self.noisy:
-            log_losses = log_losses + self._noise(table, key[1], seed, table.rank(log_losses))[: len(log_losses)]
-        return Curve(np.exp(log_losses), np.exp(log_seconds))
+            losses = losses + self._noise(table, recipe, seed, losses.min())[: len(losses)]
+        return Curve(np.exp(losses), np.exp(seconds))
 
-    def _noise(self, table: Table, recipe: Recipe, seed: int, rank: float) -> np.ndarray:
-        """One of the nearest curves by rank; those of all tables where this one has none."""
-        tables = [table] if len(table.noise) else list(self.tables.values())
-        curves = np.concatenate([each.noise for each in tables])
-        if not len(curves):
+    def _noise(self, table: Table, recipe: Recipe, seed: int, best: float) -> np.ndarray:
+        """The noise of a recipe that is about as good; of any table where this one has none."""
+        noisy = [table] if len(table.noise) else [each for each in self.tables.values() if len(each.noise)]
+        if not noisy:
             return np.zeros(table.epochs)
-        ranks = np.concatenate([each.noise_ranks for each in tables])
-        nearest = np.argsort(abs(ranks - rank), kind="stable")[:NOISE_CURVES]
-        digest = hashlib.sha256(f"{recipe} {seed}".encode()).digest()
-        return np.asarray(curves[nearest[int.from_bytes(digest[:4]) % len(nearest)]])
+        # By how many of its table's recipes are better, so that tables can be told from one another.
+        ranks = np.concatenate([_share_below(each, each.noise_best) for each in noisy])
+        nearest = np.argsort(abs(ranks - _share_below(table, np.array([best]))), kind="stable")[:NOISE_CURVES]
+        picked = int.from_bytes(hashlib.sha256(f"{recipe} {seed}".encode()).digest()[:4]) % len(nearest)
+        return np.asarray(np.concatenate([each.noise for each in noisy])[nearest[picked]])
+
+
+def _share_below(table: Table, losses: np.ndarray) -> np.ndarray:
+    """Of each loss, the share of a table's recipes whose best is below it."""
+    return np.asarray(np.mean(table.losses.min(axis=1)[:, None] < losses, axis=0))
 
 
 class _Boosted:
@@ -130,18 +113,16 @@ class _Boosted:
 
     def __init__(self, tables: Sequence[Table], targets: Sequence[np.ndarray], models: int):
         self._names = [table.name for table in tables]
-        self._levels = {table.name: float(target.mean()) for table, target in zip(tables, targets, strict=True)}
-        rows = np.concatenate([self._rows(table, table.recipes) for table in tables if table.recipes])
-        values = np.concatenate(
-            [(target - self._levels[table.name]).ravel() for table, target in zip(tables, targets, strict=True)]
-        )
+        self._levels = [float(target.mean()) for target in targets]
+        rows = np.concatenate([self._rows(table, table.recipes) for table in tables])
+        values = np.concatenate([(y - level).ravel() for y, level in zip(targets, self._levels, strict=True)])
         self._models = [_boosted_trees(seed).fit(rows, values) for seed in range(models)]
 
     def predict(self, table: Table, recipes: Sequence[Recipe]) -> np.ndarray:
         """[recipes, epochs] what is expected, where all recipes have equally many epochs."""
         rows = self._rows(table, recipes)
         predicted = np.mean([model.predict(rows) for model in self._models], axis=0)
-        return np.asarray(predicted.reshape(len(recipes), -1) + self._levels[table.name])
+        return np.asarray(predicted.reshape(len(recipes), -1) + self._levels[self._names.index(table.name)])
 
     def _rows(self, table: Table, recipes: Sequence[Recipe]) -> np.ndarray:
         rows = np.concatenate([features(recipe, table.images) for recipe in recipes])
@@ -149,100 +130,75 @@ class _Boosted:
 
 
 def _boosted_trees(seed: int) -> HistGradientBoostingRegressor:
-    return HistGradientBoostingRegressor(
-        max_iter=250,
-        learning_rate=0.06,
-        max_leaf_nodes=16,
-        min_samples_leaf=10,
-        l2_regularization=1.0,
-        max_features=0.3,
-        random_state=seed,
-    )
+    size: dict[str, Any] = {"max_iter": 250, "max_leaf_nodes": 16, "min_samples_leaf": 10, "max_features": 0.3}
+    return HistGradientBoostingRegressor(learning_rate=0.06, l2_regularization=1.0, random_state=seed, **size)
 
 
 def read_table(path: Path) -> Table:
     """A table of `recipe_table.py`."""
-    about = json.loads(pq.read_schema(path).metadata[MADE_BY])
     rows = pq.read_table(path).to_pandas()
-    rows["log_loss"], rows["log_seconds"] = np.log(rows["val_loss"]), np.log(rows["seconds"].clip(lower=1e-3))
+    # Few epochs took minutes: those during which the machine was stopped.
+    rows["seconds"] = rows["seconds"].clip(1e-3, rows["seconds"].quantile(0.99))
+    rows["log_loss"], rows["log_seconds"] = np.log(rows["val_loss"]), np.log(rows["seconds"])
     first = rows[rows["drawn"] != "again"].drop_duplicates(["recipe", "epoch"])
     recipes = first[first["epoch"] == 1]
     order = recipes["recipe"]
-    means = rows.pivot_table(index="recipe", columns="epoch", values="log_loss").loc[order]
-    seconds = first.pivot_table(index="recipe", columns="epoch", values="log_seconds").loc[order]
-    noise, finals = _noise_of(rows)
+    noise, noise_best = _noise_of(rows)
     return Table(
         path.stem,
-        about["data"]["training_pairs"],
+        json.loads(pq.read_schema(path).metadata[MADE_BY])["data"]["training_pairs"],
         tuple(map(recipe_of, order)),
         (recipes["drawn"] == "random").to_numpy(),
-        means.to_numpy(),
-        seconds.to_numpy(),
+        rows.pivot_table(index="recipe", columns="epoch", values="log_loss").loc[order].to_numpy(),
+        first.pivot_table(index="recipe", columns="epoch", values="log_seconds").loc[order].to_numpy(),
         noise,
-        np.array([np.mean(means.to_numpy().min(axis=1) < final) for final in finals]),
-        about,
+        noise_best,
     )
 
 
-def _noise_of(rows: Any) -> tuple[np.ndarray, list[float]]:
+def _noise_of(rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """Of each repeated recipe and seed, what its logarithms have over their mean over the seeds, and the best mean.
 
     With n seeds, such a difference has (n - 1) / n of the variance that is sought; it is stretched by as much.
-
-    Returns:
-        [curves, epochs], and a figure a curve.
     """
-    curves, finals = [], []
+    curves, best = [np.empty((0, int(rows["epoch"].max())))], []
     for _, repeated in rows.groupby("recipe", sort=False):
         by_seed = repeated.pivot_table(index="seed", columns="epoch", values="log_loss").to_numpy()
         if (seeds := len(by_seed)) > 1:
             mean = by_seed.mean(axis=0)
             curves.append((by_seed - mean) * math.sqrt(seeds / (seeds - 1)))
-            finals += [float(mean.min())] * seeds
-    return np.concatenate(curves) if curves else np.empty((0, int(rows["epoch"].max()))), finals
+            best += [mean.min()] * seeds
+    return np.concatenate(curves), np.array(best)
 
 
 def features(recipe: Recipe, images: int) -> np.ndarray:
     """[epochs, features] what learning depends on, at the end of each epoch."""
-    moved, learning_rates, updates, progress = _course(recipe, images)
-    epochs = np.arange(1, recipe.epochs + 1)
-    settings = np.tile(_settings(recipe), (recipe.epochs, 1))
-    per_update = np.log10(moved / updates_per_epoch(recipe, images) + _SMALLEST)
-    decoder = PARTS.index("decoder")
+    count = updates_per_epoch(recipe, images)
+    course = []
+    for stage in recipe.stages:
+        backbone = recipe.backbone_learning_rate_factor
+        factors = [(part in stage.trainable) * (backbone if part == "backbone" else 1.0) for part in PARTS]
+        rates = learning_rates(stage, stage.epochs * count, recipe.warmup_share).reshape(stage.epochs, count)
+        for index, epoch in enumerate(rates):
+            updates = [count * (factor > 0) for factor in factors]
+            course.append((epoch.sum() * np.array(factors), updates, epoch[-1], (index + 1) / stage.epochs))
+    moved, updates_of, last, progress = map(np.array, zip(*course, strict=True))
+    per_update = np.log10(moved / count + _SMALLEST)
     return np.column_stack(
         [
-            epochs,
+            np.arange(1, recipe.epochs + 1),
             np.log10(np.cumsum(moved, axis=0) + 1e-6),
-            np.log10(np.cumsum(updates, axis=0) + 1),
+            np.log10(np.cumsum(updates_of, axis=0) + 1),
             per_update,
-            np.maximum.accumulate(per_update[:, decoder]),
-            np.log10(learning_rates + _SMALLEST),
+            np.maximum.accumulate(per_update[:, PARTS.index("decoder")]),
+            np.log10(last + _SMALLEST),
             progress,
-            settings,
+            np.tile(_settings(recipe), (recipe.epochs, 1)),
         ]
     )
 
 
-def _course(recipe: Recipe, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """By epoch: [epochs, parts] sums of learning rates and numbers of updates, [epochs] last rate, share of stage."""
-    count = updates_per_epoch(recipe, images)
-    moved, updates, last, progress = [], [], [], []
-    for stage in recipe.stages:
-        factors = np.array(
-            [
-                0 if part not in stage.trainable else recipe.backbone_learning_rate_factor if part == "backbone" else 1
-                for part in PARTS
-            ]
-        )
-        rates = _learning_rates(stage, stage.epochs * count, recipe.warmup_share).reshape(stage.epochs, count)
-        moved += [epoch.sum() * factors for epoch in rates]
-        updates += [count * (factors > 0) for _ in rates]
-        last += [epoch[-1] for epoch in rates]
-        progress += [(index + 1) / stage.epochs for index in range(stage.epochs)]
-    return np.array(moved), np.array(updates), np.array(last), np.array(progress)
-
-
-def _learning_rates(stage: Stage, updates: int, warmup_share: float) -> np.ndarray:
+def learning_rates(stage: Stage, updates: int, warmup_share: float) -> np.ndarray:
     """[updates] a linear warm-up, then cosines with hard restarts."""
     warmup = math.ceil(updates * warmup_share)
     index = np.arange(updates)
@@ -252,69 +208,35 @@ def _learning_rates(stage: Stage, updates: int, warmup_share: float) -> np.ndarr
 
 def _settings(recipe: Recipe) -> list[float]:
     """What holds for all epochs."""
-    main = next((stage for stage in recipe.stages if "decoder" in stage.trainable), recipe.stages[-1])
+    last = recipe.stages[-1]
+    main = next((stage for stage in recipe.stages if "decoder" in stage.trainable), last)
+    rates = main.learning_rate, last.learning_rate, max(stage.learning_rate for stage in recipe.stages)
     return [
-        math.log10(main.learning_rate),
-        math.log10(recipe.stages[-1].learning_rate),
-        math.log10(max(stage.learning_rate for stage in recipe.stages)),
+        *map(math.log10, (*rates, max(recipe.weight_decay, 1e-6), recipe.backbone_learning_rate_factor)),
         math.log2(recipe.step_images),
-        math.log10(max(recipe.weight_decay, 1e-6)),
-        math.log10(recipe.backbone_learning_rate_factor),
         recipe.warmup_share,
-        main.restart_cycles,
-        len(recipe.stages),
-        main.epochs,
-        recipe.stages[-1].epochs,
+        *(main.restart_cycles, len(recipe.stages), main.epochs, last.epochs),
         sum(stage.epochs for stage in recipe.stages if "decoder" not in stage.trainable),
-        *(float(part in recipe.stages[-1].trainable) for part in ("backbone", "encoder")),
+        *(float(part in last.trainable) for part in ("backbone", "encoder")),
     ]
 
 
-@dataclass(frozen=True)
-class Validation:
-    """How well curves of left-out recipes are predicted: rows of a table, each against what was measured."""
+def validate(tables: Sequence[Table], table: Table) -> dict[str, np.ndarray]:
+    """Both ways to say what an unknown recipe comes to, on recipes of a table that are left out in turns.
 
-    measured: np.ndarray
-    """[recipes, epochs] logarithms."""
-    predicted: np.ndarray
-
-    @cached_property
-    def final_rank(self) -> float:
-        """Spearman's correlation of the best losses."""
-        return rank_correlation(self.measured.min(axis=1), self.predicted.min(axis=1))
-
-    @cached_property
-    def final_error(self) -> float:
-        """Root mean square error of the logarithms of the best losses."""
-        return float(np.sqrt(np.mean((self.measured.min(axis=1) - self.predicted.min(axis=1)) ** 2)))
-
-    def rank_at(self, epoch: int) -> float:
-        """Spearman's correlation of the losses after an epoch."""
-        return rank_correlation(self.measured[:, epoch - 1], self.predicted[:, epoch - 1])
-
-
-def validate(tables: Sequence[Table], name: str) -> dict[str, Validation]:
-    """Both ways to say what an unknown recipe comes to, on recipes of a table that were left out in turns."""
-    table = next(table for table in tables if table.name == name)
-    others = [table for table in tables if table.name != name]
-    found = {way: np.zeros_like(table.log_losses) for way in ("surrogate", "nearest recipe")}
+    Returns:
+        By the way's name, [recipes, epochs] what it says.
+    """
+    others = [each for each in tables if each.name != table.name]
+    found = {way: np.zeros_like(table.losses) for way in ("surrogate", "nearest recipe")}
     flat = np.array([features(recipe, table.images)[[3, 7, -1]].ravel() for recipe in table.recipes])
     scaled = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-9)
     for known, left_out in KFold(FOLDS, shuffle=True, random_state=0).split(scaled):
         part = dataclasses.replace(
-            table,
-            recipes=tuple(table.recipes[index] for index in known),
-            random=table.random[known],
-            log_losses=table.log_losses[known],
-            log_seconds=table.log_seconds[known],
+            table, recipes=tuple(table.recipes[index] for index in known), losses=table.losses[known]
         )
-        model = _Boosted([part, *others], [each.log_losses for each in (part, *others)], MODELS)
+        model = _Boosted([part, *others], [each.losses for each in (part, *others)], MODELS)
         found["surrogate"][left_out] = model.predict(part, [table.recipes[index] for index in left_out])
-        nearest = KNeighborsRegressor(1).fit(scaled[known], table.log_losses[known])
+        nearest = KNeighborsRegressor(1).fit(scaled[known], table.losses[known])
         found["nearest recipe"][left_out] = nearest.predict(scaled[left_out])
-    return {way: Validation(table.log_losses, predicted) for way, predicted in found.items()}
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's."""
-    return float(spearmanr(first, second).statistic)
+    return found
