@@ -257,7 +257,7 @@ def _resampled(seeds: int) -> np.ndarray:
 
 
 def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Median and quartiles of the lowest loss against epochs and against time, a row of charts a comparison."""
+    """Medians of the lowest loss against epochs and time, quartiles of ours and the peer's; a row a comparison."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -283,7 +283,8 @@ def _band(axes: Any, at: np.ndarray, losses: Sequence[np.ndarray], name: str, co
     with np.errstate(invalid="ignore"):
         lower, middle, upper = np.quantile(np.array(losses), (0.25, 0.5, 0.75), axis=1, method="nearest")
     axes.plot(at, middle, label=name, color=colour, linewidth=1.8)
-    axes.fill_between(at, lower, upper, color=colour, alpha=0.12, linewidth=0)
+    if name in (OURS, PEER):
+        axes.fill_between(at, lower, upper, color=colour, alpha=0.15, linewidth=0)
 
 
 def _quiet() -> None:
