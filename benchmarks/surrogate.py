@@ -3,7 +3,8 @@
 A table (`recipe_table.py`) knows some hundred recipes; a search draws others. What a recipe's `val_loss` is after an
 epoch is therefore predicted, from what learning depends on: how far each part has been moved by then (the sum of its
 learning rates over its updates), where in its schedule the stage stands, and the recipe's settings. Gradient-boosted
-trees learn the logarithm of the loss from the epochs of all tables at once; which table is one of the features.
+trees learn the logarithm of the loss from the epochs of all tables at once, each brought to mean 0 and deviation 1, as
+recipes differ more on one data set than on another; which table is one of the features.
 
 The prediction is of the mean. On it comes the noise of training: how the seeds of a repeated recipe that came about as
 far differ, over all epochs, picked by the recipe and the seed. So a recipe has one curve with one seed, whoever draws
@@ -113,16 +114,17 @@ class _Boosted:
 
     def __init__(self, tables: Sequence[Table], targets: Sequence[np.ndarray], models: int):
         self._names = [table.name for table in tables]
-        self._levels = [float(target.mean()) for target in targets]
+        self._scales = [(float(target.mean()), float(target.std()) or 1.0) for target in targets]
         rows = np.concatenate([self._rows(table, table.recipes) for table in tables])
-        values = np.concatenate([(y - level).ravel() for y, level in zip(targets, self._levels, strict=True)])
-        self._models = [_boosted_trees(seed).fit(rows, values) for seed in range(models)]
+        scaled = [(y.ravel() - mean) / deviation for y, (mean, deviation) in zip(targets, self._scales, strict=True)]
+        self._models = [_boosted_trees(seed).fit(rows, np.concatenate(scaled)) for seed in range(models)]
 
     def predict(self, table: Table, recipes: Sequence[Recipe]) -> np.ndarray:
         """[recipes, epochs] what is expected, where all recipes have equally many epochs."""
         rows = self._rows(table, recipes)
         predicted = np.mean([model.predict(rows) for model in self._models], axis=0)
-        return np.asarray(predicted.reshape(len(recipes), -1) + self._levels[self._names.index(table.name)])
+        mean, deviation = self._scales[self._names.index(table.name)]
+        return np.asarray(predicted.reshape(len(recipes), -1) * deviation + mean)
 
     def _rows(self, table: Table, recipes: Sequence[Recipe]) -> np.ndarray:
         rows = np.concatenate([features(recipe, table.images) for recipe in recipes])
