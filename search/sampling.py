@@ -1,14 +1,22 @@
-"""How recipes are drawn: the sampler, and what it is shown of the trials so far."""
+"""How recipes are drawn: the samplers, and what they are shown of the trials so far."""
 
 import contextlib
+import copy
+import heapq
+import json
 import warnings
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from trainable.text.shown import printable
 
 SAMPLERS = ("tpe", "random")
 RANDOM_TRIALS = 6
@@ -20,9 +28,15 @@ BEST, OTHERS = 25, 225
 """Of more, so many. Optuna's TPE draws near the best tenth, but near no more than 25 trials, and away from the others;
 its time for a draw grows with all of them."""
 
+SEEN = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of the trials that a sampler learns from."""
+
 
 class SearchedTrials(InMemoryStorage):
-    """The trials of a study in memory, of which a sampler can be shown a part.
+    """The trials of a study in memory, and how a sampler sees them.
+
+    Optuna lets nothing be told of a trial that has ended, and a trial that was pruned may still be promoted. So it runs
+    on in memory, and is pruned in the eyes of the sampler alone.
 
     Args:
         bounded: show no more than a part of more than `ALL_UP_TO` trials.
@@ -31,22 +45,38 @@ class SearchedTrials(InMemoryStorage):
     def __init__(self, bounded: bool = True):
         super().__init__()
         self.bounded = bounded
-        self._best: list[FrozenTrial] = []
+        self._set_aside: dict[int, FrozenTrial] = {}
+        self._ranks: dict[int, tuple[float, ...]] = {}
         self._shown: list[FrozenTrial] | None = None
+
+    def set_aside(self, trial: optuna.Trial) -> None:
+        """Shows a trial to samplers as pruned where it stands now."""
+        seen = copy.copy(self.get_trial(trial._trial_id))
+        seen.state = TrialState.PRUNED
+        self._set_aside[trial.number] = seen
+
+    def take_up(self, trial: optuna.Trial) -> None:
+        """Shows a trial to samplers as running again."""
+        self._set_aside.pop(trial.number, None)
+        self._ranks.pop(trial.number, None)
 
     @contextlib.contextmanager
     def for_sampler(self, study: optuna.Study) -> Iterator[None]:
-        """While this lasts, the best trials, others evenly spread over the search, and all that run are all there are.
+        """While this lasts, what a sampler is shown is all there is.
 
-        The same trials, ended in the same order, give the same part.
+        That is every trial; of many, the best ones, others evenly spread over the search, and all that run. The same
+        trials with the same losses give the same part.
         """
-        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        trials = [self._set_aside.get(trial.number, trial) for trial in study.get_trials(deepcopy=False)]
+        ended = [trial for trial in trials if trial.state in SEEN]
         if self.bounded and len(ended) > ALL_UP_TO:
-            running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            best = {trial.number for trial in self._best}
-            others = [trial for trial in ended if trial.number not in best]
+            running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+            best = heapq.nsmallest(BEST, ended, key=self._rank)
+            numbers = {trial.number for trial in best}
+            others = [trial for trial in ended if trial.number not in numbers]
             evenly = [others[index * len(others) // OTHERS] for index in range(OTHERS)]
-            self._shown = sorted([*self._best, *evenly, *running], key=lambda trial: trial.number)
+            trials = sorted([*best, *evenly, *running], key=lambda trial: trial.number)
+        self._shown = trials
         try:
             yield
         finally:
@@ -60,20 +90,16 @@ class SearchedTrials(InMemoryStorage):
             return super().get_all_trials(study_id, deepcopy, states)
         return [trial for trial in self._shown if states is None or trial.state in states]
 
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Keeps, beside what it does, the best trials."""
-        changed = super().set_trial_state_values(trial_id, state, values)
-        if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            self._best = sorted([*self._best, self.get_trial(trial_id)], key=_rank)[:BEST]
-        return changed
-
-
-def _rank(trial: FrozenTrial) -> tuple[float, ...]:
-    """As Optuna's TPE ranks them: those that were completed by their value, then those that got furthest."""
-    if trial.state == TrialState.COMPLETE:
-        return -float("inf"), trial.values[0]
-    step, value = max(trial.intermediate_values.items(), default=(-1, 0.0))
-    return -step, value
+    def _rank(self, trial: FrozenTrial) -> tuple[float, ...]:
+        """As Optuna's TPE ranks them: those that were completed by their value, then those that got furthest."""
+        if trial.number not in self._ranks:
+            if trial.state == TrialState.COMPLETE:
+                rank: tuple[float, ...] = (-float("inf"), trial.values[0])
+            else:
+                step, value = max(trial.intermediate_values.items(), default=(-1, 0.0))
+                rank = -step, value
+            self._ranks[trial.number] = rank
+        return self._ranks[trial.number]
 
 
 def sampler_of(name: str, seed: int) -> BaseSampler:
@@ -83,3 +109,59 @@ def sampler_of(name: str, seed: int) -> BaseSampler:
     # `group` is marked experimental since Optuna 2.8; without it, conditional parameters are sampled independently.
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
     return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS)
+
+
+def seed_of(seed: int, trial: int) -> int:
+    """The seed of a trial's draw, so that it depends on nothing but what the sampler is shown."""
+    return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
+
+
+class Journalled(BaseSampler):
+    """Draws what a journal holds, and at random what it does not hold, or what a space no longer offers.
+
+    Args:
+        parameters: of the journal.
+        seed: of what is drawn at random.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], seed: int):
+        self._parameters = parameters
+        self._otherwise = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: each parameter is looked up by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The journal's value of the parameter, if there is one and it may have it."""
+        name = printable(param_name)
+        if name in self._parameters:
+            for value in _values(param_distribution, self._parameters[name]):
+                return value
+        return self._otherwise.sample_independent(study, trial, param_name, param_distribution)
+
+
+def as_kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What was drawn, as a journal keeps it: by names that can be printed, since a user's space may have any, and
+    with lists where there were tuples."""
+    kept: dict[str, Any] = json.loads(json.dumps({printable(name): value for name, value in parameters.items()}))
+    return kept
+
+
+def _values(distribution: BaseDistribution, kept: Any) -> Iterator[Any]:
+    """What a parameter may be that a journal keeps so."""
+    if isinstance(distribution, CategoricalDistribution):
+        for choice in distribution.choices:
+            if type(choice) is type(kept) and choice == kept or json.dumps(choice) == json.dumps(kept):
+                yield choice
+    elif isinstance(distribution, FloatDistribution | IntDistribution) and isinstance(kept, int | float):
+        if distribution.low <= kept <= distribution.high:
+            yield kept

@@ -10,7 +10,6 @@ from ray.tune.search import Searcher
 
 from results.journal.journal import TrialRecord
 from search.cluster.nodes import Nodes
-from search.scheduler import FairASHA
 from search.study import SearchStudy
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
@@ -21,17 +20,17 @@ MAX_CRASHES = 3
 
 
 class StudySearcher(Searcher):
-    """First the trials that a broken search left unfinished, then new ones.
+    """First the trials that a broken search left unfinished, then those that are promoted, then new ones.
 
     A trial whose process died is the next to be handed out: it goes on from its last evaluation. Ray's own retries are
     not made use of, since they know nothing of evaluations.
 
-    A trial that ASHA stopped is ended as PRUNED: Ray gives the same call for stopped and natural ends, so the trial
-    says of each report whether it is its `final` one.
+    A trial that does not go on at a rung pauses, or is ended as PRUNED, and comes as another trial of Ray's when it is
+    promoted. Ray gives the same call for stopped and natural ends, so the trial says of each report whether it is its
+    `final` one.
 
     Args:
         study: the search's memory.
-        scheduler: told which live trial goes on with which replayed one.
         folder: where each trial has its own folder.
         keep: trials whose weights are kept, the best ones.
         say: called with what a trial wants the user to know.
@@ -48,7 +47,6 @@ class StudySearcher(Searcher):
     def __init__(
         self,
         study: SearchStudy,
-        scheduler: FairASHA,
         folder: Path,
         keep: int = 10,
         say: Callable[[str], None] = lambda note: None,
@@ -59,7 +57,6 @@ class StudySearcher(Searcher):
     ):
         super().__init__(metric="val_loss", mode="min")
         self.study = study
-        self.scheduler = scheduler
         self.folder = folder
         self.keep = keep
         self.say = say
@@ -77,24 +74,24 @@ class StudySearcher(Searcher):
         self._live: set[int] = set()
         self._unfit: set[int] = set()
         self._dropped: set[int] = set()
-        self._waiting = self._still_to_do()
+        for record in self.study.unfinished:
+            self._end_or_pause(record)
+        self._waiting = self.study.unfinished
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial: its number, recipe and folder, and what it has reported by now.
 
-        None where all are handed out and one of them may still die; `Searcher.FINISHED` where none may, and once the
-        search has to pause: for anything else, Ray would wait minutes when no trial is alive.
+        None where there is none now and one that is alive may still die or let another be promoted; `Searcher.FINISHED`
+        where none is, and once the search has to pause: for anything else, Ray would wait minutes when no trial is
+        alive.
         """
-        if self.pause:
-            return str(Searcher.FINISHED)
-        if self._all_handed_out():
-            return None if self.alive else str(Searcher.FINISHED)
-        with self._pausing():
-            record = self._waiting.pop(0) if self._waiting else self.study.ask()
-        if self.pause:
-            return str(Searcher.FINISHED)
+        record = None
+        if not self.pause:
+            with self._pausing():
+                record = self._waiting.pop(0) if self._waiting else self.study.next(self.trials)
+        if record is None:
+            return None if self.alive and not self.pause else str(Searcher.FINISHED)
         self.numbers[trial_id] = record.number
-        self.scheduler.rename_trial(record.number, trial_id)
         self._live.add(record.number)
         self.alive = True
         return {
@@ -104,6 +101,17 @@ class StudySearcher(Searcher):
             "failure": record.error,
             "reported": list(record.history),
         }
+
+    def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Takes in an epoch, and says whether the trial trains on after it."""
+        number = self.numbers[trial_id]
+        if "row" not in result or self.pause:
+            return True
+        self._take_in(number, result)
+        going = True
+        with self._pausing():
+            going = self.study.goes_on(number)
+        return going
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes in a report: that the trial has begun, an epoch, or why it failed."""
@@ -121,11 +129,15 @@ class StudySearcher(Searcher):
         elif failure := result.get("failure"):
             self._failures[number] = failure
         elif "row" in result and not self.pause:
-            with self._pausing():
-                if self.study.report(number, result["row"]):
-                    self.memory = result.get("memory") if number == 0 else self.memory
-                    self.crashes.pop(number, None)
-                    self.nodes.went_on(number)
+            self._take_in(number, result)
+
+    def _take_in(self, number: int, result: dict[str, Any]) -> None:
+        """Takes in an epoch, if it is not known yet."""
+        with self._pausing():
+            if self.study.report(number, result["row"]):
+                self.memory = result.get("memory") if number == 0 else self.memory
+                self.crashes.pop(number, None)
+                self.nodes.went_on(number)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ends the trial; one whose process died without a cause of its own stays unfinished, to be run again."""
@@ -141,10 +153,8 @@ class StudySearcher(Searcher):
         record = self.study.records[number]
         if number in self._failures:
             self.study.end(number, "FAILED", self._failures[number])
-        elif record.history and record.history[-1].final:
-            self.study.end(number, "COMPLETED")
-        elif number in self.scheduler.stopped:
-            self.study.end(number, "PRUNED")
+        elif self._end_or_pause(record):
+            pass
         elif number in self._unfit:
             self._unfit.discard(number)
             self.say(f"trial {number}: it goes on elsewhere after epoch {len(record.history)}")
@@ -160,11 +170,22 @@ class StudySearcher(Searcher):
             else:
                 self.say(f"trial {number}: its process died after epoch {len(record.history)}; it goes on from there")
                 self._waiting.insert(0, record)
-        if record.status != "RUNNING":
-            drop_checkpoints(self.folder / f"{number:04d}", self.mirror)
-            if record.best:
-                drop_weights(self.folder / f"{number:04d}", self.mirror, record.best.epoch)
-            self._drop_losers()
+        self._drop_what_is_not_needed(record)
+
+    def _end_or_pause(self, record: TrialRecord) -> bool:
+        """Ends a trial that has come to its end, or pauses it at a rung; False where it is to train on."""
+        if record.history and record.history[-1].final:
+            self.study.end(record.number, "COMPLETED")
+        elif not self.study.goes_on(record.number):
+            self.study.pause(record.number)
+        return record.status != "RUNNING"
+
+    def close(self) -> None:
+        """Ends the trials that wait at a rung, once none of them is to go on."""
+        paused = self.study.paused
+        self.study.close()
+        for record in paused:
+            self._drop_what_is_not_needed(record)
 
     @contextlib.contextmanager
     def _pausing(self) -> Iterator[None]:
@@ -188,10 +209,17 @@ class StudySearcher(Searcher):
         # Ray pickles the searcher into a file that is never read.
         return {}
 
-    def _all_handed_out(self) -> bool:
-        if self.trials is None:
-            return False
-        return len(self._live | {record.number for record in self.study.finished}) >= self.trials
+    def _drop_what_is_not_needed(self, record: TrialRecord) -> None:
+        """Drops what only a trial that goes on needs, once it has ended or others wait before it, and lost weights."""
+        if record.status == "PAUSED":
+            waiting = sorted(self.study.paused, key=lambda other: (-len(other.history), other.val_loss))
+            for other in waiting[self.keep :]:
+                drop_checkpoints(self.folder / f"{other.number:04d}", self.mirror)
+        elif record.status != "RUNNING":
+            drop_checkpoints(self.folder / f"{record.number:04d}", self.mirror)
+            if record.best:
+                drop_weights(self.folder / f"{record.number:04d}", self.mirror, record.best.epoch)
+            self._drop_losers()
 
     def _drop_losers(self) -> None:
         """Keeps the weights of the best trials alone; the others' recipes give them again."""
@@ -201,12 +229,3 @@ class StudySearcher(Searcher):
         for record in [*ranked[self.keep :], *(record for record in ended if record not in sound)]:
             drop_weights(self.folder / f"{record.number:04d}", self.mirror)
             self._dropped.add(record.number)
-
-    def _still_to_do(self) -> list[TrialRecord]:
-        """Unfinished trials; those whose last epoch the journal holds are ended, as the broken search was to do."""
-        for record in self.study.unfinished:
-            if record.history and record.history[-1].final:
-                self.study.end(record.number, "COMPLETED")
-            elif record.number in self.scheduler.stopped:
-                self.study.end(record.number, "PRUNED")
-        return self.study.unfinished

@@ -1,28 +1,27 @@
-"""The search's memory: an Optuna study and the scheduler's rungs, both rebuilt from the journal.
+"""The search's memory: an Optuna study and the rungs, both rebuilt from the journal.
 
-What is asked, reported and ended is written to the journal first and applied second, by the same code that replays a
+What happens to a trial is written to the journal first and applied second, by the same code that replays a
 journal when a search is resumed. So a resumed search stands where the broken one stood. (Why not Ray's own restore:
 it drops ASHA's rungs, and a killed driver can leave its state unreadable.)
 """
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, TrialState
 
-from results.journal.events import Asked, Ended, Event, JournalError, Reported, Status
+from results.journal.events import Asked, Ended, Event, JournalError, Paused, Promoted, Reported, Status
 from results.journal.journal import Journal, TrialRecord, take_in
-from search.sampling import SearchedTrials, sampler_of
+from search.rungs import Rungs
+from search.sampling import Journalled, SearchedTrials, as_kept, sampler_of, seed_of
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.history import EpochRow
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.recipe import Recipe, cap_restart_cycles, reference
-from trainable.text.shown import printable, printable_lines
+from trainable.text.shown import printable_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +49,13 @@ class SearchStudy:
         space: where recipes come from.
         budget: what they are fitted to.
         journal: replayed at once; then written.
+        rungs: say which trials go on; told of every event, replayed or new.
         sampler: one of `search.sampling.SAMPLERS`.
-        on_replay: called with every replayed event, before it is applied; gives the scheduler its share.
         forced: take the journal's parameters as they are where the space would draw others. The search then goes on
             with draws of its own: not those that it would have made undisturbed.
         bounded: show the sampler a part of very many trials, see `SearchedTrials`.
+        numbered: each draw has a generator of its own, seeded by the trial's number, and what the journal holds is not
+            drawn again. Otherwise one generator draws all trials; it is as far as it was once it has drawn them anew.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -65,15 +66,19 @@ class SearchStudy:
         space: Space,
         budget: Budget,
         journal: Journal,
+        rungs: Rungs,
         sampler: str = "tpe",
-        on_replay: Callable[[Event], None] = lambda event: None,
         forced: bool = False,
         bounded: bool = True,
+        numbered: bool = True,
     ):
         self.space = space
         self.budget = budget
         self.journal = journal
+        self.rungs = rungs
+        self.sampler = sampler
         self.forced = forced
+        self.numbered = numbered
         self._memory = SearchedTrials(bounded)
         self.optuna = optuna.create_study(
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
@@ -85,12 +90,11 @@ class SearchStudy:
         for event in journal.events:
             if isinstance(event, Asked):
                 errors[event.trial] = self._ask_again(event)
-            on_replay(event)
             self._apply(event)
         for number, error in errors.items():
             if error:
                 self.end(number, "FAILED", error)
-        if forced:
+        if forced and not numbered:
             # It has drawn nothing yet, and would now draw what the journal's first trials had.
             self.optuna.sampler.reseed_rng()
 
@@ -100,14 +104,40 @@ class SearchStudy:
         return [record for record in self.records.values() if record.status == "RUNNING"]
 
     @property
+    def paused(self) -> list[TrialRecord]:
+        """Trials that wait at a rung, in the order of their numbers."""
+        return [record for record in self.records.values() if record.status == "PAUSED"]
+
+    @property
     def finished(self) -> list[TrialRecord]:
         """Trials that have ended, in the order of their numbers."""
-        return [record for record in self.records.values() if record.status != "RUNNING"]
+        return [record for record in self.records.values() if record.status not in ("RUNNING", "PAUSED")]
+
+    def left(self, trials: int) -> int:
+        """How many of so many trials have still to be asked for, or to train on, as far as is known by now."""
+        promotable = self.rungs.next() is not None or self.rungs.last() is not None
+        return max(trials - len(self.records), 0) + max(len(self.unfinished), int(promotable))
+
+    def next(self, trials: int | None = None) -> TrialRecord | None:
+        """The trial to train next: one that is promoted, or a new one; None where there is none of so many.
+
+        Args:
+            trials: how many the search is to have; None for no end.
+        """
+        promoted = self.rungs.next()
+        if promoted is None:
+            if trials is None or len(self.records) < trials:
+                return self.ask()
+            promoted = self.rungs.last()
+        if promoted is None:
+            return None
+        self._write(Promoted(promoted, time.time()))
+        return self.records[promoted]
 
     def ask(self) -> TrialRecord:
         """A new trial; the first one is the reference. A space that raises gives a trial that has FAILED."""
         trial, recipe, error = self._draw()
-        self._write(Asked(trial.number, _parameters(trial), recipe, trial.number == 0, time.time()))
+        self._write(Asked(trial.number, as_kept(trial.params), recipe, trial.number == 0, time.time()))
         if error:
             self.end(trial.number, "FAILED", error)
         return self.records[trial.number]
@@ -120,9 +150,34 @@ class SearchStudy:
         self._write(Reported(number, row, time.time()))
         return True
 
+    def goes_on(self, number: int) -> bool:
+        """Whether a trial trains on after its last epoch; where it has just come to a rung, that is decided now."""
+        history = self.records[number].history
+        if not history or history[-1].final or not self.rungs.ends(number, history[-1].epoch):
+            return True
+        if not self.rungs.goes_on(number):
+            return False
+        self._write(Promoted(number, time.time()))
+        return True
+
+    def pause(self, number: int) -> None:
+        """Has a trial that has come to a rung wait there, or end where its rungs let none go on later."""
+        if self.rungs.promote:
+            self._write(Paused(number, time.time()))
+        else:
+            self.end(number, "PRUNED")
+
+    def close(self) -> None:
+        """Ends the paused trials, of which none goes on as long as there are no more trials."""
+        for record in self.paused:
+            self.end(record.number, "PRUNED")
+        for record in self.finished:
+            if record.status == "PRUNED" and not self.optuna.get_trials(deepcopy=False)[record.number].state.is_finished():
+                self.optuna.tell(self._trials[record.number], state=TrialState.PRUNED)
+
     def end(self, number: int, status: Status, error: str | None = None) -> None:
         """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
-        if self.records[number].status == "RUNNING":
+        if self.records[number].status in ("RUNNING", "PAUSED"):
             error = error and printable_lines(error)  # It tells of files, whose names may come from anyone.
             self._write(Ended(number, status, error, time.time()))
 
@@ -132,31 +187,32 @@ class SearchStudy:
 
     def _apply(self, event: Event) -> None:
         take_in(self.records, event)
-        if isinstance(event, Asked):
-            return
+        self.rungs.take_in(event)
         record, trial = self.records[event.trial], self._trials[event.trial]
         if isinstance(event, Reported):
             trial.report(event.metrics.val_loss, event.metrics.epoch)
-        elif event.status == "COMPLETED" and record.best:
-            self.optuna.tell(trial, record.val_loss)
-        else:
-            self.optuna.tell(trial, state=TrialState.PRUNED if event.status == "PRUNED" else TrialState.FAIL)
+        elif isinstance(event, Promoted):
+            self._memory.take_up(trial)
+        elif record.status in ("PAUSED", "PRUNED"):
+            self._memory.set_aside(trial)
+        elif isinstance(event, Ended):
+            completed = record.status == "COMPLETED" and record.best
+            self.optuna.tell(trial, *([record.val_loss] if completed else []), state=None if completed else TrialState.FAIL)
 
-    def _draw(self, parameters: dict[str, Any] | None = None) -> tuple[optuna.Trial, Recipe | None, str | None]:
-        """A trial with these parameters, as far as they are given, and its recipe, or why there is none."""
+    def _draw(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
+        """A new trial and its recipe, or why there is none."""
+        if self.numbered:
+            self.optuna.sampler = sampler_of(self.sampler, seed_of(self.budget.seed, len(self._trials)))
         with self._memory.for_sampler(self.optuna):
-            trial = self._next_trial(parameters)
-            return trial, *self._recipe(trial)
+            return self._build()
 
-    def _next_trial(self, parameters: dict[str, Any] | None) -> optuna.Trial:
-        """A trial with these parameters, as far as they are given; the first one is the reference."""
+    def _build(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
+        """A trial of what the sampler now draws; the first one is the reference."""
         number = len(self._trials)
-        if number == 0:
-            parameters = parameters or self._reference_parameters()
-        if parameters:
+        if number == 0 and (parameters := self._reference_parameters()):
             self.optuna.enqueue_trial(parameters)
-        self._trials[number] = self.optuna.ask()
-        return self._trials[number]
+        trial = self._trials[number] = self.optuna.ask()
+        return trial, *self._recipe(trial)
 
     def _reference_parameters(self) -> dict[str, Any] | None:
         """The space's parameters for the reference, where they really give it at this budget."""
@@ -180,20 +236,20 @@ class SearchStudy:
             return None, f"space {self.space.name} raised {type(error).__name__}: {error}"
 
     def _ask_again(self, event: Asked) -> str | None:
-        """Draws a trial of the journal again; returns why it has no recipe, if so."""
-        trial, _, error = self._draw(event.parameters if self.forced else None)
-        drawn = json.loads(json.dumps(_parameters(trial)))  # As the journal keeps them: a tuple is a list there.
+        """Makes a trial of the journal anew; returns why it has no recipe, if so."""
+        if self.numbered or self.forced:
+            before, self.optuna.sampler = self.optuna.sampler, Journalled(event.parameters, self.budget.seed)
+            trial, _, error = self._build()
+            self.optuna.sampler = before
+        else:
+            trial, _, error = self._draw()
+        drawn = as_kept(trial.params)
         if not self.forced and (trial.number, drawn) != (event.trial, event.parameters):
             raise JournalError(
                 f"{self.journal.path}: trial {event.trial} was drawn with {event.parameters}, but space "
                 f"{self.space.name} now draws {drawn}; the space or the libraries have changed"
             )
         return error
-
-
-def _parameters(trial: optuna.Trial) -> dict[str, Any]:
-    """What was drawn, by names as a journal may hold them: those in a user's space may be any text."""
-    return {printable(name): value for name, value in trial.params.items()}
 
 
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:

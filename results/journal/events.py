@@ -69,7 +69,25 @@ class Ended:
     time: Seconds
 
 
-Event = Asked | Reported | Ended
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A trial has come to a rung, and waits there until it is promoted."""
+
+    kind: ClassVar = "paused"
+    trial: Whole
+    time: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A trial goes on past the rung that it has come to, whether or not it had to wait there."""
+
+    kind: ClassVar = "promoted"
+    trial: Whole
+    time: Seconds
+
+
+Event = Asked | Reported | Paused | Promoted | Ended
 
 
 def to_dict(event: Event) -> dict[str, Any]:
@@ -147,6 +165,8 @@ class EventReader:
                 return f"trial {trial} reports epoch {epoch} after epoch {before}"
             if stage >= self._stages[trial]:
                 return f"trial {trial} reports stage {stage} and has {self._stages[trial]}, counted from 0"
+        if isinstance(event, Paused | Promoted) and trial not in self._epochs:
+            return f"trial {trial} has {event.kind} before it reported an epoch"
         return None
 
     def _error(self, fault: str) -> JournalError:
@@ -155,4 +175,4 @@ class EventReader:
 
 ADVICE = "mend the line, or cut the journal off before it: a resumed search goes on from there"
 
-_KINDS: dict[str, TypeAdapter[Event]] = {kind.kind: TypeAdapter(kind) for kind in (Asked, Reported, Ended)}
+_KINDS: dict[str, TypeAdapter[Event]] = {kind.kind: TypeAdapter(kind) for kind in (Asked, Reported, Paused, Promoted, Ended)}

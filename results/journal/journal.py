@@ -21,7 +21,18 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from results.journal.events import ADVICE, Asked, Event, EventReader, JournalError, Reported, fault_of, to_dict
+from results.journal.events import (
+    ADVICE,
+    Asked,
+    Ended,
+    Event,
+    EventReader,
+    JournalError,
+    Paused,
+    Reported,
+    fault_of,
+    to_dict,
+)
 from results.journal.objects import JournalObjects
 from trainable.history import EpochRow
 from trainable.recipe import Recipe, Stage
@@ -173,10 +184,12 @@ def take_in(records: dict[int, TrialRecord], event: Event) -> None:
     if isinstance(event, Reported):
         record.history.append(event.metrics)
         record.reported.append(event.time)
-    else:
+    elif isinstance(event, Ended):
         # Tables and terminals show it, and the names of files that it tells of may come from anyone.
         record.error = None if event.error is None else printable_lines(event.error)
         record.status, record.ended = event.status, event.time
+    else:
+        record.status, record.ended = "PAUSED" if isinstance(event, Paused) else "RUNNING", None
 
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
