@@ -117,8 +117,9 @@ def _script_json(content: Any) -> Markup:
 def _state(contents: RunContents, live: bool) -> str:
     counts = Counter(record.status for record in contents.records)
     wanted = max(contents.asked.get("trials", 0), len(contents.records))
-    ended = len(contents.records) - counts["RUNNING"]
-    done = f"{ended} of {count(wanted, 'trial')} ended"
+    ended = len(contents.records) - counts["RUNNING"] - counts["PAUSED"]
+    waiting = f", {counts['PAUSED']} at a rung" if counts["PAUSED"] else ""
+    done = f"{ended} of {count(wanted, 'trial')} ended{waiting}"
     if live:
         return f"Running: {done}."
     return f"Finished: {done}." if ended == wanted and ended else f"Not finished: {done}."

@@ -34,7 +34,7 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 
     Columns:
         trial_id: the trial's number in four digits, the name of its folder under `trials/`.
-        status: COMPLETED, PRUNED, FAILED or RUNNING.
+        status: COMPLETED, PRUNED, FAILED, RUNNING, or PAUSED at a rung.
         reference: whether this is the reference recipe.
         val_loss, best_epoch: the lowest of all epochs, and when it was; precision, recall and f1 are of that epoch.
         last_val_loss, epochs, stage, node, pid: of the last epoch; stages count from 0 as in the columns.

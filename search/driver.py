@@ -178,18 +178,18 @@ def _search(
 
     from search.console.monitor import Monitor
     from search.finish import write_results, write_tables_of
-    from search.scheduler import FairASHA
+    from search.rungs import rungs_of
     from search.tuner import SearchPausedError, run_trials
 
     started = line.before.searching_since or time.monotonic()
     line.tell(searching_since=started)
     replayed = len(journal.events)
-    scheduler = FairASHA(options.grace, options.max_epochs, options.reduction)
+    rungs = rungs_of(options.pruning, options.grace, options.max_epochs, options.reduction)
     images = len(inputs.pairs.train)
     same = (options.seed, options.micro_batch, options.image_size)
     budget = Budget(options.max_epochs, options.grace, images, *same)
-    how = (options.sampler, scheduler.replay, options.forced, options.bounded)
-    study = SearchStudy(inputs.space, budget, journal, *how)
+    how = (options.sampler, options.forced, options.bounded, options.numbered)
+    study = SearchStudy(inputs.space, budget, journal, rungs, *how)
     left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
 
     def end(code: int) -> None:
@@ -202,7 +202,7 @@ def _search(
         return None if options.time_budget is None else options.time_budget - (time.monotonic() - started)
 
     try:
-        _print_header(options, inputs, resources, len(study.finished), console)
+        _print_header(options, inputs, resources, study.tried, console)
         with Monitor(options, study, resources.concurrent, console) as monitor, interrupts:
 
             def step() -> None:
@@ -212,17 +212,17 @@ def _search(
                 monitor.tick()
                 interrupts.check()
 
-            run_trials(options, resources, study, scheduler, inputs.pairs, step, monitor.say, time_left, left_out, end)
+            run_trials(options, resources, study, inputs.pairs, step, monitor.say, time_left, left_out, end)
         return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
-        so_far = f"{len(study.finished)} of {options.trials} trials"
+        so_far = f"{study.tried} of {options.trials} trials"
         console.print(f"interrupted after {so_far}; all of it is kept. Go on with:")
         console.print(resume_command(options), soft_wrap=True)
         return INTERRUPTED
     except (SearchPausedError, OwnerError, OSError, RayError, TuneError) as fault:
         _crash_if_alone(options, fault)
-        so_far = f"{len(study.finished)} of {options.trials} trials, of which nothing is lost"
+        so_far = f"{study.tried} of {options.trials} trials, of which nothing is lost"
         said = f"paused after {so_far}: {_cause(fault)}. When that is mended, go on with:"
         console.print(said, style="red", soft_wrap=True)
         console.print(resume_command(options), soft_wrap=True)
@@ -270,7 +270,7 @@ def _crash_if_alone(options: Options, fault: Exception) -> None:
         raise EngineLostError(f"{type(fault).__name__}: {fault}") from fault
 
 
-def _print_header(options: Options, inputs: Inputs, resources: "Resources", finished: int, console: Console) -> None:
+def _print_header(options: Options, inputs: Inputs, resources: "Resources", tried: int, console: Console) -> None:
     pairs = inputs.pairs
     at_a_time = f"{resources.concurrent} at a time" if resources.concurrent else "as soon as a node has room for one"
     lines = {
@@ -281,7 +281,7 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", fini
         + (", with a new class head for these classes" if inputs.new_class_head else ""),
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
-        + (f"; {finished} finished already" if finished else ""),
+        + (f"; {tried} tried already" if tried else ""),
         "run": options.shown(),
     }
     for what, line in lines.items():

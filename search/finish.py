@@ -65,7 +65,7 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     write_environment(environment, inputs.pairs.fingerprint, options.seed, asdict(resources), code_version())
     _drop_leftovers(options, study)
     report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
-    left = options.trials - len(study.finished)
+    left = study.left(options.trials)
     best = best_trial(records)
     if best is None:
         report.write(records)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
+from search.rungs import PRUNINGS
 from search.sampling import SAMPLERS
 from spaces.budget import default_grace
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
@@ -84,10 +85,19 @@ class Options:
         shown="24 with the embedded checkpoint, else 120",
         rule=at_least(MIN_EPOCHS),
     )
-    grace: int = SEARCH.option("Epochs before a trial may be pruned", shown="a sixth of max-epochs")
+    grace: int = SEARCH.option(
+        "Epochs of the lowest rung, before which no trial is pruned", shown="a sixth of max-epochs"
+    )
     reduction: float = SEARCH.option(
         "One trial in so many goes on past a rung of ASHA", 3, kept_to(lambda value: value > 1, "a number above 1")
     )
+    pruning: str = SEARCH.option(
+        "ASHA in its form of promotion (a trial waits at a rung until it is among the best there) or of stopping",
+        "stopping",
+        one_of(PRUNINGS),
+        flag_default="promotion",
+    )
+    """Runs whose `search.yaml` does not say were pruned by stopping."""
     sampler: str = SEARCH.option("tpe or random", "tpe", one_of(SAMPLERS))
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
     skip_bad: bool = DATA.option("Leave faulty pairs out instead of stopping", False, switch="skip_bad")
@@ -157,6 +167,9 @@ class Options:
     bounded: bool = field(default=True, kw_only=True)
     """TPE models a part of more than 500 trials; it did not where a run's `search.yaml` does not say so."""
 
+    numbered: bool = field(default=True, kw_only=True)
+    """Each trial's draw has a generator of its own; one drew all trials where a run's `search.yaml` does not say so."""
+
     def __post_init__(self) -> None:
         if broken := _broken(type(self), vars(self)):
             raise OptionsError([str(one._replace(place=flag_of(one.place))) for one in broken])
@@ -199,7 +212,7 @@ class Options:
         Raises:
             OptionsError: naming every option that is missing, of a wrong type, or breaks a rule.
         """
-        plain = {"bounded": False, **plain}
+        plain = {"bounded": False, "numbered": False, **plain}
         given = {field.name: plain[field.name] for field in dataclasses.fields(cls) if field.name in plain}
         if broken := _broken(cls, given):
             raise OptionsError([f"search.yaml: {one}" for one in broken])

@@ -84,7 +84,9 @@ class Stopping(Rungs):
             return
         loss, losses = event.metrics.val_loss, self._losses[rung]
         # In the very steps of Ray's, so that an old run's ties fall as they would have.
-        cutoff = np.nanpercentile([-other for other in losses.values()], (1 - 1 / self.reduction) * 100) if losses else None
+        cutoff = (
+            np.nanpercentile([-other for other in losses.values()], (1 - 1 / self.reduction) * 100) if losses else None
+        )
         if cutoff is not None and -loss < cutoff and event.trial != REFERENCE:
             self.stopped.add(event.trial)
         losses[event.trial] = loss
@@ -125,6 +127,8 @@ class Promotion(Rungs):
             self._waiting.pop(trial, None)
         elif isinstance(event, Ended) and event.status != "PRUNED":
             self._waiting.pop(trial, None)
+            if event.status == "FAILED":
+                self._best.pop(trial, None)
 
     def ends(self, trial: int, epoch: int) -> bool:
         rung = self.reached(epoch)

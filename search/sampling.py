@@ -143,9 +143,8 @@ class Journalled(BaseSampler):
     ) -> Any:
         """The journal's value of the parameter, if there is one and it may have it."""
         name = printable(param_name)
-        if name in self._parameters:
-            for value in _values(param_distribution, self._parameters[name]):
-                return value
+        if name in self._parameters and (values := _values(param_distribution, self._parameters[name])):
+            return values[0]
         return self._otherwise.sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -156,12 +155,9 @@ def as_kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _values(distribution: BaseDistribution, kept: Any) -> Iterator[Any]:
-    """What a parameter may be that a journal keeps so."""
+def _values(distribution: BaseDistribution, kept: Any) -> list[Any]:
+    """What a parameter may be that a journal keeps so; nothing where it may not."""
     if isinstance(distribution, CategoricalDistribution):
-        for choice in distribution.choices:
-            if type(choice) is type(kept) and choice == kept or json.dumps(choice) == json.dumps(kept):
-                yield choice
-    elif isinstance(distribution, FloatDistribution | IntDistribution) and isinstance(kept, int | float):
-        if distribution.low <= kept <= distribution.high:
-            yield kept
+        return [choice for choice in distribution.choices if json.dumps(choice) == json.dumps(kept)]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return [kept] if isinstance(kept, int | float) and distribution.low <= kept <= distribution.high else []

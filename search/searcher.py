@@ -13,7 +13,7 @@ from search.cluster.nodes import Nodes
 from search.study import SearchStudy
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
-from trainable.training.trial_folder import drop_checkpoints, drop_weights
+from trainable.training.trial_folder import drop_checkpoints, drop_progress, drop_weights
 
 MAX_CRASHES = 3
 """So many times a trial's process dies without a new evaluation in between, and the trial has failed."""
@@ -74,6 +74,7 @@ class StudySearcher(Searcher):
         self._live: set[int] = set()
         self._unfit: set[int] = set()
         self._dropped: set[int] = set()
+        """Trials of whose folder no more is kept than is to be."""
         for record in self.study.unfinished:
             self._end_or_pause(record)
         self._waiting = self.study.unfinished
@@ -92,6 +93,7 @@ class StudySearcher(Searcher):
         if record is None:
             return None if self.alive and not self.pause else str(Searcher.FINISHED)
         self.numbers[trial_id] = record.number
+        self._dropped.discard(record.number)
         self._live.add(record.number)
         self.alive = True
         return {
@@ -108,10 +110,9 @@ class StudySearcher(Searcher):
         if "row" not in result or self.pause:
             return True
         self._take_in(number, result)
-        going = True
         with self._pausing():
-            going = self.study.goes_on(number)
-        return going
+            return self.study.goes_on(number)
+        return True  # The search pauses, which ends the trial.
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes in a report: that the trial has begun, an epoch, or why it failed."""
@@ -185,7 +186,8 @@ class StudySearcher(Searcher):
         paused = self.study.paused
         self.study.close()
         for record in paused:
-            self._drop_what_is_not_needed(record)
+            if record.number not in self._dropped:
+                self._drop_what_is_not_needed(record)
 
     @contextlib.contextmanager
     def _pausing(self) -> Iterator[None]:
@@ -212,14 +214,19 @@ class StudySearcher(Searcher):
     def _drop_what_is_not_needed(self, record: TrialRecord) -> None:
         """Drops what only a trial that goes on needs, once it has ended or others wait before it, and lost weights."""
         if record.status == "PAUSED":
-            waiting = sorted(self.study.paused, key=lambda other: (-len(other.history), other.val_loss))
-            for other in waiting[self.keep :]:
-                drop_checkpoints(self.folder / f"{other.number:04d}", self.mirror)
+            self._drop_last_in_line()
         elif record.status != "RUNNING":
             drop_checkpoints(self.folder / f"{record.number:04d}", self.mirror)
             if record.best:
                 drop_weights(self.folder / f"{record.number:04d}", self.mirror, record.best.epoch)
             self._drop_losers()
+
+    def _drop_last_in_line(self) -> None:
+        """Keeps what the best of the paused trials go on from; the others train again when they are promoted."""
+        kept = [record for record in self.study.paused if record.number not in self._dropped]
+        for record in sorted(kept, key=attrgetter("val_loss"))[self.keep :]:
+            drop_progress(self.folder / f"{record.number:04d}", self.mirror)
+            self._dropped.add(record.number)
 
     def _drop_losers(self) -> None:
         """Keeps the weights of the best trials alone; the others' recipes give them again."""

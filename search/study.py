@@ -113,6 +113,11 @@ class SearchStudy:
         """Trials that have ended, in the order of their numbers."""
         return [record for record in self.records.values() if record.status not in ("RUNNING", "PAUSED")]
 
+    @property
+    def tried(self) -> int:
+        """How many trials have ended or wait at a rung."""
+        return len(self.records) - len(self.unfinished)
+
     def left(self, trials: int) -> int:
         """How many of so many trials have still to be asked for, or to train on, as far as is known by now."""
         promotable = self.rungs.next() is not None or self.rungs.last() is not None
@@ -171,9 +176,9 @@ class SearchStudy:
         """Ends the paused trials, of which none goes on as long as there are no more trials."""
         for record in self.paused:
             self.end(record.number, "PRUNED")
-        for record in self.finished:
-            if record.status == "PRUNED" and not self.optuna.get_trials(deepcopy=False)[record.number].state.is_finished():
-                self.optuna.tell(self._trials[record.number], state=TrialState.PRUNED)
+        for seen in self.optuna.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if self.records[seen.number].status == "PRUNED":
+                self.optuna.tell(seen.number, state=TrialState.PRUNED)
 
     def end(self, number: int, status: Status, error: str | None = None) -> None:
         """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
@@ -196,8 +201,8 @@ class SearchStudy:
         elif record.status in ("PAUSED", "PRUNED"):
             self._memory.set_aside(trial)
         elif isinstance(event, Ended):
-            completed = record.status == "COMPLETED" and record.best
-            self.optuna.tell(trial, *([record.val_loss] if completed else []), state=None if completed else TrialState.FAIL)
+            completed = record.status == "COMPLETED"
+            self.optuna.tell(trial, record.val_loss if completed else None, None if completed else TrialState.FAIL)
 
     def _draw(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
         """A new trial and its recipe, or why there is none."""

@@ -37,11 +37,14 @@ class StudyDatabase:
     def __init__(self, path: Path):
         self.path = path
         self._copy: optuna.Study | None = None
-        self._mirrored: set[int] = set()
+        self._mirrored: dict[int, int] = {}
+        """How many epochs the file has of each of its trials."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def sync(self, study: optuna.Study) -> bool:
         """Adds the finished trials of `study` that the file lacks, as they are.
+
+        A trial that was pruned in an earlier search and has gone on since makes the file be written anew.
 
         Returns:
             Whether the file has them all now. False where it cannot be written at this moment, as when somebody is
@@ -49,7 +52,7 @@ class StudyDatabase:
         """
         if not self.path.exists():
             self._copy = None
-        if self._copy and not self._missing(study):
+        if self._copy and not self._missing(study) and not self._outdated(study):
             return True
         # Optuna itself would try five times, with up to two seconds between, and hold up the search.
         if _is_locked(self.path):
@@ -65,15 +68,26 @@ class StudyDatabase:
 
     def _add_missing(self, study: optuna.Study) -> None:
         mirror = self._copy = self._copy or self._open()
+        if self._outdated(study):
+            self._delete()
+            mirror = self._copy = self._open()
         for trial in self._missing(study):
             added = copy.deepcopy(trial)
             added.set_user_attr("trial", trial.number)
             mirror.add_trial(added)
-            self._mirrored.add(trial.number)
+            self._mirrored[trial.number] = len(trial.intermediate_values)
 
     def _missing(self, study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
         finished = study.get_trials(deepcopy=False, states=FINISHED)
         return [trial for trial in finished if trial.number not in self._mirrored]
+
+    def _outdated(self, study: optuna.Study) -> bool:
+        """Whether a trial has gone on since it was added."""
+        trials = study.get_trials(deepcopy=False)
+        return any(
+            number < len(trials) and len(trials[number].intermediate_values) != epochs
+            for number, epochs in self._mirrored.items()
+        )
 
     def _open(self) -> optuna.Study:
         # A path within a URL would be read as part of it: `?` begins its options, and Optuna fills in `{...}`.
@@ -81,7 +95,10 @@ class StudyDatabase:
         storage = RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connect})
         name, *_ = [*optuna.get_all_study_names(storage), self.path.resolve().parent.name]
         mirror = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-        self._mirrored = {trial.user_attrs.get("trial", -1) for trial in mirror.get_trials(deepcopy=False)}
+        self._mirrored = {
+            trial.user_attrs.get("trial", -1): len(trial.intermediate_values)
+            for trial in mirror.get_trials(deepcopy=False)
+        }
         return mirror
 
     def _delete(self) -> None:

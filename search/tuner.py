@@ -16,7 +16,7 @@ from search.cluster.watchdog import Watchdog, logs_of_this_machine
 from search.console.forecast import Forecast
 from search.options import Options
 from search.run_folder.run_folder import resume_command
-from search.scheduler import FairASHA
+from search.scheduler import RungScheduler
 from search.searcher import StudySearcher
 from search.study import SearchStudy
 from trainable.data.image_cache import open_image_cache
@@ -41,7 +41,6 @@ def run_trials(
     options: Options,
     resources: Resources,
     study: SearchStudy,
-    scheduler: FairASHA,
     pairs: PairData,
     on_step: Callable[[], None],
     say: Callable[[str], None] = lambda note: None,
@@ -49,7 +48,7 @@ def run_trials(
     left_out: Collection[str] = (),
     end: Callable[[int], object] = lambda code: None,
 ) -> None:
-    """Runs trials until `options.trials` have ended or the time is over.
+    """Runs trials until `options.trials` have ended, and those that wait at rungs with them, or the time is over.
 
     A trial that is unfinished when Ray is through, for whatever reason, is sent round again.
 
@@ -57,7 +56,6 @@ def run_trials(
         options: what was asked; says where the run folder is.
         resources: from `search.cluster.cluster.connect`.
         study: the search's memory.
-        scheduler: already told of the journal.
         pairs: the data set.
         on_step: called several times a second; ends the search where it raises KeyboardInterrupt.
         say: called with what a trial wants the user to know, such as why it makes no use of a cache.
@@ -71,14 +69,14 @@ def run_trials(
     folder = options.run.resolve() / "trials"
     mirror = options.mirror
     nodes = Nodes(partial(nodes_with_room, resources, left_out), partial(hold_node, resources), say)
-    searcher = StudySearcher(
-        study, scheduler, folder, options.keep, say, trials=options.trials, mirror=mirror, nodes=nodes
-    )
+    of_run = (options.trials, mirror, nodes)
+    searcher = StudySearcher(study, folder, options.keep, say, None, *of_run)
     reuse = ReuseConfig(
         cache_bytes=options.cache_bytes,
         images=options.cache_pictures,
         frozen_layers=options.cache_layers,
         checkpoint_seconds=options.checkpoint_every,
+        checkpoint_epochs=study.rungs.epochs if study.rungs.promote else (),
     )
     forecast = Forecast(options, resources.concurrent, say)
     idle = 0
@@ -94,13 +92,13 @@ def run_trials(
             watchdog.tick(searcher.begun)
             on_step()
 
-        while len(study.finished) < options.trials and idle < IDLE_ROUNDS:
+        while study.left(options.trials) and idle < IDLE_ROUNDS:
             seconds = time_left()
             if seconds is not None and seconds <= 0:
                 return
             events = len(study.journal.events)
             try:
-                _tuner(options, resources, searcher, scheduler, pairs, reuse, step, seconds).fit()
+                _tuner(options, resources, searcher, pairs, reuse, step, seconds).fit()
             except KeyboardInterrupt:
                 _take_in_last_epochs(study, folder, mirror, say)
                 raise
@@ -109,9 +107,10 @@ def run_trials(
             _take_in_last_epochs(study, folder, mirror, say)
             on_step()
             idle = 0 if len(study.journal.events) > events else idle + 1
-            searcher = StudySearcher(
-                study, scheduler, folder, options.keep, say, searcher.crashes, options.trials, mirror, nodes
-            )
+            searcher = StudySearcher(study, folder, options.keep, say, searcher.crashes, *of_run)
+        if not study.left(options.trials):
+            searcher.close()
+            on_step()
 
 
 @contextlib.contextmanager
@@ -154,7 +153,6 @@ def _tuner(
     options: Options,
     resources: Resources,
     searcher: StudySearcher,
-    scheduler: FairASHA,
     pairs: PairData,
     reuse: ReuseConfig,
     on_step: Callable[[], None],
@@ -177,7 +175,7 @@ def _tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler,
+            scheduler=RungScheduler(searcher),
             num_samples=-1,  # The searcher knows when it is over: a trial may be handed out several times.
             max_concurrent_trials=resources.limit,
             reuse_actors=options.reuse_workers,

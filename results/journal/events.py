@@ -175,4 +175,6 @@ class EventReader:
 
 ADVICE = "mend the line, or cut the journal off before it: a resumed search goes on from there"
 
-_KINDS: dict[str, TypeAdapter[Event]] = {kind.kind: TypeAdapter(kind) for kind in (Asked, Reported, Paused, Promoted, Ended)}
+_KINDS: dict[str, TypeAdapter[Event]] = {
+    kind.kind: TypeAdapter(kind) for kind in (Asked, Reported, Paused, Promoted, Ended)
+}

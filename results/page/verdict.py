@@ -54,6 +54,8 @@ def further_sentences(contents: RunContents) -> list[str]:
         sentences.append("No trial has trained to its end yet, so this may well change.")
     if counts["RUNNING"]:
         sentences.append(f"{count(counts['RUNNING'], 'trial')} unfinished.")
+    if counts["PAUSED"]:
+        sentences.append(f"{count(counts['PAUSED'], 'trial')} at a rung, to go on when among the best there.")
     if counts["FAILED"] and contents.best:
         sentences.append(f"{count(counts['FAILED'], 'trial')} failed; section 7 says why.")
     return sentences

@@ -74,6 +74,11 @@ class TensorBoardLog:
         writer.close()
         del self._writers[record.number]
 
+    def paused(self, record: TrialRecord) -> None:
+        """Closes the trial's file; there will be another one if it goes on."""
+        if writer := self._writers.pop(record.number, None):
+            writer.close()
+
     def close(self) -> None:
         """Closes the files of the trials that have not ended."""
         for writer in self._writers.values():
@@ -111,4 +116,6 @@ def rebuild(folder: Path, records: Sequence[TrialRecord]) -> TensorBoardLog:
             log.reported(record, row, time)
         if record.ended is not None:
             log.ended(record)
+        elif record.status == "PAUSED":
+            log.paused(record)
     return log

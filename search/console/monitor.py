@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from results.journal.events import Ended, Reported
+from results.journal.events import Ended, Paused, Reported
 from results.tensorboard_log.scalars import rebuild
 from search.console.live_report import LiveReport
 from search.console.progress import Progress
@@ -65,6 +65,8 @@ class Monitor:
             record = self.study.records[event.trial]
             if isinstance(event, Reported):
                 self._derive("tensorboard/", partial(self.board.reported, record, event.metrics, event.time))
+            elif isinstance(event, Paused):
+                self._derive("tensorboard/", partial(self.board.paused, record))
             elif isinstance(event, Ended):
                 self._derive("tensorboard/", partial(self.board.ended, record))
                 self._derive("optuna.db", partial(self.mirror.sync, self.study.optuna))

@@ -77,7 +77,7 @@ def print_outcome(
 
 def print_no_success(options: Options, study: SearchStudy, left: int, console: Console) -> None:
     """Prints how a search ended in which no trial has an epoch to show."""
-    if study.finished:
+    if study.tried:
         console.print("no trial succeeded; why each failed is in results.md and in trials/*/error.txt", style="red")
     console.print(f"results  {options.shown()}", soft_wrap=True)
     _print_left(options, left, console)

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from results.formatting import duration
-from results.journal.events import Ended, Event
+from results.journal.events import Ended, Event, Paused, Promoted
 from results.journal.journal import TrialRecord, best_trial
 from search.console.fitting import FittingTable
+from search.console.forecast import expected_seconds
 from search.study import SearchStudy
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -26,7 +27,7 @@ SHARE = 0.05
 BAR_WIDTH = 24
 """Columns; with the text beside it the bar fits into 80."""
 
-STYLES = {"COMPLETED": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan"}
+STYLES = {"COMPLETED": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan", "PAUSED": "blue"}
 
 
 class Progress:
@@ -46,6 +47,7 @@ class Progress:
         self.console = console
         self.started = time.monotonic()
         self._epochs_before = _epochs(study)
+        self._paused = {record.number for record in study.paused}
         self._last_line = self.started
         self._next_panel = self.started
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel, transient=True)
@@ -65,8 +67,16 @@ class Progress:
             new: the journal's events since then.
         """
         for event in new:
-            if isinstance(event, Ended):
-                self.console.print(_ending(self.study.records[event.trial]), highlight=False, soft_wrap=True)
+            record = self.study.records[event.trial]
+            waited = event.trial in self._paused
+            if isinstance(event, Paused):
+                self._paused.add(event.trial)
+                self._print(_line_of(record, "PAUSED"))
+            elif isinstance(event, Promoted) and waited:
+                self._paused.discard(event.trial)
+                self._print(_line_of(record, "PROMOTED"))
+            elif isinstance(event, Ended) and not waited:
+                self._print(_line_of(record, record.status))
         now = time.monotonic()
         if self.console.is_terminal and now >= self._next_panel:
             self._live.refresh()
@@ -74,7 +84,10 @@ class Progress:
             self._next_panel = drawn + max(SECONDS_BETWEEN_PANELS, (drawn - now) / SHARE)
         elif not self.console.is_terminal and now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self.console.print(self._line(), highlight=False, soft_wrap=True)
+            self._print(self._line())
+
+    def _print(self, line: Text) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
         """The panel: how far the search is, what is best, what runs."""
@@ -86,7 +99,7 @@ class Progress:
         if BAR_WIDTH + 1 + pace.cell_len > self.console.width:
             return pace
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(self.trials, len(self.study.finished), width=BAR_WIDTH), pace)
+        bar.add_row(ProgressBar(self.trials, self.study.tried, width=BAR_WIDTH), pace)
         return bar
 
     def _line(self) -> Text:
@@ -97,9 +110,7 @@ class Progress:
         return text
 
     def _pace(self) -> Text:
-        text = Text(
-            f"{len(self.study.finished)}/{self.trials} trials · {duration(time.monotonic() - self.started)} gone"
-        )
+        text = Text(f"{self.study.tried}/{self.trials} trials · {duration(time.monotonic() - self.started)} gone")
         if (left := self.seconds_left()) is not None:
             text.append(f" · about {duration(left)} left")
         return text
@@ -108,20 +119,27 @@ class Progress:
         counts = Counter(record.status for record in self.study.records.values())
         shown = [
             Text(f"{counts[status]} {status.lower()}", STYLES[status] if counts[status] else "dim")
-            for status in ("COMPLETED", "PRUNED", "FAILED")
+            for status in ("COMPLETED", *(["PAUSED"] if self.study.rungs.promote else []), "PRUNED", "FAILED")
         ]
         return Text(" · ").join(shown)
 
     def seconds_left(self) -> float | None:
-        """Estimated from the pace so far and the epochs of the trials that ended; None before the first has."""
-        epochs = [len(record.history) for record in self.study.finished if record.history]
+        """Estimated from the pace so far and the epochs that are still to come; None before a trial has ended."""
         done = _epochs(self.study) - self._epochs_before
-        if not epochs or not done:
+        if not done or not self.study.tried:
             return None
+        return max(self._epochs_left(), 0) * (time.monotonic() - self.started) / done
+
+    def _epochs_left(self) -> float:
+        """Foretold from the rungs; where trials stop there, how far each gets is not: then from those that ended."""
+        budget, rungs = self.study.budget, self.study.rungs
+        if rungs.promote:
+            expected = expected_seconds([1.0], self.trials, budget.max_epochs, budget.grace, rungs.reduction)
+            return expected - _epochs(self.study)
+        epochs = [len(record.history) for record in self.study.finished]
         expected = sum(epochs) / len(epochs)
         under_way = sum(min(len(record.history), expected) for record in self.study.unfinished)
-        left = max(self.trials - len(self.study.finished), 0) * expected - under_way
-        return max(left, 0) * (time.monotonic() - self.started) / done
+        return (self.trials - len(epochs)) * expected - under_way
 
     def _best(self) -> RenderableType:
         best, reference = best_trial(self.study.records.values()), self.study.records.get(0)
@@ -152,8 +170,9 @@ class Progress:
         return table
 
 
-def _ending(record: TrialRecord) -> Text:
-    text = Text(f"trial {record.number:>3} ").append(f"{record.status.lower():<9}", STYLES[record.status])
+def _line_of(record: TrialRecord, what: str) -> Text:
+    """What has become of a trial, and where it stands."""
+    text = Text(f"trial {record.number:>3} ").append(f"{what.lower():<9}", STYLES.get(what, ""))
     if record.best:
         text.append(f" epoch {record.history[-1].epoch:>3}  val_loss {record.val_loss:.4f}")
         text.append(f"  f1 {record.best.f1:.3f}")

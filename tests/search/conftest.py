@@ -19,7 +19,8 @@ from search.cluster.cluster import Resources
 from search.command_line import app
 from search.console.interrupts import SIGNALS
 from search.options import Options
-from search.scheduler import FairASHA
+from search.rungs import rungs_of
+from search.scheduler import RungScheduler
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from spaces.registry import Space, load_space
@@ -45,19 +46,18 @@ class FakeRay:
 
     Args:
         searcher: asked for trials, and told of them.
-        scheduler: asked whether they go on.
         losses: what they report.
     """
 
-    def __init__(self, searcher: StudySearcher, scheduler: FairASHA, losses: Losses = made_up_losses):
+    def __init__(self, searcher: StudySearcher, losses: Losses = made_up_losses):
         self.searcher = searcher
-        self.scheduler = scheduler
+        self.scheduler = RungScheduler(searcher)
         self.losses = losses
         self._started = 0
 
     def fit(self) -> None:
         """Runs trials until as many have ended as the searcher is to have."""
-        while len(self.searcher.study.finished) < (self.searcher.trials or 0):
+        while self.searcher.study.left(self.searcher.trials or 0):
             self.run_trial()
 
     def run_trial(self, epochs: int = 10**6) -> str:
@@ -86,9 +86,7 @@ class FakeRay:
         """Asks for a trial and adds it, as Ray does."""
         self._started += 1
         trial_id = f"live-{self._started}"
-        trial = SimpleNamespace(trial_id=trial_id, config=self.searcher.suggest(trial_id))
-        self.scheduler.on_trial_add(None, trial)
-        return trial
+        return SimpleNamespace(trial_id=trial_id, config=self.searcher.suggest(trial_id))
 
     def _results(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if config["failure"]:
@@ -124,24 +122,27 @@ class FakeSearch(FakeRay):
         sampler: str = "tpe",
         budget: Budget | None = None,
         forced: bool = False,
+        pruning: str = "promotion",
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.journal = Journal(folder / "journal.jsonl")
-        scheduler = FairASHA(grace=2, max_epochs=max_epochs, reduction=2)
         self.study = SearchStudy(
             load_space(space) if isinstance(space, str) else space,
             budget or Budget(max_epochs, grace=2, images=1000, seed=7),
             self.journal,
+            rungs_of(pruning, 2, max_epochs, 2),
             sampler,
-            scheduler.replay,
             forced,
+            numbered=pruning == "promotion",
         )
-        super().__init__(StudySearcher(self.study, scheduler, folder / "trials"), scheduler, losses)
+        super().__init__(StudySearcher(self.study, folder / "trials"), losses)
 
     def run(self, trials: int) -> "FakeSearch":
-        """Runs trials until so many have ended."""
-        while len(self.study.finished) < trials:
-            self.run_trial()
+        """Runs a search of so many trials to its end."""
+        self.searcher.trials = trials
+        self.fit()
+        self.searcher.close()
+        self.searcher.trials = None
         return self
 
 
@@ -175,8 +176,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run(*flags: Any, losses: Losses = made_up_losses) -> Result:
-        def tuner(options: Options, resources: Resources, searcher: StudySearcher, scheduler: FairASHA, *_: Any) -> Any:
-            return FakeRay(searcher, scheduler, losses)
+        def tuner(options: Options, resources: Resources, searcher: StudySearcher, *_: Any) -> Any:
+            return FakeRay(searcher, losses)
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
         monkeypatch.setattr("search.driver._ray", lambda *_: contextlib.nullcontext(Resources(1, 0.0, 1, 1)))

@@ -17,6 +17,8 @@ class ReuseConfig:
     """Least time between two checkpoints of a stage: what a killed trial trains again at most, beside its running
     epoch and the time until a checkpoint is durable. 0 writes one after every epoch for which that is not still waited
     for. Weights that are the best so far are always written before they are reported."""
+    checkpoint_epochs: tuple[int, ...] = ()
+    """Epochs after which a trial may be told to wait: one is always written there, but where a stage ends."""
 
     @property
     def image_bytes(self) -> int:

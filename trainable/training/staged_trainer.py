@@ -232,6 +232,9 @@ class _EpochCallback(TrainerCallback):
 
     def _is_checkpoint_due(self) -> bool:
         """Whether to write one now; none is asked for while the one before is on its way to the disk."""
+        if self.ended.epoch in self.reuse.checkpoint_epochs:
+            self.trial.wait_for_checkpoint()
+            return not self.stage_over
         self.trial.take_in_checkpoint()
         now = time.monotonic()
         due = now - self.checkpoint_asked >= self.reuse.checkpoint_seconds

@@ -25,7 +25,7 @@ from trainable.recipe import Recipe, RecipeError
 from trainable.storage.durable_file import checksum, is_sound, wait_for_disk, write_atomically
 from trainable.storage.mirror import Mirror
 from trainable.training.exhaustion import with_half_batch, with_half_micro_batch
-from trainable.training.progress import Checkpoint, Progress, ProgressError, read_progress
+from trainable.training.progress import PROGRESS, Checkpoint, Progress, ProgressError, read_progress
 from trainable.training.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)
@@ -140,8 +140,7 @@ class TrialFolder:
             return False
         self.recipe = smaller
         self._write_recipe()
-        if self._pending:
-            self._pending.result()
+        self.wait_for_checkpoint()
         self._write_progress()
         return True
 
@@ -161,6 +160,16 @@ class TrialFolder:
         """
         if self._pending and self._pending.done():
             self._write_progress()
+
+    def wait_for_checkpoint(self) -> None:
+        """Has the last checkpoint count once it is durable.
+
+        Raises:
+            OSError: the disk or the storage has not taken it.
+        """
+        if self._pending:
+            self._pending.exception()
+            self.take_in_checkpoint()
 
     def close(self) -> None:
         """Waits for what is still being written.
@@ -189,7 +198,8 @@ class TrialFolder:
         self.recipe = kept
         self.history, self._weights, checkpoint = progress.history, progress.weights, progress.checkpoint
         if checkpoint and not checkpoint.is_sound(self.path):
-            _log.warning("%s is damaged; its stage is trained again", self.path / checkpoint.path)
+            if (self.path / checkpoint.path).exists():  # Else it was dropped when the trial ended.
+                _log.warning("%s is damaged; its stage is trained again", self.path / checkpoint.path)
             checkpoint = None
         self._checkpoint = checkpoint
 
@@ -293,6 +303,18 @@ def drop_checkpoints(path: Path, mirror: Mirror | None = None) -> None:
         names |= {name for name in mirror.names(path) if name.startswith("stage-")}
     for name in names:
         _drop(path / name, mirror)
+
+
+def drop_progress(path: Path, mirror: Mirror | None = None) -> None:
+    """Frees all that the trial in `path` could go on from; it would train again from its start. Its recipe stays.
+
+    Raises:
+        StorageError: where the run has a `mirror`, the remote storage cannot be used or reached.
+    """
+    # First what names the rest.
+    _drop(path / PROGRESS, mirror)
+    drop_checkpoints(path, mirror)
+    drop_weights(path, mirror)
 
 
 def drop_weights(path: Path, mirror: Mirror | None = None, but: int | None = None) -> None:

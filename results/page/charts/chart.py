@@ -30,9 +30,16 @@ INK, MUTED, FAINT, GROUND, *SERIES = DARK
 """Told apart by colour-blind readers (after Okabe and Ito), each at least 3:1 on the page in light and dark."""
 ACCENT = SERIES[0]
 
-STATUS_COLORS = {"COMPLETED": SERIES[0], "PRUNED": SERIES[1], "FAILED": SERIES[3], "RUNNING": SERIES[2]}
-STATUS_WORDS = {"COMPLETED": "completed", "PRUNED": "pruned", "FAILED": "failed", "RUNNING": "unfinished"}
-STATUS_SYMBOLS = {"COMPLETED": "circle", "PRUNED": "x", "FAILED": "diamond", "RUNNING": "circle-open"}
+STATUSES = {
+    "COMPLETED": (SERIES[0], "completed", "circle"),
+    "PRUNED": (SERIES[1], "pruned", "x"),
+    "FAILED": (SERIES[3], "failed", "diamond"),
+    "RUNNING": (SERIES[2], "unfinished", "circle-open"),
+    "PAUSED": (SERIES[4], "paused at a rung", "square-open"),
+}
+STATUS_COLORS = {status: color for status, (color, _, _) in STATUSES.items()}
+STATUS_WORDS = {status: word for status, (_, word, _) in STATUSES.items()}
+STATUS_SYMBOLS = {status: symbol for status, (_, _, symbol) in STATUSES.items()}
 
 MOST_DOTS = 500
 """Trials that a scatter shows at most."""

@@ -18,6 +18,7 @@ from results.page.charts.chart import (
     short,
     thinned,
 )
+from results.rungs import rung_epochs
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ class Spent:
         return self.kept + self.pruned + self.saved
 
 
-def rungs(grace: int, max_epochs: int, reduction: float) -> list[float]:
-    """The epochs at which ASHA compares trials, as Ray Tune sets them, lowest first."""
-    found, epoch = [], float(grace)
-    while epoch <= max_epochs:
-        found.append(epoch)
-        epoch *= reduction
-    return found
-
-
 def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
     """What the trials trained, and what pruning saved."""
     pruned = [record for record in records if record.status == "PRUNED"]
@@ -55,13 +47,13 @@ def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
 
 
 def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> Chart | None:
-    """For each rung the `val_loss` of the trials there: those that it stopped, and those that went on.
+    """For each rung the `val_loss` of the trials there: those that went no further by now, and those that went on.
 
     Args:
         records: of the search.
         asked: `search.yaml`, for the rungs.
     """
-    levels = rungs(asked["grace"], asked["max_epochs"], asked["reduction"]) if "grace" in asked else []
+    levels = rung_epochs(asked["grace"], asked["max_epochs"], asked["reduction"]) if "grace" in asked else ()
     if not levels or not any(len(record.history) >= levels[0] for record in records):
         return None
     groups: dict[str, list[tuple[float, float, int]]] = {"went on": [], "stopped here": [], "the reference": []}
@@ -69,8 +61,8 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
     for position, level in enumerate(levels):
         there = [record for record in records if record.history and record.history[-1].epoch >= level]
         following = levels[position + 1] if position + 1 < len(levels) else float("inf")
-        stopped = [r for r in there if r.status == "PRUNED" and r.history[-1].epoch < following]
-        stops.append(f"{len(stopped)} of {len(there)} at epoch {level:g}")
+        stopped = [r for r in there if r.status in ("PRUNED", "PAUSED") and r.history[-1].epoch < following]
+        stops.append(f"{len(stopped)} of {len(there)} at epoch {level}")
         numbers = {record.number for record in stopped}
         for index, record in enumerate(thinned(there, MOST_DOTS)):
             name = "the reference" if record.reference else "stopped here" if record.number in numbers else "went on"
@@ -84,7 +76,7 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
         xaxis={
             "title": "rung (epochs trained)",
             "tickvals": list(range(len(levels))),
-            "ticktext": [f"{level:g}" for level in levels],
+            "ticktext": [f"{level}" for level in levels],
             "range": [-0.5, len(levels) - 0.5],
             "showgrid": False,
         },

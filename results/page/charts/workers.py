@@ -59,22 +59,22 @@ def worker_timeline(epochs: Sequence[Epoch]) -> Chart | None:
 
 
 def worker_stretches(epochs: Sequence[Epoch]) -> list[Stretch]:
-    """The stretches in the order in which they began. A trial that was resumed elsewhere has several."""
+    """The stretches in the order in which they began. A trial that waited, or was resumed elsewhere, has several."""
     clock = SearchClock(epochs)
     seen: dict[int, int] = {}
-    last: dict[int, Stretch] = {}
+    last: dict[str, Stretch] = {}
     stretches: list[Stretch] = []
     for epoch in epochs:
         record = epoch.record
         row = record.history[seen.setdefault(record.number, 0)]
         seen[record.number] += 1
         worker = "unknown · ?" if row.node is None else f"{row.node} · {row.pid}"
-        stretch = last.get(record.number)
-        if stretch and stretch.worker == worker:
+        stretch = last.get(worker)
+        if stretch and stretch.record is record:
             stretch.end, stretch.epochs = clock(epoch.time), stretch.epochs + 1
             continue
-        last[record.number] = Stretch(record, worker, clock(epoch.started), clock(epoch.time))
-        stretches.append(last[record.number])
+        last[worker] = Stretch(record, worker, clock(epoch.started), clock(epoch.time))
+        stretches.append(last[worker])
     return sorted(stretches, key=lambda stretch: stretch.start)
 
 
@@ -101,5 +101,5 @@ def _bars(status: str, stretches: list[Stretch], size: float) -> Any:
 
 _PATTERNS = {
     status: {"shape": shape, "fillmode": "overlay", "size": 6, "solidity": 0.15}
-    for status, shape in (("COMPLETED", ""), ("PRUNED", "/"), ("FAILED", "x"), ("RUNNING", "."))
+    for status, shape in (("COMPLETED", ""), ("PRUNED", "/"), ("FAILED", "x"), ("RUNNING", "."), ("PAUSED", "-"))
 }
