@@ -17,9 +17,9 @@ class RungScheduler(FIFOScheduler):
 
     def __init__(self, searcher: StudySearcher):
         super().__init__()
-        self._searcher = searcher
+        self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Has the searcher take in what a trial reports, and says whether the trial goes on."""
-        goes_on = self._searcher.goes_on(trial.trial_id, result)
+        goes_on = self.searcher.goes_on(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)

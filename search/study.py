@@ -198,11 +198,12 @@ class SearchStudy:
             trial.report(event.metrics.val_loss, event.metrics.epoch)
         elif isinstance(event, Promoted):
             self._memory.take_up(trial)
-        elif record.status in ("PAUSED", "PRUNED"):
+        elif record.status == "PAUSED" or (record.status == "PRUNED" and self.rungs.promote):
             self._memory.set_aside(trial)
+        elif record.status == "COMPLETED":
+            self.optuna.tell(trial, record.val_loss)
         elif isinstance(event, Ended):
-            completed = record.status == "COMPLETED"
-            self.optuna.tell(trial, record.val_loss if completed else None, None if completed else TrialState.FAIL)
+            self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
 
     def _draw(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
         """A new trial and its recipe, or why there is none."""

@@ -71,6 +71,8 @@ class FakeRay:
     def trial(self, epochs: int = 10**6) -> Iterator[str]:
         """One trial, in the order of calls of Ray's controller; gives its id before each of its reports."""
         trial = self.start_trial()
+        if not isinstance(trial.config, dict):
+            return  # There is none now.
         result: dict[str, Any] = {}
         for result in self._results(trial.config):
             yield trial.trial_id

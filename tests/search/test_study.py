@@ -28,8 +28,15 @@ def known(search) -> list[TrialRecord]:
 
 
 def told(search) -> list[tuple]:
-    """What Optuna knows of every trial."""
-    return [(t.number, t.state, t.params, t.intermediate_values, t.values) for t in search.study.optuna.trials]
+    """What the sampler is shown of every trial."""
+    with search.study._memory.for_sampler(search.study.optuna):
+        trials = search.study.optuna.get_trials(deepcopy=False)
+    return [(t.number, t.state, t.params, dict(t.intermediate_values), t.values) for t in trials]
+
+
+def rungs(search) -> dict:
+    """Who has reached which rung and what is decided there."""
+    return copy.deepcopy(vars(search.study.rungs))
 
 
 def raising_space(trial, max_epochs):
@@ -100,50 +107,57 @@ def test_a_long_search_is_replayed_with_what_its_sampler_saw(search, tmp_path, m
     assert told(replayed) == told(live) and replayed.study.ask().recipe == live.study.ask().recipe
 
 
+PRUNINGS = pytest.mark.parametrize("pruning", ["promotion", "stopping"])
+
+
+@PRUNINGS
 @pytest.mark.parametrize("space", ["learning_rate", RAISING], ids=["learning_rate", "raising"])
-def test_a_search_cut_after_any_line_ends_as_if_it_had_never_been(search, tmp_path, space):
+def test_a_search_cut_after_any_line_ends_as_if_it_had_never_been(search, tmp_path, space, pruning):
     def losses(recipe, epoch):
         if recipe["stages"][0]["learning_rate"] < 4e-5 and epoch == 3:
             return "FloatingPointError: val_loss is nan"
         return 1 + 1e-4 / recipe["stages"][0]["learning_rate"] + 1 / epoch
 
-    unbroken = search(space, losses, max_epochs=4).run(8)
+    unbroken = search(space, losses, max_epochs=6, pruning=pruning).run(8)
     assert len({record.status for record in unbroken.study.records.values()}) > 1
     lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
     for cut in range(len(lines)):
         folder = tmp_path / "cut"
         folder.mkdir()
         (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])
-        resumed = search(space, losses, max_epochs=4, folder=folder).run(8)
+        resumed = search(space, losses, max_epochs=6, folder=folder, pruning=pruning).run(8)
         assert known(resumed) == known(unbroken), f"cut after line {cut}"
         assert told(resumed) == told(unbroken), f"cut after line {cut}"
         shutil.rmtree(folder)
 
 
+@PRUNINGS
 @pytest.mark.parametrize("space", ["learning_rate", RAISING], ids=["learning_rate", "raising"])
 def test_a_journal_of_trials_side_by_side_is_replayed_to_the_same_study_and_the_same_next_trial(
-    search, tmp_path, space
+    search, tmp_path, space, pruning
 ):
-    live, happened, side_by_side, choose = search(space), {}, [], random.Random(3)
-    while len(live.study.finished) < 16:
+    live, happened, side_by_side, choose = search(space, pruning=pruning), {}, [], random.Random(3)
+    live.searcher.trials = 16
+    while live.study.left(16):
         if len(live.study.unfinished) < 4:
             side_by_side.append(live.trial())
         working = choose.choice(side_by_side)
         if next(working, None) is None:
             side_by_side.remove(working)
-        happened[len(live.journal.events)] = copy.deepcopy((known(live), told(live), live.scheduler.stopped))
+        happened[len(live.journal.events)] = copy.deepcopy((known(live), told(live), rungs(live)))
     events = [(event.kind, event.trial) for event in live.journal.events]
     assert len({trial for _, trial in events[: events.index(("ended", 0))]}) > 4, "trials were not side by side"
-    assert {record.status for record in live.study.records.values()} >= {"COMPLETED", "PRUNED"}
+    kinds = {"paused", "promoted"} if pruning == "promotion" else set()
+    assert {kind for kind, _ in events} == {"asked", "reported", "ended"} | kinds
     lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
     for cut in range(1, len(lines) + 1):
         folder = tmp_path / "cut"
         folder.mkdir()
         (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
-        replayed = search(space, folder=folder)
+        replayed = search(space, folder=folder, pruning=pruning)
         # What a trial's last report, or a space that raised, brought with it is made up for.
         until = next(count for count in sorted(happened) if count >= cut)
-        assert (known(replayed), told(replayed), replayed.scheduler.stopped) == happened[until], f"cut after line {cut}"
+        assert (known(replayed), told(replayed), rungs(replayed)) == happened[until], f"cut after line {cut}"
         if events[until : until + 1] == [("asked", len(replayed.study.records))]:
             recipe = live.study.records[len(replayed.study.records)].recipe
             assert replayed.study.ask().recipe == recipe, f"cut after line {cut}"
@@ -171,6 +185,7 @@ def test_optuna_is_told_how_a_trial_ended(search, row, status, state, value):
     for epoch, loss in enumerate((5.0, 4.0, 4.5), start=1):
         study.report(0, row(epoch, loss))
     study.end(0, status, "why" if status == "FAILED" else None)
+    study.close()
     trial = study.optuna.trials[0]
     assert trial.state == state and trial.intermediate_values == {1: 5.0, 2: 4.0, 3: 4.5}
     # Optuna itself answers with the last intermediate value for a pruned trial that was told none.
@@ -222,9 +237,7 @@ def test_a_changed_space_that_is_forced_keeps_the_trials_and_draws_on(search):
     begun.journal.close()
     forced = search("staged", forced=True)
     assert known(forced) == known(begun)
-    assert [frozen.state for frozen in forced.study.optuna.trials[:3]] == [
-        frozen.state for frozen in begun.study.optuna.trials[:3]
-    ]
+    assert [state for _, state, *_ in told(forced)] == [state for _, state, *_ in told(begun)]
     forced.run(8)
     drawn = [record.recipe.stages for record in forced.study.records.values()]
     assert all(drawn.count(stages) == 1 for stages in drawn), "no recipe is drawn a second time"
