@@ -8,7 +8,7 @@ from search.options import Options
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
 
-OF_ONE_RUN = ("name", "forced", "bounded")
+OF_ONE_RUN = ("name", "forced", "bounded", "numbered")
 """Options that another run of the same search does not share: its name is taken, there is nothing to force, and its
 sampler is the present one."""
 

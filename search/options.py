@@ -93,9 +93,8 @@ class Options:
     )
     pruning: str = SEARCH.option(
         "ASHA in its form of promotion (a trial waits at a rung until it is among the best there) or of stopping",
-        "stopping",
+        "promotion",
         one_of(PRUNINGS),
-        flag_default="promotion",
     )
     """Runs whose `search.yaml` does not say were pruned by stopping."""
     sampler: str = SEARCH.option("tpe or random", "tpe", one_of(SAMPLERS))
@@ -212,7 +211,7 @@ class Options:
         Raises:
             OptionsError: naming every option that is missing, of a wrong type, or breaks a rule.
         """
-        plain = {"bounded": False, "numbered": False, **plain}
+        plain = {"pruning": "stopping", "bounded": False, "numbered": False, **plain}
         given = {field.name: plain[field.name] for field in dataclasses.fields(cls) if field.name in plain}
         if broken := _broken(cls, given):
             raise OptionsError([f"search.yaml: {one}" for one in broken])

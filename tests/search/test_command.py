@@ -40,6 +40,8 @@ OTHERS = Options(
     seed=9,
     forced=True,
     bounded=False,
+    numbered=False,
+    pruning="stopping",
     skip_bad=True,
     subset=20,
     group_by=r"^(\w+)_\d+$",
@@ -75,7 +77,7 @@ def asked_for(monkeypatch):
     return run
 
 
-OF_BEFORE = dataclasses.replace(DEFAULTS, micro_batch="recipe")
+OF_BEFORE = dataclasses.replace(DEFAULTS, micro_batch="recipe", pruning="stopping")
 """What a run of a version before there were micro-batches is resumed with."""
 
 

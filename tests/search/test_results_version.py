@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from search.run_folder.identity import RESULTS_VERSION
+from search.rungs import PRUNINGS
 from spaces.registry import spaces
 from trainable.data.pairs import PairData
 from trainable.history import EpochRow
@@ -47,8 +48,8 @@ def loss(recipe: dict[str, Any], epoch: int) -> float:
     return sum(stage["learning_rate"] for stage in recipe["stages"]) * 100 + 1 / epoch + len(recipe["stages"]) / 7
 
 
-def drawn(search: Callable[..., Any], space: str, folder: Path) -> list[dict[str, Any]]:
-    records = search(space, losses=loss, folder=folder).run(TRIALS).study.records.values()
+def drawn(search: Callable[..., Any], space: str, pruning: str, folder: Path) -> list[dict[str, Any]]:
+    records = search(space, losses=loss, folder=folder, pruning=pruning).run(TRIALS).study.records.values()
     return [
         {"status": record.status, "epochs": len(record.history), **record.parameters, "recipe": flatten(record.recipe)}
         for record in records
@@ -95,9 +96,12 @@ def test_what_is_recorded_is_of_this_results_version():
     assert RECORDED["results_version"] == RESULTS_VERSION, f"take the results of this version over into {FILE}"
 
 
+@pytest.mark.parametrize("pruning", PRUNINGS)
 @pytest.mark.parametrize("space", spaces())
-def test_a_space_draws_what_it_drew(search, space, tmp_path):
-    assert_as_recorded(drawn(search, space, tmp_path), space, tmp_path)
+def test_a_space_draws_what_it_drew(search, space, pruning, tmp_path):
+    """Where trials stop, by one generator, as all runs did before there was promotion."""
+    name = space if pruning == "stopping" else f"{space}, {pruning}"
+    assert_as_recorded(drawn(search, space, pruning, tmp_path), name, tmp_path)
 
 
 def test_a_trial_reports_what_it_reported(make_checkpoint, pair_data: PairData, tmp_path, monkeypatch):

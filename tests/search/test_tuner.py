@@ -24,14 +24,14 @@ def rounds(search, tmp_path, monkeypatch) -> Callable[..., Any]:
         say: Callable[[str], None] = lambda note: None,
     ) -> Any:
         def tuner(options: Options, resources: Resources, searcher: Any, *_: Any) -> Any:
-            started.searcher = searcher
+            started.searcher = started.scheduler.searcher = searcher
             return SimpleNamespace(fit=lambda: fit(started))
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
         options = Options(
             "flat", None, "embedded", 2, 8, 2, storage or str(tmp_path.parent), tmp_path.name, cache_size=0
         )
-        run_trials(options, Resources(1, 0, 1), started.study, started.scheduler, None, lambda: None, say, time_left)
+        run_trials(options, Resources(1, 0, 1), started.study, None, lambda: None, say, time_left)
         return started.study
 
     return run

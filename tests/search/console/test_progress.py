@@ -49,7 +49,7 @@ def panel_of(search, console: Console, trials: int = 16) -> str:
 def test_the_panel_stands_before_the_first_trial(search, terminal):
     text = panel_of(search(), terminal)
     assert "0/16 trials · 1 min 40 s gone" in text and "left" not in text
-    assert "0 completed · 0 pruned · 0 failed" in text
+    assert "0 completed · 0 paused · 0 pruned · 0 failed" in text
     assert "no epoch has been evaluated yet" in text
 
 
@@ -63,8 +63,7 @@ def test_the_panel_shows_how_far_the_search_is(search, terminal, report):
     started = search(MINE, max_epochs=12, losses=losses)
     progress = Progress(started.study, 16, 1, terminal)
     progress.started -= 100
-    for _ in range(7):
-        started.run_trial()
+    started.run(7)
     going_on = started.start_trial()
     started.searcher.on_trial_result(going_on.trial_id, report(1, 1.25, f1=0.125))
     lefts = [duration(progress.seconds_left())]
@@ -72,7 +71,7 @@ def test_the_panel_shows_how_far_the_search_is(search, terminal, report):
     lefts.append(duration(progress.seconds_left()))  # The clock may have gone on to the next second.
     text = terminal.export_text()
     statuses = [record.status for record in started.study.finished]
-    counts = [f"{statuses.count(status)} {status.lower()}" for status in ("COMPLETED", "PRUNED", "FAILED")]
+    counts = [f"{statuses.count(status)} {status.lower()}" for status in ("COMPLETED", "PAUSED", "PRUNED", "FAILED")]
     assert statuses[3] == "FAILED" and 0 < statuses.count("COMPLETED") < 7
     assert any(f"7/16 trials · 1 min 40 s gone · about {left} left" in text for left in lefts)
     assert " · ".join(counts) in text
@@ -109,8 +108,31 @@ def test_the_time_left_follows_the_epochs_still_to_come(search, terminal):
     assert progress.seconds_left() is None
     started.run_trial()
     progress.started = time.monotonic() - 80
-    # Eight epochs took 80 s, and three more trials are expected to have as many.
+    # Eight epochs took 80 s. Three more trials have two each, half of them two more, half of those four more.
+    assert progress.seconds_left() == pytest.approx(120, abs=1)
+
+
+def test_where_trials_stop_the_time_left_follows_those_that_ended(search, terminal):
+    started = search(max_epochs=8, pruning="stopping")
+    progress = Progress(started.study, 4, 1, terminal)
+    started.run_trial()
+    progress.started = time.monotonic() - 80
     assert progress.seconds_left() == pytest.approx(240, abs=1)
+
+
+def test_a_trial_that_waits_at_a_rung_is_told_when_it_does_and_when_it_goes_on(search):
+    console = Console(file=io.StringIO(), width=100)
+    started = search(max_epochs=8, losses=lambda recipe, epoch: 3 - epoch / 10)
+    started.searcher.trials = 4
+    with Progress(started.study, 4, 1, console) as progress:
+        while started.study.left(4):
+            progress.tick(new_events(started))
+        started.searcher.close()
+    told = [line.split()[1:3] for line in console.file.getvalue().splitlines() if line.startswith("trial")]
+    assert [number for number, what in told if what == "paused"] and [
+        number for number, what in told if what == "promoted"
+    ]
+    assert "pruned" not in {what for _, what in told}, "a trial that waited to the end has been told of"
 
 
 def test_the_pace_of_a_resumed_search_is_its_own(search, terminal):
