@@ -86,7 +86,7 @@ def main() -> None:
         direction="minimize",
         n_trials=len(task["recipes"]),
         search_alg=ListSearcher([config_of(recipe) for recipe in task["recipes"]], folder / "events.jsonl"),
-        # One epoch more than any trial has, so that the rungs are those of `search.scheduler.FairASHA`.
+        # One epoch more than any trial has, so that the rungs are those of `search.rungs.Stopping`.
         scheduler=ASHAScheduler(
             metric="objective",
             mode="min",

@@ -17,7 +17,7 @@ from results.journal.journal import Journal
 from search.cluster.cluster import Resources
 from search.console.monitor import Monitor
 from search.options import Options
-from search.scheduler import FairASHA
+from search.rungs import rungs_of
 from search.study import Budget, SearchStudy
 from search.tuner import run_trials
 from spaces.registry import load_space
@@ -73,10 +73,10 @@ def run_search(
     asked = ("staged", None, EMBEDDED, trials, max_epochs, grace, str(run.parent), run.name)
     options = Options(*asked, cache_size=0)
     resources = Resources(cpus=1, gpus=0, concurrent=concurrent, limit=concurrent)
-    scheduler = FairASHA(grace, max_epochs, options.reduction)
+    rungs = rungs_of(options.pruning, grace, max_epochs, options.reduction)
     budget = Budget(max_epochs, grace, images=36, seed=options.seed)
     with Path(os.devnull).open("w") as nowhere, closing(Journal(run / "journal.jsonl")) as journal:
-        study = SearchStudy(load_space(options.space), budget, journal, options.sampler, scheduler.replay)
+        study = SearchStudy(load_space(options.space), budget, journal, rungs, options.sampler)
         console = Console(file=nowhere, force_terminal=True, width=120)
         with patch("search.tuner.tune_trainable", trial), Monitor(options, study, concurrent, console) as monitor:
 
@@ -84,7 +84,7 @@ def run_search(
                 monitor.tick()
                 on_step(study)
 
-            run_trials(options, resources, study, scheduler, NO_PAIRS, step)
+            run_trials(options, resources, study, NO_PAIRS, step)
     return study
 
 
@@ -110,9 +110,9 @@ def reporting_trial(
             (meeting / str(number)).touch()
             while len(list(meeting.iterdir())) < meet:
                 time.sleep(0.01)
-        started, seconds = time.time(), pace(number)
-        for epoch in range(1, reports + 1):
-            due = started + epoch * seconds
+        started, seconds, before = time.time(), pace(number), len(config["reported"])
+        for epoch in range(before + 1, reports + 1):
+            due = started + (epoch - before) * seconds
             time.sleep(max(0.0, due - time.time()))
             made_up = row(epoch, loss_of(config["recipe"], epoch), train_loss=due, final=epoch == reports)
             tune.report({"row": made_up, "epoch": epoch, "val_loss": made_up.val_loss, "trial": number})

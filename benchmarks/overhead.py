@@ -38,7 +38,7 @@ from results.journal.journal import Journal
 from results.tensorboard_log.scalars import TensorBoardLog
 from search.console.live_report import LiveReport
 from search.console.progress import Progress
-from search.scheduler import FairASHA
+from search.rungs import Promotion
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy
 from search.study_database import StudyDatabase
@@ -164,9 +164,8 @@ def watched_driver() -> Stopwatch:
     watch.watch(ASK, SearchStudy, "ask")
     watch.watch("waiting for a worker", ray, "wait")
     watch.watch("journal", Journal, "append")
-    watch.watch("searcher, study and ASHA", StudySearcher, "on_trial_result", "on_trial_complete")
-    watch.watch("searcher, study and ASHA", SearchStudy, "report", "end")
-    watch.watch("searcher, study and ASHA", FairASHA, "on_trial_result", "rename_trial")
+    watch.watch("searcher, study and ASHA", StudySearcher, "goes_on", "on_trial_result", "on_trial_complete")
+    watch.watch("searcher, study and ASHA", SearchStudy, "report", "pause", "end")
     watch.watch("tensorboard/", TensorBoardLog, "reported", "ended")
     watch.watch("optuna.db", StudyDatabase, "sync")
     watch.watch("report.html", LiveReport, "follow", "write")
@@ -200,7 +199,7 @@ def asks(folder: Path, trials: int, epochs: int) -> list[str]:
     space, budget = load_space("staged"), Budget(epochs, grace=max(2, epochs // 6), images=36, seed=0)
     figures, seconds = [], []
     with closing(Journal(folder / "journal.jsonl")) as journal:
-        study = SearchStudy(space, budget, journal)
+        study = SearchStudy(space, budget, journal, Promotion(budget.grace, epochs, reduction=3))
         print("trials asked for   ms an ask, median of 50   CPU seconds in all   memory")
         for asked in range(1, trials + 1):
             started = time.perf_counter()

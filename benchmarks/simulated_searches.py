@@ -25,7 +25,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from results.journal.journal import Journal
-from search.scheduler import FairASHA
+from search.rungs import rungs_of
+from search.scheduler import RungScheduler
 from search.searcher import StudySearcher
 from search.study import Budget, SearchStudy, fit_recipe
 from spaces.budget import default_grace
@@ -195,22 +196,25 @@ class RaySearch:
 
 
 class ProductSearch(RaySearch):
-    """The search of this project, as `search/run.py` sets it up; `sampler` is one of `search.sampling.SAMPLERS`."""
+    """The search of this project, as `search/run.py` sets it up; see there for `sampler` and `pruning`."""
 
-    def __init__(self, setting: Setting, sampler: str = "tpe"):
+    def __init__(self, setting: Setting, sampler: str = "tpe", pruning: str = "promotion"):
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         folder = Path(self._folder.name)
-        scheduler = FairASHA(setting.budget.grace, setting.max_epochs, setting.reduction)
+        rungs = rungs_of(pruning, setting.budget.grace, setting.max_epochs, setting.reduction)
         journal = Journal(folder / "journal.jsonl")
-        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, sampler, scheduler.replay)
-        super().__init__(StudySearcher(self.study, scheduler, folder / "trials", trials=setting.trials), scheduler)
+        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, rungs, sampler)
+        searcher = StudySearcher(self.study, folder / "trials", trials=setting.trials)
+        super().__init__(searcher, RungScheduler(searcher))
 
     def close(self) -> None:
-        """Checks that every trial has ended."""
+        """Checks that every trial has ended, and none is left to be promoted."""
+        left = self.study.left(self.searcher.trials)
+        self.searcher.close()
         self.study.journal.close()
         self._folder.cleanup()
         ended = len(self.study.finished)
-        if self.searcher.pause or self.study.unfinished or ended != self.searcher.trials:
+        if self.searcher.pause or left or ended != self.searcher.trials:
             raise RuntimeError(f"{ended} of {self.searcher.trials} trials have ended: {self.searcher.pause}")
 
 
@@ -292,6 +296,7 @@ OURS, PEER, RANDOM = "ours", "OptunaSearch + ASHA", "random + ASHA"
 SEARCHES: dict[str, Callable[[Setting], Search]] = {
     OURS: ProductSearch,
     "ours, random draws": partial(ProductSearch, sampler="random"),
+    "ours, stopping": partial(ProductSearch, pruning="stopping"),
     PEER: optuna_asha,
     # What `ASHAScheduler` does where nothing is said.
     f"{PEER}, its own rungs": partial(optuna_asha, grace=1, reduction=4),

@@ -35,8 +35,9 @@ SEEN = (TrialState.COMPLETE, TrialState.PRUNED)
 class SearchedTrials(InMemoryStorage):
     """The trials of a study in memory, and how a sampler sees them.
 
-    Optuna lets nothing be told of a trial that has ended, and a trial that was pruned may still be promoted. So it runs
-    on in memory, and is pruned in the eyes of the sampler alone.
+    Optuna lets nothing be told of a trial that has ended, and a trial that waits at a rung may be promoted. So it runs
+    on in memory, and has ended in the eyes of the sampler alone, with its lowest loss so far. (As one that was pruned,
+    it would be held for worse than every trial that was trained to its end, the reference before all.)
 
     Args:
         bounded: show no more than a part of more than `ALL_UP_TO` trials.
@@ -50,9 +51,9 @@ class SearchedTrials(InMemoryStorage):
         self._shown: list[FrozenTrial] | None = None
 
     def set_aside(self, trial: optuna.Trial) -> None:
-        """Shows a trial to samplers as pruned where it stands now."""
+        """Shows a trial to samplers as completed where it stands now."""
         seen = copy.copy(self.get_trial(trial._trial_id))
-        seen.state = TrialState.PRUNED
+        seen.state, seen.values = TrialState.COMPLETE, [min(seen.intermediate_values.values())]
         self._set_aside[trial.number] = seen
 
     def take_up(self, trial: optuna.Trial) -> None:
