@@ -196,14 +196,17 @@ class RaySearch:
 
 
 class ProductSearch(RaySearch):
-    """The search of this project, as `search/run.py` sets it up; see there for `sampler` and `pruning`."""
+    """The search of this project, as `search/run.py` sets it up; see there for `sampler` and `pruning`.
+
+    Without the space's portfolio, which was chosen on the tables that the search is judged by.
+    """
 
     def __init__(self, setting: Setting, sampler: str = "tpe", pruning: str = "promotion"):
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         folder = Path(self._folder.name)
         rungs = rungs_of(pruning, setting.budget.grace, setting.max_epochs, setting.reduction)
         journal = Journal(folder / "journal.jsonl")
-        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, rungs, sampler)
+        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, rungs, sampler, portfolio=False)
         searcher = StudySearcher(self.study, folder / "trials", trials=setting.trials)
         super().__init__(searcher, RungScheduler(searcher))
 

@@ -188,7 +188,7 @@ def _search(
     images = len(inputs.pairs.train)
     same = (options.seed, options.micro_batch, options.image_size)
     budget = Budget(options.max_epochs, options.grace, images, *same)
-    how = (options.sampler, options.forced, options.bounded, options.numbered)
+    how = (options.sampler, options.forced, options.bounded, options.numbered, options.portfolio)
     study = SearchStudy(inputs.space, budget, journal, rungs, *how)
     left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
 

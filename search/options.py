@@ -89,7 +89,7 @@ class Options:
         "Epochs of the lowest rung, before which no trial is pruned", shown="a sixth of max-epochs"
     )
     reduction: float = SEARCH.option(
-        "One trial in so many goes on past a rung of ASHA", 3, kept_to(lambda value: value > 1, "a number above 1")
+        "One trial in so many goes on past a rung of ASHA", 4, kept_to(lambda value: value > 1, "a number above 1")
     )
     pruning: str = SEARCH.option(
         "ASHA in its form of promotion (a trial waits at a rung until it is among the best there) or of stopping",
@@ -98,6 +98,11 @@ class Options:
     )
     """Runs whose `search.yaml` does not say were pruned by stopping."""
     sampler: str = SEARCH.option("tpe or random", "tpe", one_of(SAMPLERS))
+    portfolio: bool = SEARCH.option(
+        "Draw every recipe, rather than try first what did well on other data (of the space staged: four recipes)",
+        True,
+        switch="no_portfolio",
+    )
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
     skip_bad: bool = DATA.option("Leave faulty pairs out instead of stopping", False, switch="skip_bad")
     subset: int | None = DATA.option("Only the first N pairs of each split, for a quick try", None, at_least(1))
@@ -211,7 +216,7 @@ class Options:
         Raises:
             OptionsError: naming every option that is missing, of a wrong type, or breaks a rule.
         """
-        plain = {"pruning": "stopping", "bounded": False, "numbered": False, **plain}
+        plain = {"pruning": "stopping", "portfolio": False, "bounded": False, "numbered": False, **plain}
         given = {field.name: plain[field.name] for field in dataclasses.fields(cls) if field.name in plain}
         if broken := _broken(cls, given):
             raise OptionsError([f"search.yaml: {one}" for one in broken])

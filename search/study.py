@@ -56,6 +56,7 @@ class SearchStudy:
         bounded: show the sampler a part of very many trials, see `SearchedTrials`.
         numbered: each draw has a generator of its own, seeded by the trial's number, and what the journal holds is not
             drawn again. Otherwise one generator draws all trials; it is as far as it was once it has drawn them anew.
+        portfolio: try the space's portfolio before anything is drawn.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -71,6 +72,7 @@ class SearchStudy:
         forced: bool = False,
         bounded: bool = True,
         numbered: bool = True,
+        portfolio: bool = True,
     ):
         self.space = space
         self.budget = budget
@@ -85,6 +87,7 @@ class SearchStudy:
         )
         self.records: dict[int, TrialRecord] = {}
         self._trials: dict[int, optuna.Trial] = {}
+        self._portfolio = space.portfolio(budget.max_epochs) if portfolio else []
         self._reference = fit_recipe(reference(budget.max_epochs), budget)
         errors: dict[int, str | None] = {}
         for event in journal.events:
@@ -213,10 +216,12 @@ class SearchStudy:
             return self._build()
 
     def _build(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
-        """A trial of what the sampler now draws; the first one is the reference."""
+        """A trial of what the sampler now draws; first the reference, then the portfolio."""
         number = len(self._trials)
         if number == 0 and (parameters := self._reference_parameters()):
             self.optuna.enqueue_trial(parameters)
+        elif 0 < number <= len(self._portfolio):
+            self.optuna.enqueue_trial(self._portfolio[number - 1])
         trial = self._trials[number] = self.optuna.ask()
         return trial, *self._recipe(trial)
 

@@ -8,13 +8,14 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.trial import FixedTrial
 
 from spaces.budget import default_grace
 from trainable.recipe import Recipe, reference
@@ -39,6 +40,8 @@ class Space:
     """Draws a recipe of at most so many epochs. It leaves the seed alone, which is the search's."""
     reference_parameters: Callable[[int], dict[str, Any] | None]
     """For a `max_epochs`, the parameters that give the reference; None where the space cannot express it."""
+    portfolio: Callable[[int], list[dict[str, Any]]] = field(default=lambda max_epochs: _nothing(max_epochs))
+    """For a `max_epochs`, parameters of recipes that are worth trying before any is drawn."""
 
 
 def spaces() -> dict[str, Space]:
@@ -56,7 +59,7 @@ def load_space(spec: str) -> Space:
 
     Args:
         spec: a name of `spaces()`, or `path/to/file.py:function`. Such a file may also have a function
-            `reference_parameters` (see `Space`).
+            `reference_parameters` and one `portfolio` (see `Space`).
 
     Raises:
         SpaceError: there is no such name, file or function, the file raises when it is imported, or its function does
@@ -80,7 +83,7 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
 
     Raises:
         SpaceError: the space raises, returns something else than a recipe, one over the budget or one with a seed of
-            its own, or its `reference_parameters` do not give the reference.
+            its own, its `reference_parameters` do not give the reference, or its `portfolio` gives no recipes.
     """
     warnings.filterwarnings("ignore", "Choices for a categorical distribution should be", UserWarning)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -98,6 +101,7 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
                 f"got {recipe.seed} with {trial.params}"
             )
     _check_reference(space, study, max_epochs)
+    _check_portfolio(space, max_epochs)
     return [
         f"space {space.name}: the choices of {name!r} hold {kind}, which optuna.db cannot keep as what they are; "
         "choose among names and look the values up: "
@@ -136,7 +140,13 @@ def _space(name: str, module: ModuleType, function: str) -> Space:
     if not _takes_two_arguments(build):
         raise SpaceError(f"{name}: a space is a function (trial, max_epochs) that returns a recipe, got {build!r}")
     lines = (inspect.getdoc(build) or "without a description").splitlines()
-    return Space(name, lines[0], build, getattr(module, "reference_parameters", _not_expressible))
+    return Space(
+        name,
+        lines[0],
+        build,
+        getattr(module, "reference_parameters", _not_expressible),
+        getattr(module, "portfolio", _nothing),
+    )
 
 
 def _takes_two_arguments(build: Any) -> bool:
@@ -149,6 +159,11 @@ def _takes_two_arguments(build: Any) -> bool:
 
 def _not_expressible(max_epochs: int) -> None:
     """What a space without `reference_parameters` says of the reference."""
+
+
+def _nothing(max_epochs: int) -> list[dict[str, Any]]:
+    """The portfolio of a space that names none."""
+    return []
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -177,6 +192,18 @@ def _build(space: Space, trial: optuna.Trial, max_epochs: int) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise SpaceError(f"space {space.name}: a space returns a trainable.recipe.Recipe, got {recipe!r}")
     return recipe
+
+
+def _check_portfolio(space: Space, max_epochs: int) -> None:
+    try:
+        for parameters in space.portfolio(max_epochs):
+            with warnings.catch_warnings(action="error", category=UserWarning):  # Of a value that is not offered.
+                space.build(FixedTrial(parameters), max_epochs)  # type: ignore[arg-type]
+    except Exception as error:
+        raise SpaceError(
+            f"space {space.name}: portfolio({max_epochs}) must be parameters of its recipes: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_reference(space: Space, study: optuna.Study, max_epochs: int) -> None:

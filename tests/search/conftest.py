@@ -136,6 +136,7 @@ class FakeSearch(FakeRay):
             sampler,
             forced,
             numbered=pruning == "promotion",
+            portfolio=pruning == "promotion",
         )
         super().__init__(StudySearcher(self.study, folder / "trials"), losses)
 

@@ -42,6 +42,7 @@ OTHERS = Options(
     bounded=False,
     numbered=False,
     pruning="stopping",
+    portfolio=False,
     skip_bad=True,
     subset=20,
     group_by=r"^(\w+)_\d+$",
@@ -77,7 +78,7 @@ def asked_for(monkeypatch):
     return run
 
 
-OF_BEFORE = dataclasses.replace(DEFAULTS, micro_batch="recipe", pruning="stopping")
+OF_BEFORE = dataclasses.replace(DEFAULTS, micro_batch="recipe", pruning="stopping", portfolio=False)
 """What a run of a version before there were micro-batches is resumed with."""
 
 

@@ -61,6 +61,15 @@ def test_trial_0_is_the_reference_whatever_the_space(search, name, max_epochs):
         assert trial.params == load_space(name).reference_parameters(max_epochs)
 
 
+def test_the_portfolio_comes_after_the_reference_unless_it_is_left_out(search, tmp_path):
+    wanted = load_space("staged").portfolio(8)
+    for pruning, tried in (("promotion", wanted), ("stopping", [])):
+        (tmp_path / pruning).mkdir()
+        started = search("staged", folder=tmp_path / pruning, pruning=pruning)
+        drawn = [started.study.ask().parameters for _ in range(6)][1:]
+        assert [parameters for parameters in drawn if parameters in wanted] == tried
+
+
 @pytest.mark.parametrize("grace", [2, 4])
 def test_the_default_space_holds_the_reference_as_parameters(search, grace):
     started = search("staged", budget=Budget(24, grace, images=10_000, seed=7))

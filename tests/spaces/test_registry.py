@@ -140,6 +140,19 @@ def mine(trial, max_epochs):
 """
 
 
+def test_a_portfolio_that_is_not_of_the_space_is_refused(write):
+    text = """
+def mine(trial, max_epochs):
+    from trainable.recipe import PARTS, Recipe, Stage
+    return Recipe((Stage("all", PARTS, max_epochs, trial.suggest_float("rate", 1e-5, 1e-3)),))
+
+def portfolio(max_epochs):
+    return [{"rate": 0.5}]
+"""
+    with pytest.raises(SpaceError, match=r"portfolio\(24\) must be parameters of its recipes: .*0\.5"):
+        check_space(load_space(write(text)), 24)
+
+
 def test_lists_as_choices_are_told_once_with_what_to_write_instead(write, recwarn):
     space = load_space(write(LISTS))
     (said,) = check_space(space, 24)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import optuna
 import pytest
+from optuna.trial import FixedTrial
 
 from search.sampling import RANDOM_TRIALS
 from spaces.budget import HEADS, default_grace, fits_grace, shorten_heads
@@ -82,6 +83,11 @@ class TestEverySpace:
         drawn = draw(space, max_epochs)
         samples = {tuple(sorted(trial.params.items())) for trial, _ in drawn}
         assert len({recipe for _, recipe in drawn}) == len(samples)
+
+    def test_the_portfolio_has_recipes_of_the_space(self, space: Space, max_epochs: int):
+        recipes = [space.build(FixedTrial(parameters), max_epochs) for parameters in space.portfolio(max_epochs)]
+        assert all(recipe.epochs == max_epochs for recipe in recipes)
+        assert len(set(map(str, recipes))) == len(recipes) and bool(recipes) == (space.name == "staged")
 
     def test_reference_parameters_give_the_reference_or_are_none(self, space: Space, max_epochs: int):
         parameters = space.reference_parameters(max_epochs)
