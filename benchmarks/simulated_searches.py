@@ -256,7 +256,9 @@ class OptunaHyperband:
     def __init__(self, setting: Setting):
         self.setting, self.space = setting, load_space(setting.space)
         pruner = HyperbandPruner(setting.budget.grace, setting.max_epochs, round(setting.reduction))
-        self.study = optuna.create_study(sampler=TPESampler(seed=setting.seed), pruner=pruner)
+        # The pruner deals trials to its brackets by the study's name.
+        name = f"seed {setting.seed}"
+        self.study = optuna.create_study(sampler=TPESampler(seed=setting.seed), pruner=pruner, study_name=name)
         self.study.enqueue_trial(_reference_parameters(self.space, setting))
         self._asked = 0
 
