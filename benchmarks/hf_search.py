@@ -128,7 +128,7 @@ def config_of(recipe: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class Differences(Dataset):
+class Differences(Dataset[dict[str, Any]]):
     """What changed between two images, and the boxes of what moved.
 
     Args:

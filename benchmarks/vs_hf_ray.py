@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def compare(
-    task: Mapping[str, Any], peers: Sequence[str], arguments: argparse.Namespace, label: str, log: "Log"
+    task: dict[str, Any], peers: Sequence[str], arguments: argparse.Namespace, label: str, log: "Log"
 ) -> list[str]:
     """Runs the rounds of one space and size, prints where the time went, and gives the lines of the ratios."""
     cores = len(os.sched_getaffinity(0))
@@ -174,8 +174,9 @@ class Log:
 
     def get(self, key: Sequence[Any]) -> TimedSearch | None:
         """The search of a key, or None where it has not been timed."""
-        plain = self._searches.get(json.dumps(key))
-        return plain and TimedSearch(**plain | {"moments": [Moment(**moment) for moment in plain["moments"]]})
+        if plain := self._searches.get(json.dumps(key)):
+            return TimedSearch(**plain | {"moments": [Moment(**moment) for moment in plain["moments"]]})
+        return None
 
     def add(self, key: Sequence[Any], search: TimedSearch) -> None:
         """Keeps a search."""
@@ -288,8 +289,14 @@ def _moment(event: Event) -> Moment:
 
 def _timed(command: Sequence[Any], scratch: Path, environment: Mapping[str, str]) -> tuple[float, float]:
     """When a Python program was started and the seconds until its exit; raises SystemExit where it fails."""
-    # On one thread, nothing sent home, and the models of the hub where they are whatever the cache folder.
-    settings = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HOME": HF_HOME}
+    # On one thread, nothing sent home, and the models of the hub where they are whatever the cache folder. Ray has its
+    # workers give way to all else on the machine: here to what neither side should wait for.
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HOME": HF_HOME,
+        "RAY_worker_niceness": "0",
+    }
     log = scratch / "output.txt"
     with log.open("w") as output:
         started = time.time()
