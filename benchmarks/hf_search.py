@@ -251,9 +251,9 @@ def learning_rate_factor(recipe: dict[str, Any], updates_per_epoch: int, update:
             peak = stage["learning_rate"] / recipe["stages"][0]["learning_rate"]
             warmup = math.ceil(updates * recipe["warmup_share"])
             if update < warmup:
-                return peak * update / warmup
+                return float(peak * update / warmup)
             cycles = stage["restart_cycles"] * (update - warmup) / (updates - warmup)
-            return peak * 0.5 * (1 + math.cos(math.pi * (cycles % 1)))
+            return float(peak * 0.5 * (1 + math.cos(math.pi * (cycles % 1))))
         update -= updates
     return 0.0
 

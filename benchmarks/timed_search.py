@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,22 @@ class TimedSearch:
             "final val_loss": self.final_loss,
             "seconds to its final val_loss": self.seconds_to(self.final_loss),
         }
+
+
+def without_judging(started: float, seconds: float, lines: Iterable[Mapping[str, Any]]) -> TimedSearch:
+    """A search as it would have been had nobody judged its models after each epoch.
+
+    Args:
+        started: seconds since 1970.
+        seconds: that its process took.
+        lines: its events as `hf_search.py` writes them; `judging_seconds` stands where a model was judged.
+    """
+    moments, judging = [], 0.0
+    for line in lines:
+        told = dict(line)
+        judging += told.pop("judging_seconds", 0.0)
+        moments.append(Moment(told.pop("event"), **told | {"time": told["time"] - judging}))
+    return TimedSearch(started, seconds - judging, moments)
 
 
 def medians(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:

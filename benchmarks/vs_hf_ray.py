@@ -50,7 +50,7 @@ import optuna
 import transformers
 from huggingface_hub.constants import HF_HOME
 from listed import TASK_VARIABLE
-from timed_search import REPORTED, Moment, TimedSearch, medians
+from timed_search import REPORTED, Moment, TimedSearch, medians, without_judging
 
 from results.journal.events import Event, Reported
 from results.journal.journal import read_journal, trial_records
@@ -69,7 +69,7 @@ from trainable.sample.data_set import sample_data_set
 
 PROJECT = Path(__file__).resolve().parent.parent
 OURS = "search/run.py"
-PEERS = {
+PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "shipped": ("as shipped", {"reuse_actors": None, "whole_steps": False}),
     "reuse": ("reuse", {"reuse_actors": True, "whole_steps": False}),
     "batch": ("reuse, batch = step", {"reuse_actors": True, "whole_steps": True}),
@@ -238,11 +238,8 @@ def run_hf(task: Mapping[str, Any]) -> TimedSearch:
         # With warm workers, a trial that ends slowly is waited for, and is no error.
         environment = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "600"}
         started, seconds = _timed([PROJECT / "benchmarks/hf_search.py", task_file], Path(scratch), environment)
-        moments, judging = [], 0.0
-        for line in map(json.loads, Path(scratch, "events.jsonl").read_text().splitlines()):
-            judging += line.pop("judging_seconds", 0.0)
-            moments.append(Moment(line.pop("event"), **line | {"time": line["time"] - judging}))
-        return TimedSearch(started, seconds - judging, moments)
+        lines = map(json.loads, Path(scratch, "events.jsonl").read_text().splitlines())
+        return without_judging(started, seconds, lines)
 
 
 def run_ours(task: Mapping[str, Any], arguments: argparse.Namespace) -> TimedSearch:
@@ -270,14 +267,13 @@ def run_ours(task: Mapping[str, Any], arguments: argparse.Namespace) -> TimedSea
         started, seconds = _timed(command, Path(scratch), environment)
         events = read_journal(Path(scratch, "ours", "journal.jsonl"))
         for record, recipe in zip(trial_records(events), task["recipes"], strict=False):
-            # How many images go through the model at a time is the machine's choice.
-            if record.status == "FAILED" or record.recipe is None or _as_listed(record.recipe) != recipe:
+            if record.status == "FAILED" or record.recipe is None or as_listed(record.recipe) != recipe:
                 raise SystemExit(f"{OURS}: trial {record.number} is {record.status} ({record.error}): {record.recipe}")
         return TimedSearch(started, seconds, [_moment(event) for event in events])
 
 
-def _as_listed(recipe: Recipe) -> dict[str, Any]:
-    """A recipe of our side as the list has it."""
+def as_listed(recipe: Recipe) -> dict[str, Any]:
+    """A recipe of our side as the list has it: without the machine's choice of how many images go through at a time."""
     return dataclasses.replace(recipe, micro_batch=None).to_dict()
 
 
