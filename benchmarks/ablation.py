@@ -4,9 +4,9 @@
 
 The first table is of whole searches by `search/run.py`, one trial at a time on one core: with everything on, and with
 one flag each that switches something off. What is timed is the search itself, from the first trial asked for to the
-end of the last; the cache folder is empty before each but for the sample data set. They take turns; figures are medians
-of the rounds. The last column is by how much the best `val_loss` of a trial moved at most: not at all, or by rounding
-where the recipe's batch goes through the model at a time.
+end of the last, and beside it what is before and after; the cache folder is empty before each but for the sample data
+set. They take turns; figures are medians of the rounds. The last column is by how much the best `val_loss` of a trial
+moved at most: not at all, or by rounding where the recipe's batch goes through the model at a time.
 
 The second is of single choices that no flag has: threads (two processes that train side by side, each with one thread
 or with as many as there are cores) and how a step is computed (CPU time of forward and backward passes and update of a
@@ -67,49 +67,44 @@ def main() -> None:
 
 def compare_searches(arguments: argparse.Namespace) -> None:
     """Times every search of `SEARCHES` in turns and prints what each switch is worth."""
-    seconds: dict[str, list[float]] = {name: [] for name in SEARCHES}
+    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in SEARCHES}
     losses: dict[str, list[float]] = {}
     for index in range(arguments.rounds):
         for name in list(SEARCHES)[:: 1 if index % 2 == 0 else -1]:
             taken, losses[name] = search(arguments, SEARCHES[name])
             seconds[name].append(taken)
-            print(f"round {index + 1}: {name}: {taken:.1f} s", flush=True)
-    everything = median(seconds["everything on"])
-    print(f"\n{'switched off':<34}{'seconds':>9}{'ratio':>8}{'loss moved by':>16}")
-    for name, all_taken in seconds.items():
+            print(f"round {index + 1}: {name}: {taken[1]:.1f} s", flush=True)
+    medians = {name: tuple(map(median, zip(*taken, strict=True))) for name, taken in seconds.items()}
+    everything = medians["everything on"][1]
+    print(f"\n{'switched off':<34}{'seconds':>9}{'ratio':>8}{'before':>9}{'after':>8}{'loss moved by':>16}")
+    for name, (before, trials, after) in medians.items():
         moved = np.max(np.abs(np.divide(losses[name], losses["everything on"]) - 1))
-        print(f"{name:<34}{median(all_taken):>9.1f}{median(all_taken) / everything:>7.2f}x{moved:>16.1e}")
+        print(f"{name:<34}{trials:>9.1f}{trials / everything:>7.2f}x{before:>9.1f}{after:>8.1f}{moved:>16.1e}")
 
 
-def search(arguments: argparse.Namespace, flags: tuple[str, ...]) -> tuple[float, list[float]]:
-    """Seconds of a search's trials, and the best loss of each."""
+def search(arguments: argparse.Namespace, flags: tuple[str, ...]) -> tuple[tuple[float, float, float], list[float]]:
+    """Seconds of a search before its trials, of these, and after them, and the best loss of each."""
     with tempfile.TemporaryDirectory() as scratch:
         cache, sample = Path(scratch, "cache"), sample_data_set()
         shutil.copytree(sample, cache / "moved-object-search" / sample.name)
         command = [
             *(PROJECT / "search/run.py", "--space", arguments.space, "--trials", arguments.trials),
-            *(
-                "--max-epochs",
-                arguments.max_epochs,
-                "--max-concurrent",
-                1,
-                "--cpus-per-trial",
-                1,
-                "--sampler",
-                "random",
-            ),
-            *("--storage", scratch, "--name", "run", "--overlays", 0, *flags),
+            *("--max-epochs", arguments.max_epochs, "--max-concurrent", 1, "--cpus-per-trial", 1),
+            *("--sampler", "random", "--storage", scratch, "--name", "run", "--overlays", 0, *flags),
             *(("--data", arguments.data.resolve()) if arguments.data else ()),
         ]
         environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+        started = time.time()
         done = subprocess.run(
             [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
         )
+        ended = time.time()
         if done.returncode:
             raise SystemExit(f"the search ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
         events = read_journal(Path(scratch, "run", "journal.jsonl"))
-        records = trial_records(events)
-        return events[-1].time - events[0].time, [r.val_loss for r in records if r.best]
+        first, last = events[0].time, events[-1].time
+        losses = [record.val_loss for record in trial_records(events) if record.best]
+        return (first - started, last - first, ended - last), losses
 
 
 def compare_threads(rounds: int) -> None:

@@ -3,13 +3,17 @@
     python benchmarks/hf_search.py TASK.json
 
 One side of `vs_hf_ray.py`, which writes the task: `model`, a checkpoint; `names`, of the classes; `train` and `val`,
-lists of `[before, after, labels]`, each label `[class_id, x_center, y_center, width, height]`, normalised; `recipes`,
-dicts as of `trainable.recipe.Recipe`; `grace`, `max_epochs`, `reduction` and `save_strategy`. Beside the task it writes
-`events.jsonl`, when each trial was asked for, reported and ended, in the form of a run's journal.
+lists of `[before, after, labels]`, each label `[class_id, x_center, y_center, width, height]`, normalised; `data`, the
+folder of these pairs or None for the sample; `recipes`, dicts as of `trainable.recipe.Recipe`; `grace`, `max_epochs`,
+`reduction` and `save_strategy`; `reuse_actors`, None for Ray's default; `whole_steps`, whether a batch is as large as
+an optimizer step. Beside the task it writes `events.jsonl`, when each trial was asked for, reported and ended.
 
 What a careful user does is done: the worker loads its own images, nothing is logged that nobody reads, evaluation
 asks for the loss alone, all layers are in one optimizer whose learning rate follows the stages, and a frozen layer
-takes no part in the backward pass. All else is as the libraries have it, `reuse_actors` included.
+takes no part in the backward pass. All else is as the libraries have it.
+
+After each epoch the model is judged once more, by the evaluation of `search/run.py`, so that both sides' losses mean
+the same. The search knows nothing of that loss; the seconds that it took stand beside it and are no part of the search.
 """
 
 import json
@@ -67,6 +71,7 @@ def main() -> None:
             eval_strategy="epoch",
             save_strategy=task["save_strategy"],
             save_total_limit=1,
+            per_device_eval_batch_size=16 if task["whole_steps"] else 8,
             logging_strategy="no",
             report_to=[],
             disable_tqdm=True,
@@ -80,12 +85,15 @@ def main() -> None:
         eval_dataset=Differences(task["val"], processor),
         data_collator=collate,
     )
+    trainer.task = task
+    reuse = {} if task["reuse_actors"] is None else {"reuse_actors": task["reuse_actors"]}
     best = trainer.hyperparameter_search(
         hp_space=lambda _: {},
+        compute_objective=lambda metrics: metrics["eval_loss"],
         backend="ray",
         direction="minimize",
         n_trials=len(task["recipes"]),
-        search_alg=ListSearcher([config_of(recipe) for recipe in task["recipes"]], folder / "events.jsonl"),
+        search_alg=ListSearcher([config_of(recipe, task) for recipe in task["recipes"]], folder / "events.jsonl"),
         # One epoch more than any trial has, so that the rungs are those of `search.rungs.Stopping`.
         scheduler=ASHAScheduler(
             metric="objective",
@@ -98,25 +106,29 @@ def main() -> None:
         max_concurrent_trials=1,
         storage_path=str(folder / "tune"),
         verbose=0,
+        **reuse,
     )
     print(f"best: {best.objective:.4f} of run {best.run_id}")
 
 
-def config_of(recipe: dict[str, Any]) -> dict[str, Any]:
+def config_of(recipe: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """A trial's config: the recipe, and what Trainer itself sets from it, under the names of `TrainingArguments`."""
+    batch, steps = recipe["batch_size"], recipe["accumulation_steps"]
+    if task["whole_steps"]:
+        batch, steps = batch * steps, 1
     return {
         "recipe": recipe,
         "num_train_epochs": sum(stage["epochs"] for stage in recipe["stages"]),
         "learning_rate": recipe["stages"][0]["learning_rate"],
-        "per_device_train_batch_size": recipe["batch_size"],
-        "gradient_accumulation_steps": recipe["accumulation_steps"],
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": steps,
         "weight_decay": recipe["weight_decay"],
         "max_grad_norm": recipe["max_grad_norm"],
         "seed": recipe["seed"],
     }
 
 
-class Differences(Dataset):
+class Differences(Dataset[dict[str, Any]]):
     """What changed between two images, and the boxes of what moved.
 
     Args:
@@ -174,7 +186,9 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class StagedTrainer(Trainer):
     """A Trainer whose layers and learning rate follow the stages of the trial's recipe."""
 
+    task: dict[str, Any]
     recipe: dict[str, Any]
+    judge: "Judge | None" = None
 
     def train(
         self,
@@ -186,6 +200,14 @@ class StagedTrainer(Trainer):
         self.recipe = trial["recipe"]
         self.add_callback(StageCallback(self.recipe["stages"]))
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """The loss that the search goes by, and the judge's with the seconds that it took."""
+        metrics: dict[str, float] = super().evaluate(*arguments, **named)
+        started = time.perf_counter()
+        self.judge = self.judge or Judge(self.task)
+        val_loss = self.judge.val_loss(self.model)
+        return metrics | {"val_loss": val_loss, "judging_seconds": time.perf_counter() - started}
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW over all layers, the backbone at its own multiple of the learning rate; what is frozen has no
@@ -229,11 +251,36 @@ def learning_rate_factor(recipe: dict[str, Any], updates_per_epoch: int, update:
             peak = stage["learning_rate"] / recipe["stages"][0]["learning_rate"]
             warmup = math.ceil(updates * recipe["warmup_share"])
             if update < warmup:
-                return peak * update / warmup
+                return float(peak * update / warmup)
             cycles = stage["restart_cycles"] * (update - warmup) / (updates - warmup)
-            return peak * 0.5 * (1 + math.cos(math.pi * (cycles % 1)))
+            return float(peak * 0.5 * (1 + math.cos(math.pi * (cycles % 1))))
         update -= updates
     return 0.0
+
+
+class Judge:
+    """The validation set as `search/run.py` evaluates it, and its code.
+
+    Args:
+        task: names the data set and the model.
+    """
+
+    def __init__(self, task: dict[str, Any]):
+        # Imported here, where the seconds are counted: the search itself does without.
+        from trainable.data.pairs import read_pairs
+        from trainable.data.trial_data import TrialData
+        from trainable.detector.loading import load_processor
+        from trainable.sample.data_set import sample_data_set
+        from trainable.training.evaluation import evaluate_batches, evaluation_batches
+
+        pairs = read_pairs(Path(task["data"]) if task["data"] else sample_data_set())
+        data = TrialData.of(pairs, load_processor(task["model"]))
+        self.batches = list(evaluation_batches(data.val, data.collator, torch.device("cpu")))
+        self.evaluate = evaluate_batches
+
+    def val_loss(self, model: Any) -> float:
+        """The loss of the set taken as one batch."""
+        return self.evaluate(model, self.batches).losses["val_loss"]
 
 
 class StageCallback(TrainerCallback):
@@ -269,28 +316,30 @@ class ListSearcher(Searcher):
         self.epochs: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        self._write("asked", len(self.epochs))
         self.epochs[trial_id] = 0
+        self._write("asked", trial_id)
         return self.configs[len(self.epochs) - 1]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if result["training_iteration"] > self.epochs[trial_id]:
             self.epochs[trial_id] = result["training_iteration"]
-            self._write("reported", list(self.epochs).index(trial_id))
+            told = {name: result[name] for name in ("val_loss", "judging_seconds")}
+            self._write("reported", trial_id, epoch=result["training_iteration"], **told)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         # Of a trial that the scheduler stops, the last result comes here alone.
         if result:
             self.on_trial_result(trial_id, result)
-        self._write("ended", list(self.epochs).index(trial_id))
+        self._write("ended", trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the search is not resumed."""
         Path(checkpoint_path).touch()
 
-    def _write(self, event: str, trial: int) -> None:
+    def _write(self, event: str, trial_id: str, **told: float) -> None:
+        line = {"event": event, "trial": list(self.epochs).index(trial_id), "time": time.time(), **told}
         with self.events.open("a") as file:
-            file.write(json.dumps({"event": event, "trial": trial, "time": time.time()}) + "\n")
+            file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
