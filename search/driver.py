@@ -36,6 +36,7 @@ from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
+from trainable.imports import uncollected
 from trainable.sample import EMBEDDED
 from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
@@ -79,7 +80,8 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
             options = dataclasses.replace(options, model=inputs.model)
             # Ray first: while its processes start, the checkpoint is checked.
             with _ray(options, resumed, console) as resources:
-                from search.micro_batch import with_micro_batch_of
+                with uncollected():
+                    from search.micro_batch import with_micro_batch_of
 
                 inputs = check_checkpoint(inputs, console)
                 trial = _checked_memory(options, inputs, resources, resumed)
@@ -173,13 +175,14 @@ def _search(
     console: Console,
     line: Line,
 ) -> int:
-    from ray.exceptions import RayError
-    from ray.tune.error import TuneError
+    with uncollected():
+        from ray.exceptions import RayError
+        from ray.tune.error import TuneError
 
-    from search.console.monitor import Monitor
-    from search.finish import write_results, write_tables_of
-    from search.scheduler import FairASHA
-    from search.tuner import SearchPausedError, run_trials
+        from search.console.monitor import Monitor
+        from search.finish import write_results, write_tables_of
+        from search.scheduler import FairASHA
+        from search.tuner import SearchPausedError, run_trials
 
     started = line.before.searching_since or time.monotonic()
     line.tell(searching_since=started)
