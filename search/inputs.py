@@ -19,7 +19,6 @@ from trainable.data.source import read_source
 from trainable.data.surprises import same_differences
 from trainable.detector.class_head import is_kept, new_head_notice
 from trainable.detector.hub import pinned
-from trainable.imports import uncollected
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import sample_data_set
 from trainable.storage.remote import without_secrets
@@ -135,10 +134,9 @@ def check_checkpoint(inputs: Inputs, console: Console) -> Inputs:
     Raises:
         InputError: the checkpoint cannot be used.
     """
-    with uncollected():
-        import transformers
+    import transformers
 
-        from trainable.detector.loading import ModelError, class_names, load_model, load_processor
+    from trainable.detector.loading import ModelError, class_names, load_model, load_processor
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import importlib
 import sys
+import threading
 from collections.abc import Iterator
 
 
@@ -18,3 +20,20 @@ def uncollected() -> Iterator[None]:
             gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def begin_imports(*modules: str) -> None:
+    """Imports modules in another thread, while this one waits for something else.
+
+    Whoever imports one of them meanwhile waits until it is there, and meets its error where it has one.
+
+    Args:
+        modules: in the order in which they are needed. Not those that this thread may be in the midst of importing.
+    """
+
+    def run() -> None:
+        with uncollected(), contextlib.suppress(Exception):
+            for module in modules:
+                importlib.import_module(module)
+
+    threading.Thread(target=run, name="imports").start()
