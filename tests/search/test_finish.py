@@ -1,6 +1,8 @@
 """The end of a search loses nothing, whatever goes wrong in it, and the best recipe says how to train it again."""
 
+import contextlib
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,22 @@ def test_a_run_in_a_storage_names_the_recipe_of_a_copy_of_the_run_folder(train_c
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = train_command(cpus=1, storage=f"file://{tmp_path}/storage", name="one")
     assert words[words.index("--recipe") + 1] == str(Path("one", "best", "recipe.yaml"))
+
+
+def test_ray_on_this_machine_ends_while_the_best_model_is_evaluated(in_this_process, tmp_path, monkeypatch):
+    ended = threading.Event()
+    seen = []
+
+    @contextlib.contextmanager
+    def ray():
+        yield Resources(1, 0.0, 1, 1)
+        ended.set()
+
+    def evaluate(*arguments):
+        seen.append(ended.wait(10))
+        return 0
+
+    monkeypatch.setattr(finish, "write_results", evaluate)
+    flags = ("--storage", tmp_path, "--name", "run", "--trials", 1, "--max-epochs", 3)
+    assert in_this_process(*flags, ray=ray()).exit_code == 0
+    assert seen == [True]
