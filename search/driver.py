@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 
-IMPORTED_MEANWHILE = ("trainable.training.staged_trainer", "search.console.monitor", "results.model.best")
+IMPORTED_MEANWHILE = (
+    *("torch", "transformers", "trainable.detector.loading", "trainable.training.staged_trainer"),
+    *("search.console.monitor", "results.model.best"),
+)
 """What a search needs of libraries that takes long to import, Ray itself aside."""
 
 

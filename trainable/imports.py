@@ -34,6 +34,8 @@ def begin_imports(*modules: str) -> None:
     def run() -> None:
         with uncollected(), contextlib.suppress(Exception):
             for module in modules:
+                if not threading.main_thread().is_alive():
+                    return  # Python ends, as after Ctrl-C, and waits for this thread.
                 importlib.import_module(module)
 
     threading.Thread(target=run, name="imports").start()
