@@ -4,6 +4,7 @@ The page needs nothing but itself: plotly's script, the images and all data are 
 runs, after it, and of one that broke.
 """
 
+import functools
 import json
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 
 import optuna
 import typer
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -88,9 +89,7 @@ def write_report(run: Path, records: Sequence[TrialRecord] | None = None, live: 
 
 def render(contents: RunContents, live: bool = False) -> str:
     """The page as HTML."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"script_json": _script_json, "figure": figure, "ratio": ratio}
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         name=contents.path.resolve().name,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         live=live,
@@ -106,6 +105,14 @@ def render(contents: RunContents, live: bool = False) -> str:
         **_trials(contents),
         **_repetition(contents),
     )
+
+
+@functools.cache
+def _template() -> Template:
+    """Kept, since it takes a while to compile, and a live report is written again and again."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"script_json": _script_json, "figure": figure, "ratio": ratio}
+    return environment.get_template("report.html.j2")
 
 
 def _script_json(content: Any) -> Markup:

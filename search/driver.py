@@ -2,9 +2,10 @@
 
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from search.supervisor import EngineLostError, Line
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
+from trainable.imports import begin_imports
 from trainable.sample import EMBEDDED
 from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
@@ -45,6 +47,12 @@ if TYPE_CHECKING:
     from search.cluster.cluster import Resources
 
 BAD_INPUT = 2
+
+IMPORTED_MEANWHILE = (
+    *("torch", "transformers", "trainable.detector.loading", "trainable.training.staged_trainer"),
+    *("search.console.monitor", "results.model.best"),
+)
+"""What a search needs of libraries that takes long to import, Ray itself aside."""
 
 
 class PausedError(RuntimeError):
@@ -78,7 +86,8 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
             inputs = checked_inputs(options, console)
             options = dataclasses.replace(options, model=inputs.model)
             # Ray first: while its processes start, the checkpoint is checked.
-            with _ray(options, resumed, console) as resources:
+            with ExitStack() as engine:
+                resources = engine.enter_context(_ray(options, resumed, console))
                 from search.micro_batch import with_micro_batch_of
 
                 inputs = check_checkpoint(inputs, console)
@@ -98,7 +107,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
                     line.tell(name=options.name, command=resume_command(options))
                     write_notices(inputs.notices, options.run / NOTICES)
                     publish(options, NOTICES)
-                    return _search(options, inputs, resources, trial, journal, still_ours, console, line)
+                    return _search(options, inputs, resources, engine, trial, journal, still_ours, console, line)
     except DataError as error:
         errors.print(str(error), markup=False)
         # A mistyped path is no reason to make a folder.
@@ -140,6 +149,7 @@ def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resourc
     from search.cluster.cluster import ClusterError, connected
 
     say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+    begin_imports(*IMPORTED_MEANWHILE)
     with ExitStack() as stack:
         try:
             with console.status("starting Ray"):
@@ -167,6 +177,7 @@ def _search(
     options: Options,
     inputs: Inputs,
     resources: "Resources",
+    engine: ExitStack,
     trial: "TrialSize",
     journal: Journal,
     still_ours: Callable[[], None],
@@ -213,7 +224,9 @@ def _search(
                 interrupts.check()
 
             run_trials(options, resources, study, inputs.pairs, step, monitor.say, time_left, left_out, end)
-        return write_results(options, study, inputs, resources, console)
+        # Of a cluster a worker evaluates; here Ray is needed no more, and takes its time to end.
+        with nullcontext() if options.address else _beside(engine.close):
+            return write_results(options, study, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
         so_far = f"{study.tried} of {options.trials} trials"
@@ -227,6 +240,17 @@ def _search(
         console.print(said, style="red", soft_wrap=True)
         console.print(resume_command(options), soft_wrap=True)
         return PAUSED
+
+
+@contextmanager
+def _beside(work: Callable[[], object]) -> Iterator[None]:
+    """Has another thread do something meanwhile, and waits for it."""
+    thread = threading.Thread(target=work, name=_beside.__name__)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _bad_nodes(

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import gc
 import logging
 import os
 import shutil
@@ -11,25 +10,29 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
-import transformers
-from ray import tune
+from trainable.imports import uncollected
 
-from trainable.compute import Compute, compute_with, memory_share, most_memory
-from trainable.data.pairs import PairData
-from trainable.data.source import on_this_machine
-from trainable.history import EpochRow
-from trainable.reuse.config import ReuseConfig
-from trainable.sample import checkpoint_of
-from trainable.storage.durable_file import write_atomically
-from trainable.storage.mirror import Mirror
-from trainable.storage.remote import Remote
-from trainable.storage.working_folder import begin_work, working_mirror
-from trainable.training.exhaustion import storage_fault
-from trainable.training.node_fault import node_fault
-from trainable.training.staged_trainer import train_recipe
-from trainable.training.trial_process import end_with_parent, only_process
+# A trial's worker begins with these. Trainer collects garbage at every stage, and would walk them, 0.4 s each time.
+with uncollected():
+    import ray
+    import torch
+    import transformers
+    from ray import tune
+
+    from trainable.compute import Compute, compute_with, memory_share, most_memory
+    from trainable.data.pairs import PairData
+    from trainable.data.source import on_this_machine
+    from trainable.history import EpochRow
+    from trainable.reuse.config import ReuseConfig
+    from trainable.sample import checkpoint_of
+    from trainable.storage.durable_file import write_atomically
+    from trainable.storage.mirror import Mirror
+    from trainable.storage.remote import Remote
+    from trainable.storage.working_folder import begin_work, working_mirror
+    from trainable.training.exhaustion import storage_fault
+    from trainable.training.node_fault import node_fault
+    from trainable.training.staged_trainer import train_recipe
+    from trainable.training.trial_process import end_with_parent, only_process
 
 
 class _Notes(logging.Handler):
@@ -50,9 +53,6 @@ class _Notes(logging.Handler):
 
 _notes = _Notes()
 logging.getLogger("trainable").addHandler(_notes)
-
-# Trainer collects garbage at every stage; without this it walks all that the libraries made on import, 0.4 s each time.
-gc.freeze()
 
 
 def tune_trainable(

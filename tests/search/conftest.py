@@ -172,18 +172,21 @@ def report() -> Callable[..., dict[str, Any]]:
     return made_up_report
 
 
+NO_RAY = contextlib.nullcontext(Resources(1, 0.0, 1, 1))
+
+
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Result]]:
-    """Runs a search by the flags of its command, and with `losses` made up by `FakeRay`."""
+    """Runs a search by the flags of its command, with `losses` made up by `FakeRay`; `ray` is what stands for Ray."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def run(*flags: Any, losses: Losses = made_up_losses) -> Result:
+    def run(*flags: Any, losses: Losses = made_up_losses, ray: Any = NO_RAY) -> Result:
         def tuner(options: Options, resources: Resources, searcher: StudySearcher, *_: Any) -> Any:
             return FakeRay(searcher, losses)
 
         monkeypatch.setattr("search.tuner._tuner", tuner)
-        monkeypatch.setattr("search.driver._ray", lambda *_: contextlib.nullcontext(Resources(1, 0.0, 1, 1)))
+        monkeypatch.setattr("search.driver._ray", lambda *_: ray)
         return CliRunner().invoke(app, [str(flag) for flag in flags], env={"COLUMNS": "250"})
 
     yield run

@@ -1,6 +1,8 @@
 """The end of a search loses nothing, whatever goes wrong in it, and the best recipe says how to train it again."""
 
+import contextlib
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,22 @@ def test_the_stages_that_an_earlier_version_kept_in_a_storage_go(train_command, 
         file.write_bytes(b"written before")
     train_command(cpus=1, storage=f"file://{tmp_path}/storage", name="one")
     assert other.exists() and not kept.parents[1].exists()
+
+
+def test_ray_on_this_machine_ends_while_the_best_model_is_evaluated(in_this_process, tmp_path, monkeypatch):
+    ended = threading.Event()
+    seen = []
+
+    @contextlib.contextmanager
+    def ray():
+        yield Resources(1, 0.0, 1, 1)
+        ended.set()
+
+    def evaluate(*arguments):
+        seen.append(ended.wait(10))
+        return 0
+
+    monkeypatch.setattr(finish, "write_results", evaluate)
+    flags = ("--storage", tmp_path, "--name", "run", "--trials", 1, "--max-epochs", 3)
+    assert in_this_process(*flags, ray=ray()).exit_code == 0
+    assert seen == [True]
