@@ -36,7 +36,7 @@ from results.page.charts.recipe import recipe_timeline
 from results.page.charts.rungs import epochs_spent, stopped_at_rungs
 from results.page.charts.workers import worker_timeline
 from results.page.contents import RunContents, RunError, read_run
-from results.page.importance import completed, importances
+from results.page.importance import compared, importances
 from results.page.overlays import read_overlays
 from results.page.rows import class_rows, differences, shown_trials, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
@@ -227,12 +227,12 @@ def _search(contents: RunContents) -> dict[str, Any]:
 
 def _parameters(contents: RunContents) -> dict[str, Any]:
     weights = importances(contents.records)
-    done = len(completed(contents.records))
+    trials = len(compared(contents.records))
     return {
         "importance_chart": importance_bars(weights),
         "slice_charts": slices(contents.records, list(weights)),
-        "completed": done,
-        "weak": done < FEW_TRIALS,
+        "compared": trials,
+        "weak": trials < FEW_TRIALS,
         "few": FEW_TRIALS,
     }
 

@@ -14,9 +14,14 @@ LOG_RATIO = 20
 """A parameter whose values span more than this factor is taken to have been sampled on a logarithmic scale."""
 
 
-def completed(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Trials that trained to their end and had sampled parameters (the reference may have none)."""
-    return [record for record in records if record.status == "COMPLETED" and record.best and record.parameters]
+def compared(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Trials that have come to an end or a rung and had sampled parameters (the reference may have none).
+
+    Most trials of a search wait at a rung: they count with their lowest `val_loss` so far, as for the sampler.
+    """
+    return [
+        record for record in records if record.status not in ("RUNNING", "FAILED") and record.best and record.parameters
+    ]
 
 
 def importances(records: Sequence[TrialRecord]) -> dict[str, float]:
@@ -26,9 +31,9 @@ def importances(records: Sequence[TrialRecord]) -> dict[str, float]:
     journal does not hold the space, and `optuna.db` lags behind it, may be locked or be missing.
 
     Args:
-        records: of the search; only completed trials count. Empty with fewer than two, or where nothing varied.
+        records: of the search; see `compared` for which count. Empty with fewer than two, or where nothing varied.
     """
-    trials = completed(records)
+    trials = compared(records)
     distributions = {name: _distribution(values) for name, values in parameter_values(trials).items()}
     if len(trials) < 2 or not distributions:
         return {}

@@ -45,7 +45,7 @@ def importance_bars(importances: dict[str, float]) -> Chart | None:
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
     name, share = next(iter(importances.items()))
-    title = f"{name} mattered most: {percent(share)} of the importance (PED-ANOVA over the completed trials)"
+    title = f"{name} mattered most: {percent(share)} of the importance (PED-ANOVA over the trials' lowest val_loss)"
     axis = {"title": "share of importance", "tickformat": ".0%", "range": [0, 1.15 * share]}
     above = {"x": 0, "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False, "font": {"size": 11}}
     return chart(

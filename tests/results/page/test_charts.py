@@ -127,9 +127,13 @@ def test_the_parameter_that_decides_is_the_most_important_one():
     assert "same" not in weights
 
 
-def test_importance_needs_two_completed_trials():
-    pruned = [record(n, [1.0 + n], status="PRUNED", parameters={"rate": n}) for n in range(5)]
-    assert importances([*pruned, record(5, [1], parameters={"rate": 9})]) == {}
+def test_importance_needs_two_trials_that_have_come_to_a_rung_or_an_end():
+    others = [
+        record(n, [1.0 + n], status=status, parameters={"rate": n})
+        for n, status in enumerate(["RUNNING", "FAILED", "RUNNING", "FAILED"])
+    ]
+    assert importances([*others, record(5, [1], parameters={"rate": 9})]) == {}
+    assert importances([*others, *(record(5 + n, [n], status="PAUSED", parameters={"rate": n}) for n in (1, 2))])
 
 
 def test_thinning_keeps_both_ends():
