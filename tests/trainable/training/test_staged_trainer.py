@@ -18,7 +18,7 @@ from trainable.training.evaluation import evaluate
 from trainable.training.progress import read_progress
 from trainable.training.stage_trainer import StageTrainer
 from trainable.training.staged_trainer import _EpochCallback, train_recipe
-from trainable.training.trial_folder import TrialFolder
+from trainable.training.trial_folder import TrialFolder, drop_progress
 from trainable.training.weights import trial_model
 
 HEADS = ("box_head", "class_head")
@@ -460,6 +460,42 @@ class TestCheckpoints:
         train(self.LONG, report=lambda row: ended.set() if row.final else None)
         assert max(most) == 2
         assert len(set(named) - {None}) >= 4
+
+    def test_a_trial_that_waits_at_a_rung_goes_on_from_that_very_epoch(self, train, tmp_path, monkeypatch):
+        epochs = []
+        evaluate_data_set = StageTrainer.evaluate_data_set
+        monkeypatch.setattr(
+            StageTrainer, "evaluate_data_set", lambda trainer: epochs.append(1) or evaluate_data_set(trainer)
+        )
+        rungs = ReuseConfig(checkpoint_seconds=1e9, checkpoint_epochs=(3, 6))
+        unbroken = train(self.LONG, "unbroken", reuse=rungs)
+        epochs.clear()
+        for rung in (3, 6):
+
+            def stop(row, rung=rung):
+                if row.epoch == rung:
+                    raise SystemExit
+
+            with pytest.raises(SystemExit):
+                train(self.LONG, "waiting", stop, reuse=rungs)
+        waiting = train(self.LONG, "waiting", reuse=rungs)
+        assert len(epochs) == 9, "no epoch was trained twice"
+        assert without_seconds(waiting.history) == without_seconds(unbroken.history)
+        assert best_weights(waiting) == best_weights(unbroken)
+
+    def test_what_a_trial_goes_on_from_can_be_dropped_and_it_trains_the_same_again(self, train, tmp_path, caplog):
+        unbroken = train(self.LONG, "unbroken")
+
+        def stop(row):
+            if row.epoch == 3:
+                raise SystemExit
+
+        with pytest.raises(SystemExit):
+            train(self.LONG, "waiting", stop)
+        drop_progress(tmp_path / "waiting")
+        assert [path.name for path in (tmp_path / "waiting").iterdir()] == ["recipe.yaml"]
+        assert best_weights(train(self.LONG, "waiting")) == best_weights(unbroken)
+        assert not caplog.records, "nothing is damaged"
 
     def test_ray_stops_a_trial_in_its_report_and_the_checkpoint_of_that_epoch_is_there(self, train, tmp_path):
         def stop(row):
