@@ -82,7 +82,6 @@ class TimedSearch:
             "seconds a trial-epoch": self.seconds / self.epochs,
             "seconds to a later trial's first epoch": median(first_epochs[1:] or first_epochs),
             "final val_loss": self.final_loss,
-            "seconds to its final val_loss": self.seconds_to(self.final_loss),
         }
 
 

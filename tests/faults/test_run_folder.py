@@ -16,6 +16,7 @@ import search.cluster.preflight
 import search.run_folder.identity
 from results.journal.journal import Journal, read_journal
 from search.command_line import app
+from search.rungs import Promotion
 from search.study import Budget, SearchStudy
 from spaces.registry import load_space
 from tests.whole_search import TRIALS, assert_each_event_once, assert_study_is_that_of_the_table, table_of
@@ -83,7 +84,8 @@ def resumed(changed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     given = ("--data", changed["data"], "--model", changed["model"], "--space", space, "--max-epochs", 6)
     assert READY in call(*given, "--storage", tmp_path, "--name", "run").output
     with contextlib.closing(Journal(tmp_path / "run" / "journal.jsonl")) as journal:
-        study = SearchStudy(load_space(space), Budget(max_epochs=6, grace=2, images=8, seed=0), journal)
+        budget = Budget(max_epochs=6, grace=2, images=8, seed=0)
+        study = SearchStudy(load_space(space), budget, journal, Promotion(grace=2, max_epochs=6, reduction=4))
         for number in range(2):
             study.ask()
             study.end(number, "FAILED", "made up")

@@ -95,7 +95,7 @@ def test_a_damaged_line_in_the_middle_is_named(path, events):
 @pytest.mark.parametrize(
     ("line", "change", "message"),
     [
-        (1, {"event": "began"}, "event: one of asked, reported, ended, got 'began'"),
+        (1, {"event": "began"}, "event: one of asked, reported, paused, promoted, ended, got 'began'"),
         (1, {"recipe": {"stages": []}}, r"recipe\.stages: a list of at least one stage, got \[\]"),
         (2, {"trial": 0}, "trial 0 is asked for a second time"),
         (3, {"trial": 7}, "trial 7 has reported before it was asked for"),

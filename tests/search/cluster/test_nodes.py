@@ -104,8 +104,8 @@ def on(search):
 
     def on(cluster):
         started = search()
-        started.searcher = StudySearcher(
-            started.study, started.scheduler, started.searcher.folder, say=cluster.said.append, nodes=cluster.nodes
+        started.searcher = started.scheduler.searcher = StudySearcher(
+            started.study, started.searcher.folder, say=cluster.said.append, nodes=cluster.nodes
         )
         return started
 
