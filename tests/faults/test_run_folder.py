@@ -40,7 +40,7 @@ def test_a_dashboard_that_reads_the_study_costs_no_trial(unbroken, start, storag
     assert_each_event_once(run)
     assert_study_is_that_of_the_table(run)
 
-    assert f"{TRIALS} finished already" in output, "a finished search is extended without running anything again"
+    assert f"{TRIALS} tried already" in output, "a finished search is extended without running anything again"
     assert journal.read_bytes().startswith(before)
     added = journal.read_bytes()[len(before) :].splitlines()
     assert {json.loads(line)["trial"] for line in added} == {TRIALS, TRIALS + 1}

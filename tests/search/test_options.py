@@ -28,7 +28,7 @@ def faults(**changed) -> list[str]:
 def test_good_options_are_taken():
     options = Options(**GOOD)
     assert str(options.run) == "runs/a run_1.2-3@4+5"
-    assert (options.reduction, options.sampler, options.cpus_per_trial, options.seed) == (3, "tpe", None, 0)
+    assert (options.reduction, options.sampler, options.cpus_per_trial, options.seed) == (4, "tpe", None, 0)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ def without_secrets(text: str) -> str:
 
     What is then missing comes from the environment.
     """
+    shown = _without_what_looks_secret(text)
+    # What is left of a text that is hardly a URI may look like a key for its part.
+    return shown if shown == text else without_secrets(shown)
+
+
+def _without_what_looks_secret(text: str) -> str:
     if alone := _ONE_URI.fullmatch(text):
         flag, scheme, rest = alone.groups()
         return flag + UriParts.of(f"{scheme}://{rest}").without_secrets()

@@ -38,5 +38,5 @@ def test_it_waits_for_an_epoch_in_which_all_trains_and_is_told_once(search, said
         forecast.tick(reference, (int(6.1 * GIB), 15 * GIB))
     (line,) = said
     assert line.startswith("where all of the model trains, a trial takes 6.1 GiB of 15.0 GiB of memory and 1 min 14 s")
-    seconds = expected_seconds([1.0] * heads + [74.0], 16, 24, 4, 3) / 4
+    seconds = expected_seconds([1.0] * heads + [74.0], 16, 24, 4, 4) / 4
     assert f"the search takes about {seconds // 60:.0f} min" in line
