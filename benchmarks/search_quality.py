@@ -7,7 +7,7 @@ All sides draw from the same space, begin with the reference, and have the same 
 `OptunaSearch` + `ASHAScheduler` as Ray ships them (and once more with the rungs that Ray has where nothing is said),
 the same with draws at random, and Optuna alone with its TPE and Hyperband pruner. What a trial comes to, and how long
 its epochs take, is said by `surrogate.py`; the product's searcher, scheduler and spaces are its own
-(`simulated_searches.py`).
+(`simulated_searches.py`). Ours tries first a portfolio that was chosen on the other tables (`portfolio.py`).
 
 Printed for each table: how much an epoch's loss says of the final best, how well left-out recipes are predicted, how
 much of it all is noise between seeds; then every search's figures, with 95 % bootstrap intervals over the seeds. The
@@ -35,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Each process replays searches o
 import matplotlib
 import numpy as np
 import optuna
+from portfolio import choose
 from scipy.stats import spearmanr
 from simulated_searches import OURS, PEER, RANDOM, SEARCHES, Course, Setting, simulate
 from surrogate import Surrogate, Table, read_table, validate
@@ -140,7 +141,12 @@ _state: dict[str, Any] = {}
 def compare(surrogate: Surrogate, table: Table, workers: int, arguments: argparse.Namespace) -> Comparison:
     """Replays all searches with every seed, several at a time."""
     trials = max(arguments.trials, TRIALS_A_WORKER * workers if workers > 1 else 0)
-    setting = Setting(table.images, trials, 0, table.epochs, "staged", arguments.grace, arguments.reduction)
+    others = [each for each in surrogate.tables.values() if each.name != table.name]
+    portfolio = tuple(choose(others)) if others else ()
+    rungs = arguments.grace, arguments.reduction
+    setting = Setting(table.images, trials, 0, table.epochs, "staged", *rungs, portfolio)
+    if arguments.alone:
+        surrogate = Surrogate([table])
     _state.update(surrogate=surrogate, table=table.name, workers=workers, setting=setting, space=arguments.space)
     names = [*(name for name in SEARCHES if name in arguments.searches), LONGER]
     tasks = [(name, seed) for name in names for seed in range(arguments.seeds)]
@@ -301,7 +307,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--workers", type=int, nargs="+", help="1")
     parser.add_argument("--grace", type=int, help="epochs of the lowest rung; the product's default")
-    parser.add_argument("--reduction", type=float, default=3.0)
+    parser.add_argument("--reduction", type=float, default=Setting.reduction)
+    parser.add_argument("--alone", action="store_true", help="replay each table by what it alone has taught")
     parser.add_argument("--space", default="staged", help="of ours; the peers draw from staged")
     parser.add_argument("--searches", nargs="+", default=[*SEARCHES], choices=[*SEARCHES])
     parser.add_argument("--processes", type=int, default=os.cpu_count())

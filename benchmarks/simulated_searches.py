@@ -6,6 +6,7 @@ searcher unless the scheduler stops the trial; then `on_trial_complete` of both 
 again, which then goes on after the epochs that it has reported, and says itself when the search is over.
 """
 
+import dataclasses
 import heapq
 import itertools
 import tempfile
@@ -55,7 +56,9 @@ class Setting:
     space: str = "staged"
     grace: int | None = None
     """Epochs of the lowest rung; None is the product's default."""
-    reduction: float = 3.0
+    reduction: float = 4.0
+    portfolio: tuple[dict[str, Any], ...] = ()
+    """What ours tries first, in the place of the space's own."""
 
     @property
     def budget(self) -> Budget:
@@ -198,15 +201,16 @@ class RaySearch:
 class ProductSearch(RaySearch):
     """The search of this project, as `search/run.py` sets it up; see there for `sampler` and `pruning`.
 
-    Without the space's portfolio, which was chosen on the tables that the search is judged by.
+    The space's own portfolio was chosen on all tables, so that it would be judged by what it was learnt from.
     """
 
-    def __init__(self, setting: Setting, sampler: str = "tpe", pruning: str = "promotion"):
+    def __init__(self, setting: Setting, sampler: str = "tpe", pruning: str = "promotion", portfolio: bool = False):
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         folder = Path(self._folder.name)
         rungs = rungs_of(pruning, setting.budget.grace, setting.max_epochs, setting.reduction)
         journal = Journal(folder / "journal.jsonl")
-        self.study = SearchStudy(load_space(setting.space), setting.budget, journal, rungs, sampler, portfolio=False)
+        space = dataclasses.replace(load_space(setting.space), portfolio=lambda _: list(setting.portfolio))
+        self.study = SearchStudy(space, setting.budget, journal, rungs, sampler, portfolio=portfolio)
         searcher = StudySearcher(self.study, folder / "trials", trials=setting.trials)
         super().__init__(searcher, RungScheduler(searcher))
 
@@ -299,7 +303,8 @@ def _reference_parameters(space: Space, setting: Setting) -> dict[str, Any]:
 
 OURS, PEER, RANDOM = "ours", "OptunaSearch + ASHA", "random + ASHA"
 SEARCHES: dict[str, Callable[[Setting], Search]] = {
-    OURS: ProductSearch,
+    OURS: partial(ProductSearch, portfolio=True),
+    "ours, no portfolio": ProductSearch,
     "ours, random draws": partial(ProductSearch, sampler="random"),
     "ours, stopping": partial(ProductSearch, pruning="stopping"),
     PEER: optuna_asha,

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated_searches import SEARCHES, Curve, RaySearch, Setting, Started, simulate
+from optuna.trial import FixedTrial
+from simulated_searches import OURS, SEARCHES, Curve, RaySearch, Setting, Started, simulate
 
+from search.study import fit_recipe
+from spaces.registry import load_space
 from trainable.recipe import PARTS, Recipe, Stage
 
 SETTING = Setting(images=96, trials=6, seed=3, max_epochs=12)
@@ -57,6 +60,15 @@ def test_the_best_is_that_of_all_trials_so_far_and_says_when_a_loss_was_reached(
     assert list(course.best) == [3.0, 2.0, 2.0, 1.0]
     assert (course.epochs_to(2.0), course.seconds_to(1.5)) == (2, 4.0)
     assert course.epochs_to(0.5) == course.seconds_to(0.5) == float("inf")
+
+
+def test_ours_tries_first_the_portfolio_that_it_is_given():
+    portfolio = tuple(load_space("staged").portfolio(12)[:2])
+    search = SEARCHES[OURS](dataclasses.replace(SETTING, portfolio=portfolio))
+    started = [search.start(alive=True).recipe for _ in range(4)]
+    wanted = [fit_recipe(load_space("staged").build(FixedTrial(each), 12), SETTING.budget) for each in portfolio]
+    assert started[1:3] == wanted and started[3] not in wanted
+    search.study.journal.close()
 
 
 @pytest.mark.parametrize("name", SEARCHES)

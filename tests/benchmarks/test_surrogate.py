@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from optuna.trial import FixedTrial
 from transformers import get_cosine_with_hard_restarts_schedule_with_warmup
 
 pytest.importorskip("sklearn")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from portfolio import choose
 from recipe_table import MADE_BY, rows_of
 from surrogate import Surrogate, Table, features, learning_rates, read_table
 
 from results.journal.journal import TrialRecord
+from spaces.registry import load_space
 from tests.made_up import made_up_row
 from trainable.recipe import PARTS, Recipe, Stage
 
@@ -43,6 +46,16 @@ def table(tmp_path: Path) -> Table:
     made_by = {MADE_BY: '{"data": {"training_pairs": 8}}'}
     pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(made_by), tmp_path / "made_up.parquet")
     return read_table(tmp_path / "made_up.parquet")
+
+
+def test_a_portfolio_has_recipes_of_the_space_that_are_good_by_the_tables_and_unlike_one_another(table, monkeypatch):
+    monkeypatch.setattr("portfolio.DRAWS", 60)
+    space = load_space("staged")
+    recipes = [space.build(FixedTrial(parameters), EPOCHS) for parameters in choose([table], 3)]
+    kinds = {(recipe.step_images, len(recipe.stages), recipe.stages[0].trainable) for recipe in recipes}
+    assert len(kinds) == 3
+    # The table's losses are lowest near a learning rate of 1e-4.
+    assert 1e-5 < recipes[0].stages[-1].learning_rate < 1e-3
 
 
 @pytest.mark.parametrize(("cycles", "warmup_share"), [(1, 0.0), (3, 0.0), (5, 0.1)])
