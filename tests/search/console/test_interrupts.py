@@ -14,6 +14,8 @@ from search.console.interrupts import SIGNALS, Interrupts
 @pytest.fixture
 def interrupts():
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # The tests may run under `nohup`.
     listening = Interrupts("the command")
     listening.listen()
     yield listening
