@@ -228,11 +228,13 @@ class _EpochCallback(TrainerCallback):
         self._commit()
         # Not before: a checkpoint must never be of a later epoch than the history.
         self.trial.checkpoint_written(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.stage)
+        if self._may_wait_here():
+            self.trial.wait_for_checkpoint()  # Of a trial that is told to wait, nothing must be on its way any more.
         self._report()
 
     def _is_checkpoint_due(self) -> bool:
         """Whether to write one now; none is asked for while the one before is on its way to the disk."""
-        if self.ended.epoch in self.reuse.checkpoint_epochs:
+        if self._may_wait_here():
             self.trial.wait_for_checkpoint()
             return not self.stage_over
         self.trial.take_in_checkpoint()
@@ -242,6 +244,10 @@ class _EpochCallback(TrainerCallback):
             return False
         self.checkpoint_asked = now
         return True
+
+    def _may_wait_here(self) -> bool:
+        """Whether the trial may be told to wait at a rung when it reports its last epoch."""
+        return self.ended.epoch in self.reuse.checkpoint_epochs
 
     def _commit(self) -> None:
         self.trial.commit(self.ended, self.model)
