@@ -35,6 +35,7 @@ from results.page.charts.parameters import importance_bars, slices
 from results.page.charts.recipe import recipe_timeline
 from results.page.charts.rungs import epochs_spent, stopped_at_rungs
 from results.page.charts.workers import worker_timeline
+from results.page.confirmation import confirmed_rows
 from results.page.contents import RunContents, RunError, read_run
 from results.page.importance import compared, importances
 from results.page.overlays import read_overlays
@@ -162,7 +163,7 @@ def _threshold_fact(metrics: dict[str, Any]) -> tuple[str, str]:
 def _recipe(contents: RunContents) -> dict[str, Any]:
     best, reference = contents.best, contents.reference
     if best is None or best.best is None or best.recipe is None:
-        return {"recipe_chart": None, "best": None, "differences": [], "stages": [], "settings": ""}
+        return {"recipe_chart": None, "best": None, "differences": [], "stages": [], "settings": "", "confirmed": []}
     stages = len(best.stages)
     epochs = sum(stage.epochs for stage in best.stages)
     title = (
@@ -174,6 +175,7 @@ def _recipe(contents: RunContents) -> dict[str, Any]:
         "recipe_chart": recipe_timeline(best.recipe, title, best.best.epoch),
         "stages": stage_rows(best),
         "settings": settings(best.recipe),
+        "confirmed": confirmed_rows(contents.confirmed),
         "differences": differences(best.recipe, reference.recipe) if reference and reference.recipe else [],
     }
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from results.journal.events import JournalError, Reported
 from results.journal.journal import Journal
+from results.retrained import FOLDER
 from search.cluster.head import PAUSED
 from search.console.interrupts import INTERRUPTED, Interrupts
 from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
@@ -34,6 +35,7 @@ from search.run_folder.run_folder import (
 )
 from search.study import Budget, SearchStudy
 from search.supervisor import EngineLostError, Line
+from search.trials import Trials
 from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from search.cluster.cluster import Resources
 
 BAD_INPUT = 2
+KEEP_ALL = 10**6
+"""More trials than there are."""
 
 IMPORTED_MEANWHILE = (
     *("torch", "transformers", "trainable.detector.loading", "trainable.training.staged_trainer"),
@@ -188,7 +192,9 @@ def _search(
     from ray.tune.error import TuneError
 
     from search.console.monitor import Monitor
+    from search.console.retraining import RetrainingProgress
     from search.finish import write_results, write_tables_of
+    from search.retraining import Retrainings
     from search.rungs import rungs_of
     from search.tuner import SearchPausedError, run_trials
 
@@ -214,19 +220,34 @@ def _search(
 
     try:
         _print_header(options, inputs, resources, study.tried, console)
-        with Monitor(options, study, resources.concurrent, console) as monitor, interrupts:
+        with interrupts:
 
-            def step() -> None:
-                still_ours()
-                if not line.told.epoch and any(isinstance(event, Reported) for event in journal.events[replayed:]):
-                    line.tell(epoch=True)
-                monitor.tick()
-                interrupts.check()
+            def run(trials: Trials, keep: int, show: Callable[[], None], within: str = "") -> None:
+                def step() -> None:
+                    still_ours()
+                    if not line.told.epoch and any(isinstance(event, Reported) for event in journal.events[replayed:]):
+                        line.tell(epoch=True)
+                    show()
+                    interrupts.check()
 
-            run_trials(options, resources, study, inputs.pairs, step, monitor.say, time_left, left_out, end)
+                asked = dataclasses.replace(options, keep=keep)
+                how = (monitor.say, time_left, left_out, end, within)
+                run_trials(asked, resources, trials, inputs.pairs, step, *how)
+
+            with Monitor(options, study, resources.concurrent, console) as monitor:
+                run(study, options.keep, monitor.tick)
+            left = study.left(options.trials)
+            if not left and (options.confirm or options.final_epochs):
+                with closing(open_journal(options, FOLDER)) as again:
+                    retrainings = Retrainings(again, list(study.records.values()), options)
+                    if retrainings.left():
+                        with RetrainingProgress(retrainings, console) as progress:
+                            # Few, and the model of any may be the one that is taken.
+                            run(retrainings, KEEP_ALL, progress.tick, FOLDER)
+                    left = retrainings.left()
         # Of a cluster a worker evaluates; here Ray is needed no more, and takes its time to end.
         with nullcontext() if options.address else _beside(engine.close):
-            return write_results(options, study, inputs, resources, console)
+            return write_results(options, study, left, inputs, resources, console)
     except KeyboardInterrupt:
         write_tables_of(options, study)
         so_far = f"{study.tried} of {options.trials} trials"

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,13 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from results.environment import write_environment
-from results.journal.journal import TrialRecord, best_trial
+from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best, write_test
 from results.model.trial_model import train_command
-from results.table import write_tables
+from results.retrained import FOLDER, Chosen, chosen, confirmed, confirmed_table, read_retrained
+from results.table import write_table, write_tables
 from search.cluster.cluster import Resources, on_trial_resources
 from search.console.live_report import LiveReport
 from search.console.outcome import print_no_success, print_not_evaluated, print_outcome
@@ -43,6 +44,7 @@ DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
 DERIVED = (
     *("results.csv", "results.parquet", "results.json", "results.md", "history.parquet", "environment.json"),
     *("report.html", "optuna.db", "tensorboard", "best", "journal.jsonl"),
+    *(f"{FOLDER}/{name}" for name in ("results.csv", "history.parquet", "confirmed.csv", "journal.jsonl")),
 )
 """What a search leaves in a remote storage beside the trials, so that a copy of it is as good as a local run."""
 
@@ -53,8 +55,18 @@ def write_tables_of(options: Options, study: SearchStudy) -> None:
     publish(options, *DERIVED)
 
 
-def write_results(options: Options, study: SearchStudy, inputs: Inputs, resources: Resources, console: Console) -> int:
+def write_results(
+    options: Options, study: SearchStudy, left: int, inputs: Inputs, resources: Resources, console: Console
+) -> int:
     """Writes all that is derived from the trials and prints the outcome.
+
+    Args:
+        options: what was asked; says where the run folder is.
+        study: the search's memory.
+        left: trainings still to do.
+        inputs: what was learnt from.
+        resources: what there is to evaluate with.
+        console: where to print.
 
     Returns:
         The exit code: 0; 1 if the best model could not be evaluated; 3 if no trial succeeded.
@@ -65,9 +77,10 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     write_environment(environment, inputs.pairs.fingerprint, options.seed, asdict(resources), code_version())
     _drop_leftovers(options, study)
     report = LiveReport(run, partial(console.print, style="yellow", markup=False, soft_wrap=True))
-    left = study.left(options.trials)
-    best = best_trial(records)
-    if best is None:
+    retrained = read_retrained(run)
+    _write_retrained(options, records, retrained)
+    choice = chosen(records, retrained)
+    if choice is None:
         report.write(records)
         publish(options, *DERIVED)
         print_no_success(options, study, left, console)
@@ -75,17 +88,26 @@ def write_results(options: Options, study: SearchStudy, inputs: Inputs, resource
     try:
         with console.status("evaluating the best model"):
             if options.mirror:
-                options.mirror.pull(run / "trials" / f"{best.number:04d}")
-            written, on_test = _evaluate_best(options, best, inputs, resources)
+                options.mirror.pull(run / choice.folder)
+            written, on_test = _evaluate_best(options, choice, inputs, resources)
     except (ImageError, ModelError, OSError, RuntimeError, RayError) as error:  # The trials are safe all the same.
         report.write(records)
         publish(options, *DERIVED)
-        print_not_evaluated(options, best, error, console)
+        print_not_evaluated(options, choice.record, error, console)
         return NOT_EVALUATED
     report.write(records)
     publish(options, *DERIVED)
-    print_outcome(options, records, best, written, on_test, left, console)
+    print_outcome(options, records, retrained, choice, written, on_test, left, console)
     return DONE
+
+
+def _write_retrained(options: Options, records: Sequence[TrialRecord], retrained: Sequence[TrialRecord]) -> None:
+    """Writes the tables of what was trained again, where anything was."""
+    if retrained:
+        folder = options.run / FOLDER
+        write_tables(folder, retrained)
+        if found := confirmed(records, retrained):
+            write_table(confirmed_table(found), folder / "confirmed.csv")
 
 
 def _drop_leftovers(options: Options, study: SearchStudy) -> None:
@@ -102,7 +124,7 @@ def _drop_leftovers(options: Options, study: SearchStudy) -> None:
 
 
 def _evaluate_best(
-    options: Options, best: TrialRecord, inputs: Inputs, resources: Resources
+    options: Options, best: Chosen, inputs: Inputs, resources: Resources
 ) -> tuple[Best, dict[str, Any] | None]:
     """Writes `best/`, evaluated on the validation pairs, and `best/test/` where there is a test set."""
 

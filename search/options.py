@@ -22,6 +22,7 @@ from trainable.text.validation import BrokenRule, broken_rules
 # The panels of the help, shown in the order of their first options.
 SEARCH = Panel("How to search")
 DATA = Panel("What to learn from")
+AFTER = Panel("What is done when the search is over")
 OUTPUT = Panel("What is written")
 MACHINE = Panel("What it may use")
 SAVING = Panel("What is done once (each can be switched off; the results stay the same)")
@@ -108,6 +109,15 @@ class Options:
     subset: int | None = DATA.option("Only the first N pairs of each split, for a quick try", None, at_least(1))
     group_by: str | None = DATA.option(
         "Keep scenes on one side of the split: 'parent' folder, or a regular expression on the pair's id", None
+    )
+    confirm: int = AFTER.changeable(
+        "Train the best N recipes, and the reference, again with other seeds: the lowest mean wins", 0, at_least(0)
+    )
+    confirm_seeds: int = AFTER.changeable("Other seeds of each", 3, at_least(1))
+    final_epochs: int | None = AFTER.changeable(
+        "Train the best recipe once more, stretched to N epochs; it becomes best/ unless it is worse",
+        None,
+        at_least(MIN_EPOCHS),
     )
     min_precision: float | None = OUTPUT.changeable(
         "Recommend the best score threshold that keeps this precision", None, A_SHARE
@@ -230,6 +240,8 @@ def _broken(kind: Any, given: Mapping[str, Any]) -> list[BrokenRule]:
     if sound >= {"grace", "max_epochs"} and not 1 <= given["grace"] <= given["max_epochs"]:
         rule = f"a whole number of epochs from 1 to --max-epochs ({given['max_epochs']})"
         broken.append(BrokenRule("grace", rule, str(given["grace"])))
+    if sound >= {"confirm", "keep"} and given["confirm"] > given["keep"]:
+        broken.append(BrokenRule("confirm", f"at most --keep ({given['keep']})", str(given["confirm"])))
     if "address" in sound and (given["address"] or "").startswith("ray://"):
         advice = (
             "ray:// would run the search on the cluster's head, away from its files; log in to a node "

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from results.journal.journal import TrialRecord
 from search.cluster.nodes import Nodes
-from search.study import SearchStudy
+from search.trials import Trials
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import StorageError
 from trainable.training.trial_folder import drop_checkpoints, drop_progress, drop_weights
@@ -20,7 +20,7 @@ MAX_CRASHES = 3
 
 
 class StudySearcher(Searcher):
-    """First the trials that a broken search left unfinished, then those that are promoted, then new ones.
+    """First the trials that a broken search left unfinished, then those that its memory says are next.
 
     A trial whose process died is the next to be handed out: it goes on from its last evaluation. Ray's own retries are
     not made use of, since they know nothing of evaluations.
@@ -30,7 +30,7 @@ class StudySearcher(Searcher):
     `final` one.
 
     Args:
-        study: the search's memory.
+        study: the memory of the trials.
         folder: where each trial has its own folder.
         keep: trials whose weights are kept, the best ones.
         say: called with what a trial wants the user to know.
@@ -46,7 +46,7 @@ class StudySearcher(Searcher):
 
     def __init__(
         self,
-        study: SearchStudy,
+        study: Trials,
         folder: Path,
         keep: int = 10,
         say: Callable[[str], None] = lambda note: None,

@@ -12,16 +12,15 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, TrialState
 
-from results.journal.events import Asked, Ended, Event, JournalError, Paused, Promoted, Reported, Status
-from results.journal.journal import Journal, TrialRecord, take_in
+from results.journal.events import Asked, Ended, Event, JournalError, Paused, Promoted, Reported
+from results.journal.journal import Journal, TrialRecord
 from search.rungs import Rungs
 from search.sampling import Journalled, SearchedTrials, as_kept, sampler_of, seed_of
+from search.trials import Trials
 from spaces.budget import shorten_heads
 from spaces.registry import Space
-from trainable.history import EpochRow
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.recipe import Recipe, cap_restart_cycles, reference
-from trainable.text.shown import printable_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Budget:
     """Pixels of images' shorter edges in every trial; None is the size of the checkpoint's processor."""
 
 
-class SearchStudy:
+class SearchStudy(Trials):
     """Trials as the search knows them.
 
     Args:
@@ -74,9 +73,9 @@ class SearchStudy:
         numbered: bool = True,
         portfolio: bool = True,
     ):
+        super().__init__(journal)
         self.space = space
         self.budget = budget
-        self.journal = journal
         self.rungs = rungs
         self.sampler = sampler
         self.forced = forced
@@ -85,7 +84,6 @@ class SearchStudy:
         self.optuna = optuna.create_study(
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
         )
-        self.records: dict[int, TrialRecord] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._portfolio = space.portfolio(budget.max_epochs) if portfolio else []
         self._reference = fit_recipe(reference(budget.max_epochs), budget)
@@ -102,24 +100,9 @@ class SearchStudy:
             self.optuna.sampler.reseed_rng()
 
     @property
-    def unfinished(self) -> list[TrialRecord]:
-        """Trials that were asked for and have not ended, in the order of their numbers."""
-        return [record for record in self.records.values() if record.status == "RUNNING"]
-
-    @property
-    def paused(self) -> list[TrialRecord]:
-        """Trials that wait at a rung, in the order of their numbers."""
-        return [record for record in self.records.values() if record.status == "PAUSED"]
-
-    @property
-    def finished(self) -> list[TrialRecord]:
-        """Trials that have ended, in the order of their numbers."""
-        return [record for record in self.records.values() if record.status not in ("RUNNING", "PAUSED")]
-
-    @property
-    def tried(self) -> int:
-        """How many trials have ended or wait at a rung."""
-        return len(self.records) - len(self.unfinished)
+    def pauses_at(self) -> tuple[int, ...]:
+        """The rungs, where trials wait there."""
+        return self.rungs.epochs if self.rungs.promote else ()
 
     def left(self, trials: int) -> int:
         """How many of so many trials have still to be asked for, or to train on, as far as is known by now."""
@@ -150,14 +133,6 @@ class SearchStudy:
             self.end(trial.number, "FAILED", error)
         return self.records[trial.number]
 
-    def report(self, number: int, row: EpochRow) -> bool:
-        """Takes in an epoch; False, and nothing done, where the epoch is known already."""
-        history = self.records[number].history
-        if history and row.epoch <= history[-1].epoch:
-            return False
-        self._write(Reported(number, row, time.time()))
-        return True
-
     def goes_on(self, number: int) -> bool:
         """Whether a trial trains on after its last epoch; where it has just come to a rung, that is decided now."""
         history = self.records[number].history
@@ -176,25 +151,14 @@ class SearchStudy:
             self.end(number, "PRUNED")
 
     def close(self) -> None:
-        """Ends the paused trials, of which none goes on as long as there are no more trials."""
-        for record in self.paused:
-            self.end(record.number, "PRUNED")
+        """Ends the trials that wait, and tells Optuna so."""
+        super().close()
         for seen in self.optuna.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if self.records[seen.number].status == "PRUNED":
                 self.optuna.tell(seen.number, state=TrialState.PRUNED)
 
-    def end(self, number: int, status: Status, error: str | None = None) -> None:
-        """Ends a trial as COMPLETED, PRUNED or FAILED; a second time is ignored."""
-        if self.records[number].status in ("RUNNING", "PAUSED"):
-            error = error and printable_lines(error)  # It tells of files, whose names may come from anyone.
-            self._write(Ended(number, status, error, time.time()))
-
-    def _write(self, event: Event) -> None:
-        self.journal.append(event)
-        self._apply(event)
-
     def _apply(self, event: Event) -> None:
-        take_in(self.records, event)
+        super()._apply(event)
         self.rungs.take_in(event)
         record, trial = self.records[event.trial], self._trials[event.trial]
         if isinstance(event, Reported):

@@ -18,7 +18,7 @@ from search.options import Options
 from search.run_folder.run_folder import resume_command
 from search.scheduler import RungScheduler
 from search.searcher import StudySearcher
-from search.study import SearchStudy
+from search.trials import Trials
 from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
@@ -40,13 +40,14 @@ IDLE_ROUNDS = 3
 def run_trials(
     options: Options,
     resources: Resources,
-    study: SearchStudy,
+    study: Trials,
     pairs: PairData,
     on_step: Callable[[], None],
     say: Callable[[str], None] = lambda note: None,
     time_left: Callable[[], float | None] = lambda: None,
     left_out: Collection[str] = (),
     end: Callable[[int], object] = lambda code: None,
+    within: str = "",
 ) -> None:
     """Runs trials until `options.trials` have ended, and those that wait at rungs with them, or the time is over.
 
@@ -62,11 +63,12 @@ def run_trials(
         time_left: seconds that the search still has, None for no limit.
         left_out: ids of the nodes that are kept out already.
         end: called with the exit code where the process has to end without coming back.
+        within: folder of the run folder in which they lie.
 
     Raises:
         SearchPausedError: the disk, the storage or the cluster's head has given out, or no node can train.
     """
-    folder = options.run.resolve() / "trials"
+    folder = options.run.resolve() / within / "trials"
     mirror = options.mirror
     nodes = Nodes(partial(nodes_with_room, resources, left_out), partial(hold_node, resources), say)
     of_run = (options.trials, mirror, nodes)
@@ -76,7 +78,7 @@ def run_trials(
         images=options.cache_pictures,
         frozen_layers=options.cache_layers,
         checkpoint_seconds=options.checkpoint_every,
-        checkpoint_epochs=study.rungs.epochs if study.rungs.promote else (),
+        checkpoint_epochs=study.pauses_at,
     )
     forecast = Forecast(options, resources.concurrent, say)
     idle = 0
@@ -88,7 +90,7 @@ def run_trials(
         def step() -> None:
             if head.lost:
                 raise SearchPausedError(head.lost)
-            forecast.tick(study.records.get(0), searcher.memory)
+            forecast.tick(study.reference, searcher.memory)
             watchdog.tick(searcher.begun)
             on_step()
 
@@ -98,7 +100,7 @@ def run_trials(
                 return
             events = len(study.journal.events)
             try:
-                _tuner(options, resources, searcher, pairs, reuse, step, seconds).fit()
+                _tuner(options, resources, searcher, pairs, reuse, step, seconds, within).fit()
             except KeyboardInterrupt:
                 _take_in_last_epochs(study, folder, mirror, say)
                 raise
@@ -131,7 +133,7 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
     yield
 
 
-def _take_in_last_epochs(study: SearchStudy, folder: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
+def _take_in_last_epochs(study: Trials, folder: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
     """Reports the epochs that trials finished while Ray stopped them; the weights on disk are of these epochs.
 
     Of a trial whose progress is damaged, what the journal holds stands: it is trained again from there.
@@ -157,6 +159,7 @@ def _tuner(
     reuse: ReuseConfig,
     on_step: Callable[[], None],
     seconds: float | None,
+    within: str,
 ) -> tune.Tuner:
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -166,7 +169,7 @@ def _tuner(
             cpus=resources.cpus,
             gpus=resources.gpus,
             reuse=reuse,
-            run=options.remote,
+            run=options.remote.at(within) if options.remote and within else options.remote,
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )

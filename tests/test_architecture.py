@@ -34,14 +34,14 @@ FLOORS = {
     ),
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "rungs", "schema"),
-        ("description", "drawing", "tensorboard_log"),
+        ("description", "drawing", "retrained", "tensorboard_log"),
         ("evaluate", "model", "page", "prediction", "table"),
         ("export", "export_model", "predict", "report"),
     ),
     "search": (
-        ("option", "raylet", "rungs", "sampling", "signals", "study_database"),
+        ("option", "raylet", "rungs", "sampling", "signals", "study_database", "trials"),
         ("options", "study", "supervisor"),
-        ("command",),
+        ("command", "retraining"),
         ("run_folder",),
         ("cluster", "console", "inputs"),
         ("micro_batch", "searcher"),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from results.drawing.overlays import write_overlays
-from results.journal.journal import TrialRecord
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model.trial_model import TrainedTrial, write_trial_model
+from results.retrained import Chosen
 from trainable.data.pairs import PairData
 from trainable.training.evaluation import Evaluation
 
@@ -30,7 +30,7 @@ class Best:
 
 def write_best(
     run: Path,
-    record: TrialRecord,
+    best: Chosen,
     pairs: PairData,
     checkpoint: str,
     evaluate: Callable[[Path], Evaluation],
@@ -42,7 +42,7 @@ def write_best(
 
     Args:
         run: the run folder.
-        record: the best trial (`journal.best_trial`).
+        best: the training whose model it is.
         pairs: the data set.
         checkpoint: what the search started from; its image processor goes with the model.
         evaluate: loads the model of a folder and evaluates it on the validation pairs.
@@ -50,11 +50,10 @@ def write_best(
         rule: how the score threshold is chosen that the model is to run at.
         overlays: how many pairs to draw, the worst, the best and some between.
     """
-    assert record.best is not None, "a best trial has an epoch"
-    scratch, best = run / "best.tmp", run / "best"
+    scratch, folder = run / "best.tmp", run / "best"
     shutil.rmtree(scratch, ignore_errors=True)
-    trial = TrainedTrial(run.name, run / "trials" / f"{record.number:04d}", record, pairs, checkpoint)
-    written = write_trial_model(trial, scratch, scratch / "model", evaluate, rule, "The best recipe", train_command)
+    trial = TrainedTrial(run.name, run / best.folder, best.record, pairs, checkpoint)
+    written = write_trial_model(trial, scratch, scratch / "model", evaluate, rule, best.title, train_command)
     metrics = written.metrics
     evaluated = written.evaluation.read(pairs.val)
     indices = {pair.id: index for index, pair in enumerate(evaluated)}
@@ -63,8 +62,8 @@ def write_best(
     write_overlays(
         *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, images, overlays, pairs.skip_bad)
     )
-    shutil.rmtree(best, ignore_errors=True)
-    scratch.replace(best)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.replace(folder)
     return Best(metrics, written.agrees)
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import TypeAdapter
 
-from results.journal.journal import TrialRecord, best_trial, read_journal, trial_records
+from results.journal.journal import TrialRecord, read_journal, trial_records
+from results.retrained import FOLDER, Confirmed, confirmed, winner
 from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES
 from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.text.shown import printable
@@ -55,13 +56,20 @@ class RunContents:
     """`data_report.csv`: the rows of what was left out of the data set."""
     notices: Sequence[dict[str, Any]]
     """`notices.json`: what is allowed in the data or the model, but would surprise; older runs have none."""
+    retrained: Sequence[TrialRecord]
+    """What was trained again when the search was over."""
     notes: Sequence[str]
     """What could not be read, a sentence each."""
 
     @cached_property
     def best(self) -> TrialRecord | None:
-        """The best trial so far."""
-        return best_trial(self.records)
+        """The trial with the best recipe so far."""
+        return winner(self.records, self.retrained)
+
+    @cached_property
+    def confirmed(self) -> Sequence[Confirmed]:
+        """The recipes that were trained with other seeds, the best first."""
+        return confirmed(self.records, self.retrained)
 
     @property
     def reference(self) -> TrialRecord | None:
@@ -108,6 +116,7 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         overlays=sorted((run / "best" / "overlays").glob("*.png")),
         faults=files.read("data_report.csv", _faults, []),
         notices=files.read(NOTICES_FILE, lambda path: _checked(_json(path), NOTICES), []),
+        retrained=files.read(f"{FOLDER}/journal.jsonl", lambda path: trial_records(read_journal(path)), []),
         notes=files.notes,
     )
 

@@ -6,7 +6,9 @@ from typing import Any
 from results.description import figures_at
 from results.formatting import change, count, figure, ratio
 from results.journal.journal import TrialRecord, best_trial
+from results.page.confirmation import confirmed_sentence, final_sentences, taken_sentence
 from results.page.contents import RunContents
+from results.retrained import FINAL, chosen, of_purpose
 from trainable.history import best_row
 
 
@@ -36,6 +38,11 @@ def headline(contents: RunContents) -> str:
 def further_sentences(contents: RunContents) -> list[str]:
     """The operating point, and what limits the verdict."""
     sentences = []
+    if contents.confirmed:
+        sentences.append(confirmed_sentence(contents.confirmed))
+    sentences += final_sentences(of_purpose(contents.retrained, FINAL))
+    if contents.retrained and (choice := chosen(contents.records, contents.retrained)):
+        sentences.append(taken_sentence(choice))
     if contents.best and contents.metrics:
         sentences.append(operating_point_sentence(contents.metrics))
         if contents.on_test.get("recommended"):

@@ -1,5 +1,6 @@
 """The last words of a search on the console: the best trials, the reference beside them, and where all of it lies."""
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -7,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from results.description import settings, stage_rows
-from results.formatting import ratio, unread
+from results.formatting import count, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
+from results.page.confirmation import confirmed_rows, final_sentences, taken_sentence
+from results.retrained import FINAL, Chosen, Confirmed, confirmed, of_purpose
 from search.console.fitting import FittingTable
 from search.options import Options
 from search.run_folder.run_folder import resume_command
@@ -35,7 +38,8 @@ SHOWN = 5
 def print_outcome(
     options: Options,
     records: list[TrialRecord],
-    best: TrialRecord,
+    retrained: Sequence[TrialRecord],
+    choice: Chosen,
     written: Best,
     on_test: dict[str, Any] | None,
     left: int,
@@ -46,12 +50,14 @@ def print_outcome(
     Args:
         options: what was asked; says where the run folder is.
         records: all trials, the reference first.
-        best: one of them.
+        retrained: what was trained again after them.
+        choice: the training whose model was taken.
         written: what its evaluation gave.
         on_test: contents of `best/test/metrics.json`, if there is a test set.
         left: trials still to do.
         console: where to print.
     """
+    best = next(record for record in records if record.number == choice.record.number)
     ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=attrgetter("val_loss"))
     console.print(f"\nbest {min(SHOWN, len(ranked))} of {len(records)} trials", style="italic")
     console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
@@ -62,6 +68,8 @@ def print_outcome(
         console.print(_stages(record))
         if record.recipe:
             console.print(settings(record.recipe), style="dim italic")
+    if retrained:
+        _print_retrained(confirmed(records, retrained), of_purpose(retrained, FINAL), choice, console)
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():
@@ -110,6 +118,20 @@ def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, cons
         if said_of := unread(measured):
             console.print(f"{flag}: {said_of}", style="yellow", soft_wrap=True)
     console.print()
+
+
+def _print_retrained(
+    found: Sequence[Confirmed], final: Sequence[TrialRecord], choice: Chosen, console: Console
+) -> None:
+    """What other seeds and more epochs have come to, and which model was taken."""
+    if found:
+        seeds = len(found[0].losses)
+        console.print(f"\ntrained again with {count(seeds, 'other seed')}", style="italic")
+        table = FittingTable(("trial", "as found", "mean", "95 % interval", "behind the first"), frozenset())
+        for row in confirmed_rows(found):
+            table.add(*row.values())
+        console.print(table)
+    console.print("", *final_sentences(final), taken_sentence(choice), sep="\n", highlight=False)
 
 
 def _point(metrics: dict[str, Any]) -> str:

@@ -131,15 +131,18 @@ def publish(options: Options, *names: str) -> None:
             options.mirror.push(path)
 
 
-def open_journal(options: Options) -> Journal:
-    """The run's journal.
+def open_journal(options: Options, within: str = "") -> Journal:
+    """The run's journal, or that of a folder within it, which is made.
 
     Raises:
         JournalError: it is damaged, or another process is writing it.
         StorageError: the remote storage cannot be used or reached.
     """
-    objects = JournalObjects(options.remote.at("journal")) if options.remote else None
-    return Journal(options.run / "journal.jsonl", objects)
+    folder = options.run / within
+    folder.mkdir(exist_ok=True)
+    name = f"{within}/journal" if within else "journal"
+    objects = JournalObjects(options.remote.at(name)) if options.remote else None
+    return Journal(folder / "journal.jsonl", objects)
 
 
 def resume_options(run: str | Path, changed: dict[str, Any]) -> Options:

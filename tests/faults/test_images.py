@@ -14,6 +14,7 @@ from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best
+from results.retrained import Chosen
 from trainable.data.dataset import padded_size
 from trainable.data.difference import ImageError
 from trainable.data.pairs import read_pairs
@@ -111,7 +112,8 @@ def write_best_of(checkpoint, tmp_path):
         how = {"pairs": pairs.val, "names": pairs.names, "padded": padded, "cpus": 1, "skip_bad": pairs.skip_bad}
         evaluated = partial(evaluate_checkpoint, **how)
         run = tmp_path / "run"
-        return write_best(run, record, pairs, str(checkpoint), evaluated, "train.py", PointRule(), overlays=12)
+        best = Chosen(record, "trials/0000", "The best recipe")
+        return write_best(run, best, pairs, str(checkpoint), evaluated, "train.py", PointRule(), overlays=12)
 
     return write
 

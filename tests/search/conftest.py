@@ -161,6 +161,12 @@ def search(tmp_path: Path) -> Callable[..., FakeSearch]:
 
 
 @pytest.fixture
+def fake_ray() -> type[FakeRay]:
+    """`FakeRay`."""
+    return FakeRay
+
+
+@pytest.fixture
 def row() -> Callable[..., EpochRow]:
     """`made_up_row`."""
     return made_up_row

@@ -29,7 +29,7 @@ def test_an_image_that_went_away_costs_the_evaluation_and_no_trial(search, monke
     options = Options(space="learning_rate", data=None, model="embedded", **asked)
     inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
     console = Console(record=True, width=200)
-    assert finish.write_results(options, ended.study, inputs, Resources(1, 0.0, 1), console) == 1
+    assert finish.write_results(options, ended.study, 0, inputs, Resources(1, 0.0, 1), console) == 1
     said = console.export_text()
     assert "before/v0.png: there is no such file" in said
     assert f"--resume {tmp_path}" in said
@@ -53,7 +53,7 @@ def train_command(search, monkeypatch, tmp_path, pair_data):
         options = Options("learning_rate", None, "embedded", 2, 8, 2, **asked)
         inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
         options.run.mkdir(parents=True, exist_ok=True)
-        finish.write_results(options, ended.study, inputs, Resources(cpus, 0.0, 1), Console(quiet=True))
+        finish.write_results(options, ended.study, 0, inputs, Resources(cpus, 0.0, 1), Console(quiet=True))
         return shlex.split(written[0])[2:]
 
     return of

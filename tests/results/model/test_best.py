@@ -10,6 +10,7 @@ from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import write_best
 from results.model.trial_model import TOLERANCE
+from results.retrained import Chosen
 from tests.made_up import made_up_row
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
@@ -40,9 +41,8 @@ class Run:
         record = TrialRecord(7, {}, asked, False, 0.0)
         record.history = [made_up_row(1, val_loss + 1, f1=0.0), made_up_row(2, val_loss, f1=0.5)]
         checkpoint = str(self.checkpoint)
-        return write_best(
-            self.folder, record, self.pairs, checkpoint, self.evaluate, COMMAND, PointRule(), overlays=0
-        )  # fmt: skip
+        best = Chosen(record, "trials/0007", "The best recipe")
+        return write_best(self.folder, best, self.pairs, checkpoint, self.evaluate, COMMAND, PointRule(), overlays=0)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from results.journal.journal import TrialRecord
 from results.model.best import Best
+from results.retrained import Chosen
 from search.console.outcome import print_outcome
 from search.options import Options
 from tests.made_up import made_up_row
@@ -44,7 +45,8 @@ def printed(
     options = Options(storage=str(run.parent), name=run.name, **asked)
     console = plain_console(record=True, width=width)
     with console.capture() as capture:
-        print_outcome(options, records, records[0], written, on_test, left, console)
+        choice = Chosen(records[0], "trials/0000", "The best recipe")
+        print_outcome(options, records, [], choice, written, on_test, left, console)
     return capture.get()
 
 
