@@ -19,7 +19,8 @@ from rich.console import Console
 
 from results.evaluate import print_metrics
 from results.journal.events import JournalError
-from results.model.kept_trial import KeptTrial, NotKeptError, kept_trial
+from results.journal.read_run import NoRunError
+from results.model.kept_trial import KeptTrial, kept_trial
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -57,7 +58,7 @@ def main(
             if data:
                 kept = replace(kept, asked={**kept.asked, "data": data})
             metrics = export_model(kept, _read_pairs(kept.asked, console), out, cpus)
-    except (ExportError, NotKeptError, JournalError, DataError, ImageError, RecipeError, OSError) as error:
+    except (ExportError, NoRunError, JournalError, DataError, ImageError, RecipeError, OSError) as error:
         stop(error)
     console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best.epoch}")
     print_metrics(metrics, out)

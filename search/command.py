@@ -3,14 +3,13 @@
 from dataclasses import MISSING
 from decimal import Decimal
 
-from search.option import default_of, described, flag_of
+from search.option import default_of, described, flag_of, without_secrets_of
 from search.options import Options
-from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
 
-OF_ONE_RUN = ("name", "forced", "bounded", "numbered")
-"""Options that another run of the same search does not share: its name is taken, there is nothing to force, and its
-sampler is the present one."""
+OF_ONE_RUN = ("name", "forced", "bounded", "numbered", "earlier")
+"""Options that another run of the same search does not share: its name is taken, there is nothing to force, its
+sampler is the present one, and it reads earlier runs anew."""
 
 
 def search_command(options: Options) -> str:
@@ -24,7 +23,9 @@ def search_command(options: Options) -> str:
         is_default = field.default is not MISSING and value == default_of(field, option)
         if field.name not in OF_ONE_RUN and value is not None and not is_default:
             text = duration_text(value) if option.duration else str(value)
-            words += [flag_of(option.switch)] if option.switch else [flag_of(field.name), without_secrets(text)]
+            words += (
+                [flag_of(option.switch)] if option.switch else [flag_of(field.name), without_secrets_of(option, text)]
+            )
     return command_line("search", *words)
 
 

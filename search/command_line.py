@@ -66,7 +66,10 @@ def command_line_of(kind: type[Options]) -> Command:
         try:
             options = _changed_options(resume, flags, context) if resume else _new_options(kind, flags, given)
             # One that a crashed search has begun, by these same flags; it may have been named by the time.
-            options = replace(options, name=line.before.name or options.name)
+            if line.before.name:
+                options = replace(options, name=line.before.name)
+                if options.start_from:  # What it stood for then.
+                    options = replace(options, earlier=resume_options(options.address_of_run, {}).earlier)
         except (OptionsError, RunFolderError, StorageError) as error:
             stop(error)
         from search.driver import run_search
@@ -112,7 +115,8 @@ def _new_options(kind: type[Options], flags: Sequence[Flag], given: Mapping[str,
     for field, option in described(kind):
         if option.location:
             location = values[field.name] or option.flag_default
-            values[field.name] = _absolute(location) if location else None
+            parts = location.split(",") if location and option.several else [location]
+            values[field.name] = ",".join(map(_absolute, parts)) if location else None
     if values["max_epochs"] is None:
         values["max_epochs"] = DEFAULT_EPOCHS if values["model"] else SAMPLE_EPOCHS
     values |= {

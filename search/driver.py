@@ -88,7 +88,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
     try:
         with run_folder(options, resumed) as still_ours:
             inputs = checked_inputs(options, console)
-            options = dataclasses.replace(options, model=inputs.model)
+            options = dataclasses.replace(options, model=inputs.model, earlier=inputs.earlier)
             # Ray first: while its processes start, the checkpoint is checked.
             with ExitStack() as engine:
                 resources = engine.enter_context(_ray(options, resumed, console))
@@ -153,13 +153,14 @@ def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resourc
     from search.cluster.cluster import ClusterError, connected
 
     say = partial(console.print, style="yellow", markup=False, soft_wrap=True)
-    begin_imports(*IMPORTED_MEANWHILE)
+    wait_for_imports = begin_imports(*IMPORTED_MEANWHILE)
     with ExitStack() as stack:
         try:
             with console.status("starting Ray"):
                 resources = stack.enter_context(connected(options, say))
         except ClusterError as error:
             raise (PausedError if resumed else InputError)(str(error)) from None
+        wait_for_imports()
         yield resources
 
 
@@ -206,7 +207,7 @@ def _search(
     same = (options.seed, options.micro_batch, options.image_size)
     budget = Budget(options.max_epochs, options.grace, images, *same)
     how = (options.sampler, options.forced, options.bounded, options.numbered, options.portfolio)
-    study = SearchStudy(inputs.space, budget, journal, rungs, *how)
+    study = SearchStudy(inputs.space, budget, journal, rungs, *how, earlier=options.earlier or ())
     left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
 
     def end(code: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from search.earlier_runs import EarlierRunError, earlier_recipes
 from search.options import Options
 from search.run_folder.run_folder import publish
 from spaces.registry import Space, check_space, load_space
@@ -42,6 +43,8 @@ class Inputs:
     """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
     notices: tuple[Notice, ...] = ()
     """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
+    earlier: list[dict[str, Any]] | None = None
+    """Parameters of the recipes to try first, where it starts from earlier runs."""
     new_class_head: bool = False
     """Whether the checkpoint's class head starts anew, since the data's classes are others."""
 
@@ -52,12 +55,15 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     Raises:
         DataError: the data set or the test set has faults.
         SpaceError: the space cannot be loaded, or gives no recipes.
-        InputError: the test set does not go with the data.
+        InputError: the test set does not go with the data, or nothing can be started from an earlier run.
         StorageError: one of them is to come from a storage that does not give it.
     """
     space = load_space(options.space)
     for said in check_space(space, options.max_epochs):
         console.print(said, style="yellow", soft_wrap=True)
+    earlier = options.earlier
+    if options.start_from and earlier is None:
+        earlier = _earlier(options, space, console)
     model = options.model if options.model == EMBEDDED else pinned(options.model)
     checkpoint = checkpoint_of(model)
     takes = read_model_input(checkpoint, options.image_size)
@@ -65,7 +71,17 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     test = _checked_test(options, pairs, takes, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
     print_notices(notices, console)
-    return Inputs(pairs, test, space, model, checkpoint, tuple(notices))
+    return Inputs(pairs, test, space, model, checkpoint, tuple(notices), earlier)
+
+
+def _earlier(options: Options, space: Space, console: Console) -> list[dict[str, Any]]:
+    try:
+        recipes, said = earlier_recipes(options, space)
+    except EarlierRunError as error:
+        raise InputError(str(error)) from None
+    for line in said:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return recipes
 
 
 def _about(flag: str, pairs: PairData) -> list[Notice]:

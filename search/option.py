@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, create_model
 
+from trainable.storage.remote import without_secrets
 from trainable.text.validation import Rule, rule
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ class Option:
     """In seconds; the command line takes it with a unit."""
     location: bool = False
     """A path or URI: made absolute when it is given, kept without keys and passwords."""
+    several: bool = False
+    """Locations with commas between them."""
     beside_resume: bool = False
     """Changes where and how much is run or what is recommended, not what a trial gives."""
 
@@ -73,6 +76,11 @@ def rules_of(kind: type[Any]) -> TypeAdapter[Any]:
         of_type = Annotated[field.type, option.rule] if option and option.rule else field.type
         typed[field.name] = of_type, ... if field.default is REQUIRED else None
     return TypeAdapter(create_model(kind.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **typed))
+
+
+def without_secrets_of(option: Option, location: str) -> str:
+    """What an option was given, or the locations of it, without keys and passwords."""
+    return ",".join(map(without_secrets, location.split(","))) if option.several else without_secrets(location)
 
 
 def flag_of(parameter: str) -> str:

@@ -104,6 +104,12 @@ class Options:
         True,
         switch="no_portfolio",
     )
+    start_from: str | None = SEARCH.option(
+        "Runs, RUN[,RUN...], whose best recipes are tried first, fitted to this budget: at most four of each",
+        None,
+        location=True,
+        several=True,
+    )
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
     skip_bad: bool = DATA.option("Leave faulty pairs out instead of stopping", False, switch="skip_bad")
     subset: int | None = DATA.option("Only the first N pairs of each split, for a quick try", None, at_least(1))
@@ -183,6 +189,9 @@ class Options:
 
     numbered: bool = field(default=True, kw_only=True)
     """Each trial's draw has a generator of its own; one drew all trials where a run's `search.yaml` does not say so."""
+
+    earlier: list[dict[str, Any]] | None = field(default=None, kw_only=True)
+    """Parameters of the recipes that `start_from` stands for, once the run has begun."""
 
     def __post_init__(self) -> None:
         if broken := _broken(type(self), vars(self)):

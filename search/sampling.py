@@ -117,7 +117,21 @@ def seed_of(seed: int, trial: int) -> int:
     return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
 
 
-class Journalled(BaseSampler):
+class OneByOne(BaseSampler):
+    """Draws each parameter by itself, without regard to other trials."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+class Journalled(OneByOne):
     """Draws what a journal holds, and at random what it does not hold, or what a space no longer offers.
 
     Args:
@@ -129,22 +143,12 @@ class Journalled(BaseSampler):
         self._parameters = parameters
         self._otherwise = RandomSampler(seed=seed)
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: each parameter is looked up by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """The journal's value of the parameter, if there is one and it may have it."""
         name = printable(param_name)
-        if name in self._parameters and (values := _values(param_distribution, self._parameters[name])):
+        if name in self._parameters and (values := offered(param_distribution, self._parameters[name])):
             return values[0]
         return self._otherwise.sample_independent(study, trial, param_name, param_distribution)
 
@@ -156,7 +160,7 @@ def as_kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _values(distribution: BaseDistribution, kept: Any) -> list[Any]:
+def offered(distribution: BaseDistribution, kept: Any) -> list[Any]:
     """What a parameter may be that a journal keeps so; nothing where it may not."""
     if isinstance(distribution, CategoricalDistribution):
         return [choice for choice in distribution.choices if json.dumps(choice) == json.dumps(kept)]

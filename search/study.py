@@ -7,6 +7,7 @@ it drops ASHA's rungs, and a killed driver can leave its state unreadable.)
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -56,6 +57,7 @@ class SearchStudy(Trials):
         numbered: each draw has a generator of its own, seeded by the trial's number, and what the journal holds is not
             drawn again. Otherwise one generator draws all trials; it is as far as it was once it has drawn them anew.
         portfolio: try the space's portfolio before anything is drawn.
+        earlier: parameters of recipes that are tried before that.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -72,6 +74,7 @@ class SearchStudy(Trials):
         bounded: bool = True,
         numbered: bool = True,
         portfolio: bool = True,
+        earlier: Sequence[dict[str, Any]] = (),
     ):
         super().__init__(journal)
         self.space = space
@@ -85,7 +88,8 @@ class SearchStudy(Trials):
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
         )
         self._trials: dict[int, optuna.Trial] = {}
-        self._portfolio = space.portfolio(budget.max_epochs) if portfolio else []
+        portfolio_of_space = map(as_kept, space.portfolio(budget.max_epochs) if portfolio else [])
+        self._first = [*earlier, *(each for each in portfolio_of_space if each not in earlier)]
         self._reference = fit_recipe(reference(budget.max_epochs), budget)
         errors: dict[int, str | None] = {}
         for event in journal.events:
@@ -173,19 +177,20 @@ class SearchStudy(Trials):
             self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
 
     def _draw(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
-        """A new trial and its recipe, or why there is none."""
-        if self.numbered:
-            self.optuna.sampler = sampler_of(self.sampler, seed_of(self.budget.seed, len(self._trials)))
+        """A new trial and its recipe, or why there is none: first the reference, then what is to be tried first."""
+        number = len(self._trials)
+        if 0 < number <= len(self._first):
+            self.optuna.sampler = Journalled(self._first[number - 1], self.budget.seed)
+        elif self.numbered:
+            self.optuna.sampler = sampler_of(self.sampler, seed_of(self.budget.seed, number))
         with self._memory.for_sampler(self.optuna):
             return self._build()
 
     def _build(self) -> tuple[optuna.Trial, Recipe | None, str | None]:
-        """A trial of what the sampler now draws; first the reference, then the portfolio."""
+        """A trial of what the sampler now draws; the first is the reference."""
         number = len(self._trials)
         if number == 0 and (parameters := self._reference_parameters()):
             self.optuna.enqueue_trial(parameters)
-        elif 0 < number <= len(self._portfolio):
-            self.optuna.enqueue_trial(self._portfolio[number - 1])
         trial = self._trials[number] = self.optuna.ask()
         return trial, *self._recipe(trial)
 

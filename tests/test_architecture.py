@@ -41,7 +41,7 @@ FLOORS = {
     "search": (
         ("option", "raylet", "rungs", "sampling", "signals", "study_database", "trials"),
         ("options", "study", "supervisor"),
-        ("command", "retraining"),
+        ("command", "earlier_runs", "retraining"),
         ("run_folder",),
         ("cluster", "console", "inputs"),
         ("micro_batch", "searcher"),

@@ -5,7 +5,7 @@ import gc
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -22,13 +22,16 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def begin_imports(*modules: str) -> None:
+def begin_imports(*modules: str) -> Callable[[], None]:
     """Imports modules in another thread, while this one waits for something else.
-
-    Whoever imports one of them meanwhile waits until it is there, and meets its error where it has one.
 
     Args:
         modules: in the order in which they are needed. Not those that this thread may be in the midst of importing.
+
+    Returns:
+        What waits until they are there; to be called before any of them is imported here, and what cannot be imported
+        is an error then. (transformers puts another module in its own place while it is imported, and whoever imports
+        it meanwhile by `from transformers import ...` is left with the one that has no names.)
     """
 
     def run() -> None:
@@ -38,4 +41,6 @@ def begin_imports(*modules: str) -> None:
                     return  # Python ends, as after Ctrl-C, and waits for this thread.
                 importlib.import_module(module)
 
-    threading.Thread(target=run, name="imports").start()
+    thread = threading.Thread(target=run, name="imports")
+    thread.start()
+    return thread.join

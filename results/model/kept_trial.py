@@ -1,42 +1,18 @@
 """A trial of a run by its number: what the run says of it, and its folder with the weights of its best epoch."""
 
 import contextlib
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-
-from results.journal.journal import TrialRecord, read_journal, trial_records
-from results.journal.objects import read_objects
+from results.journal.journal import TrialRecord
+from results.journal.read_run import NoRunError, read_run
 from trainable.history import EpochRow
-from trainable.storage.mirror import Mirror
-from trainable.storage.remote import Remote, is_uri, without_secrets
-from trainable.text.validation import faults_of
-from trainable.text.yaml_file import YamlError, read_yaml
+from trainable.storage.remote import without_secrets
 
 
-class _Asked(BaseModel):
-    """What of `search.yaml` a trial's model depends on."""
-
-    model_config = ConfigDict(strict=True)
-
-    model: str
-    data: str | None = None
-    group_by: str | None = None
-    subset: float | None = None
-    image_size: int | None = None
-    min_precision: float | None = None
-    min_recall: float | None = None
-    identity: dict[str, Any] | None = None
-
-
-_RULES = TypeAdapter(_Asked)
-
-
-class NotKeptError(ValueError):
+class NotKeptError(NoRunError):
     """A run has no such trial, or not its weights; the message says what it has."""
 
 
@@ -69,46 +45,20 @@ def kept_trial(run: str, number: int) -> Iterator[KeptTrial]:
         number: the trial's.
 
     Raises:
-        NotKeptError: there is no such run or trial, or its weights are not kept.
+        NoRunError: there is no such run.
+        NotKeptError: it has no such trial, or its weights are not kept.
         JournalError: the run's journal is missing or damaged.
         StorageError: the remote storage cannot be used or reached.
     """
     shown = without_secrets(run)
-    with _here(run) as (folder, mirror):
-        asked = _asked(folder, shown)
-        events = read_objects(mirror.remote.at("journal")) if mirror else read_journal(folder / "journal.jsonl")
-        record = _record(trial_records(events), number, shown)
-        trials = folder / "trials"
+    with read_run(run) as found:
+        record = _record(found.records, number, shown)
+        trials, mirror = found.folder / "trials", found.mirror
         _check_weights(record, mirror.remote.files("trials") if mirror else _files(trials), shown)
         trial = trials / f"{number:04d}"
         if mirror:
             mirror.pull(trial)
-        yield KeptTrial(folder.name, trial, record, asked)
-
-
-@contextlib.contextmanager
-def _here(run: str) -> Iterator[tuple[Path, Mirror | None]]:
-    """The run folder; that of a remote storage is a new one of this machine with `search.yaml` alone, and a mirror."""
-    if not is_uri(run):
-        if not Path(run).is_dir():
-            raise NotKeptError(f"{run}: there is no such folder; give the run folder that a search has written")
-        yield Path(run).resolve(), None
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        remote = Remote(run)
-        mirror = Mirror(remote, Path(scratch, remote.name))
-        mirror.pull(mirror.local / "search.yaml")
-        yield mirror.local, mirror
-
-
-def _asked(folder: Path, run: str) -> dict[str, Any]:
-    try:
-        asked = read_yaml(folder / "search.yaml")
-    except YamlError as error:
-        raise NotKeptError(f"{run}: its search.yaml cannot be read, so this is no run folder: {error}") from None
-    if faults := faults_of(_RULES, asked):
-        raise NotKeptError(f"{run}: its search.yaml holds no options of a search: {'; '.join(faults)}")
-    return cast(dict[str, Any], asked)
+        yield KeptTrial(found.folder.name, trial, record, found.asked)
 
 
 def _record(records: list[TrialRecord], number: int, run: str) -> TrialRecord:

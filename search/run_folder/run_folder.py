@@ -18,7 +18,7 @@ import yaml
 from results.journal.journal import Journal
 from results.journal.objects import JournalObjects
 from search.command import search_command
-from search.option import described
+from search.option import described, without_secrets_of
 from search.options import Options
 from search.run_folder.identity import changes
 from search.run_folder.owner import Owner
@@ -189,8 +189,9 @@ def resume_command(options: Options) -> str:
 
 def _search_yaml(options: Options, identity: dict[str, str]) -> str:
     asked = asdict(options)
-    for name in (field.name for field, option in described(options) if option.location):
-        asked[name] = asked[name] and without_secrets(asked[name])
+    for field, option in described(options):
+        if option.location and asked[field.name]:
+            asked[field.name] = without_secrets_of(option, asked[field.name])
     asked["command"] = search_command(options)
     fields = yaml.safe_dump({**asked, "identity": identity}, sort_keys=False, allow_unicode=True)
     # As a comment, so that it can be copied from there: YAML would fold and quote it.

@@ -1,6 +1,7 @@
 """A loss that is not finite, a space without a recipe: the trial fails alone."""
 
 import math
+import re
 
 import optuna
 import pandas as pd
@@ -56,9 +57,11 @@ def test_a_loss_that_is_not_finite_fails_the_trial_there_and_says_stage_update_a
     run, _ = failing
     table, history = table_of(run), pd.read_parquet(run / "history.parquet")
     assert table["error"][2].startswith("FloatingPointError: stage 'all', update ")
-    assert table["error"][3].startswith("FloatingPointError: stage 'heads', update 1 of 3, learning rate ")
+    # How far the first update takes it depends on the weights that the new class head begins with.
+    where = re.match(r"FloatingPointError: stage 'heads', update ([12]) of 3, learning rate ", table["error"][3])
+    assert where, table["error"][3]
     assert table["epochs"][2] == 3 and history["trial_id"].eq("0002").sum() == 3
-    assert history["trial_id"].eq("0003").sum() == 0
+    assert history["trial_id"].eq("0003").sum() == int(where[1]) - 1
     assert history["val_loss"].map(math.isfinite).all()
     for number in (2, 3):
         folder = run / "trials" / f"{number:04d}"

@@ -18,6 +18,7 @@ from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule, useful_range
 from results.model.best import write_best, write_test
+from results.retrained import Chosen
 from tests.made_up import made_up_row
 from trainable.compute import usable_device
 from trainable.data.dataset import padded_size
@@ -57,7 +58,8 @@ def write_run(run: Path, checkpoint: Path, pair_data: PairData) -> Path:
         return evaluate_checkpoint(model, pairs, NAMES, padded, cpus=1, device=usable_device())
 
     rule = PointRule(min_recall=0.9)
-    best = write_best(run, record, pair_data, str(checkpoint), evaluate, "python trainable/train.py", rule, 2)
+    choice = Chosen(record, "trials/0000", "The best recipe")
+    best = write_best(run, choice, pair_data, str(checkpoint), evaluate, "python trainable/train.py", rule, 2)
     test = pair_data if best.metrics["boxes"] else dataclasses.replace(pair_data, train=())
     on_test = evaluate(run / "best" / "model", (*test.train, *test.val))
     write_test(run, test, on_test, rule, best.metrics["counted_at"])

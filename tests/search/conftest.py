@@ -125,6 +125,7 @@ class FakeSearch(FakeRay):
         budget: Budget | None = None,
         forced: bool = False,
         pruning: str = "promotion",
+        earlier: Sequence[dict[str, Any]] = (),
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.journal = Journal(folder / "journal.jsonl")
@@ -137,6 +138,7 @@ class FakeSearch(FakeRay):
             forced,
             numbered=pruning == "promotion",
             portfolio=pruning == "promotion",
+            earlier=earlier,
         )
         super().__init__(StudySearcher(self.study, folder / "trials"), losses)
 

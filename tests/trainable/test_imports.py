@@ -13,19 +13,25 @@ from trainable.imports import begin_imports, uncollected
 
 @pytest.fixture
 def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.2)\nready = True\n")
+    (tmp_path / "slow_to_import.py").write_text(
+        "import sys, time, types\n"
+        "time.sleep(0.2)\n"
+        "sys.modules[__name__] = types.SimpleNamespace(ready=True, __spec__=__spec__)\n"
+    )
     (tmp_path / "broken_to_import.py").write_text("import time\ntime.sleep(0.1)\nraise ValueError('it is broken')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return "slow_to_import"
 
 
-def test_an_import_of_what_is_being_imported_waits_until_it_is_there(slow_module: str) -> None:
-    begin_imports(slow_module)
-    assert importlib.import_module(slow_module).ready
+def test_what_puts_another_module_in_its_place_is_whole_for_whoever_has_waited(slow_module: str) -> None:
+    begin_imports(slow_module)()
+    from slow_to_import import ready  # type: ignore[import-not-found]
+
+    assert ready
 
 
 def test_what_cannot_be_imported_is_an_error_for_whoever_needs_it(slow_module: str) -> None:
-    begin_imports("broken_to_import")
+    begin_imports("broken_to_import")()
     with pytest.raises(ValueError, match="it is broken"):
         importlib.import_module("broken_to_import")
 
