@@ -50,6 +50,16 @@ class TimedSearch:
         """The lowest `val_loss` of all epochs."""
         return min(moment.val_loss for moment in self.moments)
 
+    def epochs_to(self, val_loss: float) -> float:
+        """Trial-epochs until a loss as low as this was reported; infinite where none was."""
+        seen = set()
+        for moment in self.moments:
+            if moment.kind == REPORTED:
+                seen.add((moment.trial, moment.epoch))
+                if moment.val_loss <= val_loss:
+                    return len(seen)
+        return math.inf
+
     def seconds_to(self, val_loss: float) -> float:
         """Seconds from the start until a loss as low as this was reported; infinite where none was."""
         reached = (moment.time for moment in self.moments if moment.val_loss <= val_loss)

@@ -275,7 +275,7 @@ def run_ours(task: Mapping[str, Any], arguments: argparse.Namespace) -> TimedSea
         for record, recipe in zip(trial_records(events), task["recipes"], strict=False):
             if record.status == "FAILED" or record.recipe is None or as_listed(record.recipe) != recipe:
                 raise SystemExit(f"{OURS}: trial {record.number} is {record.status} ({record.error}): {record.recipe}")
-        return TimedSearch(started, seconds, [_moment(event) for event in events])
+        return TimedSearch(started, seconds, [moment_of(event) for event in events])
 
 
 def as_listed(recipe: Recipe) -> dict[str, Any]:
@@ -283,7 +283,8 @@ def as_listed(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.replace(recipe, micro_batch=None).to_dict()
 
 
-def _moment(event: Event) -> Moment:
+def moment_of(event: Event) -> Moment:
+    """What a timed search keeps of an event of the journal."""
     if isinstance(event, Reported):
         return Moment(REPORTED, event.trial, event.time, event.metrics.epoch, event.metrics.val_loss)
     return Moment(event.kind, event.trial, event.time)
