@@ -45,6 +45,13 @@ def test_the_time_to_a_loss_ends_with_the_first_epoch_that_is_as_low(timed: Modu
     assert [search.seconds_to(loss) for loss in (2.5, search.final_loss, 0.5)] == [1.0, 2.0, math.inf]
 
 
+def test_the_epochs_to_a_loss_count_those_trained_twice_once(timed: ModuleType) -> None:
+    losses = [(0, 1, 3.0), (0, 2, 2.0), (1, 1, 2.5), (0, 2, 2.0), (1, 2, 1.0)]
+    moments = [timed.Moment("asked", 0, 10.0), *(timed.Moment("reported", n, 11.0, e, loss) for n, e, loss in losses)]
+    search = timed.TimedSearch(10.0, 3.0, moments)
+    assert [search.epochs_to(loss) for loss in (3.0, 2.2, 1.0, 0.5)] == [1, 2, 4, math.inf]
+
+
 def test_judging_the_other_sides_models_costs_it_no_time(timed: ModuleType) -> None:
     lines = [
         {"event": "asked", "trial": 0, "time": 101.0},
