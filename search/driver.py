@@ -207,7 +207,9 @@ def _search(
     same = (options.seed, options.micro_batch, options.image_size)
     budget = Budget(options.max_epochs, options.grace, images, *same)
     how = (options.sampler, options.forced, options.bounded, options.numbered, options.portfolio)
-    study = SearchStudy(inputs.space, budget, journal, rungs, *how, earlier=options.earlier or ())
+    study = SearchStudy(
+        inputs.space, budget, journal, rungs, *how, earlier=options.earlier or (), patience=options.patience_epochs
+    )
     left_out = _bad_nodes(options, resources, inputs, trial, bool(replayed), console)
 
     def end(code: int) -> None:
@@ -238,6 +240,8 @@ def _search(
             with Monitor(options, study, resources.concurrent, console) as monitor:
                 run(study, options.keep, monitor.tick)
             left = study.left(options.trials)
+            if not left and (verdict := study.over(options.trials)):
+                console.print(f"ended after {len(study.records)} of {options.trials} trials: {verdict}", soft_wrap=True)
             if not left and (options.confirm or options.final_epochs):
                 with closing(open_journal(options, FOLDER)) as again:
                     retrainings = Retrainings(again, list(study.records.values()), options)

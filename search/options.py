@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from search.option import Panel, at_least, flag_of, kept_to, one_of, rules_of
+from search.patience import WORDS as PATIENCE_WORDS
+from search.patience import is_patience
 from search.rungs import PRUNINGS
 from search.sampling import SAMPLERS
 from spaces.budget import default_grace
@@ -42,6 +44,7 @@ class OptionsError(ValueError):
 A_SHARE = kept_to(lambda value: 0 <= value <= 1, "a number from 0 to 1")
 A_SEED = kept_to(lambda seed: 0 <= seed < 2**32, "a whole number from 0 to 2**32 - 1")
 A_MICRO_BATCH = kept_to(is_micro_batch, WORDS)
+A_PATIENCE = kept_to(is_patience, PATIENCE_WORDS)
 A_FOLDERS_NAME = kept_to(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
@@ -111,6 +114,12 @@ class Options:
         several=True,
     )
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
+    patience_epochs: str | None = SEARCH.changeable(
+        "End where so many epochs of training, of all trials together, have lowered the best val_loss by less than "
+        "another seed moves it; auto: where the trials that are left are expected to",
+        None,
+        A_PATIENCE,
+    )
     skip_bad: bool = DATA.option("Leave faulty pairs out instead of stopping", False, switch="skip_bad")
     subset: int | None = DATA.option("Only the first N pairs of each split, for a quick try", None, at_least(1))
     group_by: str | None = DATA.option(

@@ -58,6 +58,10 @@ class Rungs(ABC):
         """The paused trial to go on with when no new ones come; None where there is none."""
         return None
 
+    def at_lowest(self) -> dict[int, float]:
+        """The losses of the trials that have come to the lowest rung, by their numbers; of those without rungs none."""
+        return dict(self._losses[0]) if self._losses else {}
+
     def reached(self, epoch: int) -> int | None:
         """Index of the rung that a trial comes to with this epoch; None within rungs."""
         return self.epochs.index(epoch) if epoch in self.epochs else None

@@ -15,6 +15,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from results.journal.events import Asked, Ended, Event, JournalError, Paused, Promoted, Reported
 from results.journal.journal import Journal, TrialRecord
+from search.patience import Verdict, verdict
 from search.rungs import Rungs
 from search.sampling import Journalled, SearchedTrials, as_kept, sampler_of, seed_of
 from search.trials import Trials
@@ -58,6 +59,7 @@ class SearchStudy(Trials):
             drawn again. Otherwise one generator draws all trials; it is as far as it was once it has drawn them anew.
         portfolio: try the space's portfolio before anything is drawn.
         earlier: parameters of recipes that are tried before that.
+        patience: asks for no more trials where these have nothing to gain, see `search.patience`; None never does so.
 
     Raises:
         JournalError: the space no longer gives the journal's parameters, so that going on would be another search.
@@ -75,6 +77,7 @@ class SearchStudy(Trials):
         numbered: bool = True,
         portfolio: bool = True,
         earlier: Sequence[dict[str, Any]] = (),
+        patience: str | None = None,
     ):
         super().__init__(journal)
         self.space = space
@@ -87,6 +90,8 @@ class SearchStudy(Trials):
         self.optuna = optuna.create_study(
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
         )
+        self._patience = patience
+        self._bests: list[float] = []
         self._trials: dict[int, optuna.Trial] = {}
         portfolio_of_space = map(as_kept, space.portfolio(budget.max_epochs) if portfolio else [])
         self._first = [*earlier, *(each for each in portfolio_of_space if each not in earlier)]
@@ -111,7 +116,17 @@ class SearchStudy(Trials):
     def left(self, trials: int) -> int:
         """How many of so many trials have still to be asked for, or to train on, as far as is known by now."""
         promotable = self.rungs.next() is not None or self.rungs.last() is not None
-        return max(trials - len(self.records), 0) + max(len(self.unfinished), int(promotable))
+        to_ask = 0 if self.over(trials) else max(trials - len(self.records), 0)
+        return to_ask + max(len(self.unfinished), int(promotable))
+
+    def over(self, trials: int) -> Verdict | None:
+        """Whether those of so many trials that have not been asked for have nothing to gain; None where they may."""
+        if self._patience is None:
+            return None
+        at_rung = self.rungs.at_lowest()
+        drawn = [loss for number, loss in at_rung.items() if number > len(self._first)]
+        left = max(trials - len(self.records), 0)
+        return verdict(self._patience, self._bests, list(at_rung.values()), drawn, left, len(self.records))
 
     def next(self, trials: int | None = None) -> TrialRecord | None:
         """The trial to train next: one that is promoted, or a new one; None where there is none of so many.
@@ -121,7 +136,7 @@ class SearchStudy(Trials):
         """
         promoted = self.rungs.next()
         if promoted is None:
-            if trials is None or len(self.records) < trials:
+            if trials is None or (len(self.records) < trials and not self.over(trials)):
                 return self.ask()
             promoted = self.rungs.last()
         if promoted is None:
@@ -167,6 +182,7 @@ class SearchStudy(Trials):
         record, trial = self.records[event.trial], self._trials[event.trial]
         if isinstance(event, Reported):
             trial.report(event.metrics.val_loss, event.metrics.epoch)
+            self._bests.append(min([event.metrics.val_loss, *self._bests[-1:]]))
         elif isinstance(event, Promoted):
             self._memory.take_up(trial)
         elif record.status == "PAUSED" or (record.status == "PRUNED" and self.rungs.promote):

@@ -39,7 +39,7 @@ FLOORS = {
         ("export", "export_model", "predict", "report"),
     ),
     "search": (
-        ("option", "raylet", "rungs", "sampling", "signals", "study_database", "trials"),
+        ("option", "patience", "raylet", "rungs", "sampling", "signals", "study_database", "trials"),
         ("options", "study", "supervisor"),
         ("command", "earlier_runs", "retraining"),
         ("run_folder",),

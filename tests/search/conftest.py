@@ -126,6 +126,7 @@ class FakeSearch(FakeRay):
         forced: bool = False,
         pruning: str = "promotion",
         earlier: Sequence[dict[str, Any]] = (),
+        patience: str | None = None,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.journal = Journal(folder / "journal.jsonl")
@@ -139,6 +140,7 @@ class FakeSearch(FakeRay):
             numbered=pruning == "promotion",
             portfolio=pruning == "promotion",
             earlier=earlier,
+            patience=patience,
         )
         super().__init__(StudySearcher(self.study, folder / "trials"), losses)
 

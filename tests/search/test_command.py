@@ -43,6 +43,7 @@ OTHERS = Options(
     numbered=False,
     pruning="stopping",
     portfolio=False,
+    patience_epochs="auto",
     start_from="/somewhere/first,s3://bucket/runs/second",
     earlier=[{"stages": 1}],
     skip_bad=True,

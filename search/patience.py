@@ -1,0 +1,90 @@
+"""When a search has nothing more to expect, by what it has found so far: `--patience-epochs`.
+
+A recipe trained with another seed comes out about 5 % better or worse. A search that would gain less than that by going
+on is over for whoever asked it to end then.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from scipy.stats import norm
+
+AUTO = "auto"
+WORDS = f"{AUTO}, or a whole number of epochs from 1 on"
+NOISE = math.log(1.049)
+"""Of a loss's logarithm, between seeds: the median over recipes on two data sets (`benchmarks/README.md`)."""
+LEAST_DRAWN = 6
+"""Recipes that a search has drawn before what it draws says anything of others."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """That a search has nothing more to expect, and what is saved thereby."""
+
+    why: str
+    epochs: float
+    """Trial-epochs that the rest would have taken, by what trials have taken so far."""
+
+    def __str__(self) -> str:
+        return f"{self.why}; about {self.epochs:.0f} epochs of training are saved"
+
+
+def is_patience(text: str) -> bool:
+    """Whether this is what `--patience-epochs` takes."""
+    return text == AUTO or (text.isdecimal() and int(text) > 0)
+
+
+def verdict(
+    patience: str, bests: Sequence[float], at_rung: Sequence[float], drawn: Sequence[float], left: int, trials: int
+) -> Verdict | None:
+    """Whether a search is over, as `auto` or a number of epochs decides.
+
+    Args:
+        patience: `auto`: over where all trials that are left are expected to lower the loss by less than another seed
+            moves it. A number: over where so many epochs have lowered it by less.
+        bests: the lowest loss after each trial-epoch, of any trial, in the order in which they were reported.
+        at_rung: the losses of all trials at the lowest rung, where the trials are compared that `auto` judges by.
+        drawn: of these, the losses of recipes that a sampler has drawn.
+        left: trials that have not been asked for yet.
+        trials: those that have.
+
+    Returns:
+        None where it goes on.
+    """
+    if not left:
+        return None
+    if patience != AUTO:
+        epochs = int(patience)
+        if len(bests) <= epochs or math.log(bests[-1 - epochs] / bests[-1]) >= NOISE:
+            return None
+        why = (
+            f"{epochs} epochs have lowered the loss by less than the {math.expm1(NOISE):.0%} that another seed moves it"
+        )
+    else:
+        if len(drawn) < LEAST_DRAWN:
+            return None
+        gain = expected_gain([math.log(loss) for loss in drawn], math.log(min(at_rung)), left)
+        if gain >= NOISE:
+            return None
+        why = (
+            f"{left} more trials are expected to lower the loss by {-math.expm1(-gain):.1%}, less than the "
+            f"{math.expm1(NOISE):.0%} that another seed moves it"
+        )
+    return Verdict(why, left * len(bests) / trials)
+
+
+def expected_gain(drawn: Sequence[float], best: float, more: int) -> float:
+    """By how much the lowest of `more` draws is expected to lie below the best so far, at least 0.
+
+    The draws are taken as those of a normal distribution with the mean and deviation of what was drawn.
+    """
+    deviation = stdev(drawn)
+    if not deviation:
+        return 0.0
+    below = np.linspace(-9.0, (best - fmean(drawn)) / deviation, 2001)
+    # The chance that one of them at least lies below each of these.
+    chances = -np.expm1(more * np.log1p(-norm.cdf(np.minimum(below, 8.0))))
+    return float(np.trapezoid(chances, below)) * deviation
