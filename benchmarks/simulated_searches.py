@@ -199,18 +199,25 @@ class RaySearch:
 
 
 class ProductSearch(RaySearch):
-    """The search of this project, as `search/run.py` sets it up; see there for `sampler` and `pruning`.
+    """The search of this project, as `search/run.py` sets it up; see there for `sampler`, `pruning` and `patience`.
 
     The space's own portfolio was chosen on all tables, so that it would be judged by what it was learnt from.
     """
 
-    def __init__(self, setting: Setting, sampler: str = "tpe", pruning: str = "promotion", portfolio: bool = False):
+    def __init__(
+        self,
+        setting: Setting,
+        sampler: str = "tpe",
+        pruning: str = "promotion",
+        portfolio: bool = False,
+        patience: str | None = None,
+    ):
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         folder = Path(self._folder.name)
         rungs = rungs_of(pruning, setting.budget.grace, setting.max_epochs, setting.reduction)
         journal = Journal(folder / "journal.jsonl")
         space = dataclasses.replace(load_space(setting.space), portfolio=lambda _: list(setting.portfolio))
-        self.study = SearchStudy(space, setting.budget, journal, rungs, sampler, portfolio=portfolio)
+        self.study = SearchStudy(space, setting.budget, journal, rungs, sampler, portfolio=portfolio, patience=patience)
         searcher = StudySearcher(self.study, folder / "trials", trials=setting.trials)
         super().__init__(searcher, RungScheduler(searcher))
 
@@ -221,7 +228,8 @@ class ProductSearch(RaySearch):
         self.study.journal.close()
         self._folder.cleanup()
         ended = len(self.study.finished)
-        if self.searcher.pause or left or ended != self.searcher.trials:
+        asked = len(self.study.records) if self.study.over(self.searcher.trials) else self.searcher.trials
+        if self.searcher.pause or left or ended != asked:
             raise RuntimeError(f"{ended} of {self.searcher.trials} trials have ended: {self.searcher.pause}")
 
 
@@ -304,6 +312,7 @@ def _reference_parameters(space: Space, setting: Setting) -> dict[str, Any]:
 OURS, PEER, RANDOM = "ours", "OptunaSearch + ASHA", "random + ASHA"
 SEARCHES: dict[str, Callable[[Setting], Search]] = {
     OURS: partial(ProductSearch, portfolio=True),
+    "ours, patience": partial(ProductSearch, portfolio=True, patience="auto"),
     "ours, no portfolio": ProductSearch,
     "ours, random draws": partial(ProductSearch, sampler="random"),
     "ours, stopping": partial(ProductSearch, pruning="stopping"),

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from results.evaluate import print_metrics
 from results.journal.events import JournalError
-from results.journal.read_run import NoRunError
+from results.journal.opened_run import NoRunError
 from results.model.kept_trial import KeptTrial, kept_trial
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError

@@ -47,6 +47,14 @@ class _Unread(_Written):
     why: Text
 
 
+class _Selection(_Written):
+    trial: Count
+    val_loss: Number
+    optimism: Annotated[float, Field(ge=0, lt=LARGE)]
+    trials: Count
+    pairs: Count
+
+
 class _Bin(_Written):
     count: Count
     mean_score: Share | None
@@ -121,4 +129,5 @@ class _Notice(_Written):
 METRICS = TypeAdapter(_Metrics)
 ASKED = TypeAdapter(_Asked)
 ENVIRONMENT = TypeAdapter(_Environment)
+SELECTION = TypeAdapter(_Selection)
 NOTICES = TypeAdapter(list[_Notice])

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
-from results.journal.read_run import NoRunError, ReadRun, read_run
+from results.journal.opened_run import NoRunError, OpenedRun, open_run
 from search.options import Options
 from search.sampling import OneByOne, as_kept, offered
 from spaces.registry import Space
@@ -53,7 +53,7 @@ def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]
     said: list[str] = []
     for run in (options.start_from or "").split(","):
         try:
-            with read_run(run) as earlier:
+            with open_run(run) as earlier:
                 found, misfits = _of_run(earlier, space, options.max_epochs)
         except (NoRunError, JournalError) as error:
             raise EarlierRunError(f"--start-from {error}") from None
@@ -71,7 +71,7 @@ def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]
     return fitted, said
 
 
-def _of_run(run: ReadRun, space: Space, max_epochs: int) -> tuple[dict[int, dict[str, Any]], list[str]]:
+def _of_run(run: OpenedRun, space: Space, max_epochs: int) -> tuple[dict[int, dict[str, Any]], list[str]]:
     """The parameters of a run's best recipes by its trials, and why others do not fit, of those that are better."""
     fitted: dict[int, dict[str, Any]] = {}
     misfits: list[str] = []

@@ -19,6 +19,8 @@ from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best, write_test
 from results.model.trial_model import train_command
 from results.retrained import FOLDER, Chosen, chosen, confirmed, confirmed_table, read_retrained
+from results.selection import FILE as SELECTION
+from results.selection import selection
 from results.table import write_table, write_tables
 from search.cluster.cluster import Resources, on_trial_resources
 from search.console.live_report import LiveReport
@@ -43,7 +45,7 @@ DONE, NOT_EVALUATED, NO_SUCCESS = 0, 1, 3
 
 DERIVED = (
     *("results.csv", "results.parquet", "results.json", "results.md", "history.parquet", "environment.json"),
-    *("report.html", "optuna.db", "tensorboard", "best", "journal.jsonl"),
+    *("report.html", "optuna.db", "tensorboard", "best", "journal.jsonl", SELECTION),
     *(f"{FOLDER}/{name}" for name in ("results.csv", "history.parquet", "confirmed.csv", "journal.jsonl")),
 )
 """What a search leaves in a remote storage beside the trials, so that a copy of it is as good as a local run."""
@@ -95,9 +97,14 @@ def write_results(
         publish(options, *DERIVED)
         print_not_evaluated(options, choice.record, error, console)
         return NOT_EVALUATED
+    luck = None if inputs.test else selection(run, records, options.mirror)
+    if luck:
+        luck.write(run)
+    else:
+        (run / SELECTION).unlink(missing_ok=True)
     report.write(records)
     publish(options, *DERIVED)
-    print_outcome(options, records, retrained, choice, written, on_test, left, console)
+    print_outcome(options, records, retrained, choice, written, on_test, luck, left, console)
     return DONE
 
 

@@ -34,7 +34,7 @@ FLOORS = {
     ),
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "rungs", "schema"),
-        ("description", "drawing", "retrained", "tensorboard_log"),
+        ("description", "drawing", "retrained", "selection", "tensorboard_log"),
         ("evaluate", "model", "page", "prediction", "table"),
         ("export", "export_model", "predict", "report"),
     ),

@@ -59,7 +59,7 @@ def evaluate_checkpoint(
     torch.set_num_threads(cpus)
     model = load_model(checkpoint, names).to(device)
     dataset = _NotingDataset(pairs, load_processor(checkpoint), stand_ins=skip_bad)
-    return evaluate(model, dataset, PairCollator(*padded), per_image=True).without(dataset.unread)
+    return evaluate(model, dataset, PairCollator(*padded)).without(dataset.unread)
 
 
 class _NotingDataset(MovedObjectDataset):

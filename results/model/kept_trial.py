@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from results.journal.journal import TrialRecord
-from results.journal.read_run import NoRunError, read_run
+from results.journal.opened_run import NoRunError, open_run
 from trainable.history import EpochRow
 from trainable.storage.remote import without_secrets
 
@@ -51,7 +51,7 @@ def kept_trial(run: str, number: int) -> Iterator[KeptTrial]:
         StorageError: the remote storage cannot be used or reached.
     """
     shown = without_secrets(run)
-    with read_run(run) as found:
+    with open_run(run) as found:
         record = _record(found.records, number, shown)
         trials, mirror = found.folder / "trials", found.mirror
         _check_weights(record, mirror.remote.files("trials") if mirror else _files(trials), shown)

@@ -14,7 +14,9 @@ from pydantic import TypeAdapter
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.retrained import FOLDER, Confirmed, confirmed, winner
-from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES
+from results.schema import ASKED, ENVIRONMENT, METRICS, NOTICES, SELECTION
+from results.selection import FILE as SELECTION_FILE
+from results.selection import Selection
 from trainable.data.notices import NOTICES as NOTICES_FILE
 from trainable.text.shown import printable
 from trainable.text.validation import faults_of
@@ -58,6 +60,8 @@ class RunContents:
     """`notices.json`: what is allowed in the data or the model, but would surprise; older runs have none."""
     retrained: Sequence[TrialRecord]
     """What was trained again when the search was over."""
+    selection: Selection | None
+    """What picking the best trial has added to its loss; older runs, and those with a test set, have none."""
     notes: Sequence[str]
     """What could not be read, a sentence each."""
 
@@ -117,6 +121,7 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         faults=files.read("data_report.csv", _faults, []),
         notices=files.read(NOTICES_FILE, lambda path: _checked(_json(path), NOTICES), []),
         retrained=files.read(f"{FOLDER}/journal.jsonl", lambda path: trial_records(read_journal(path)), []),
+        selection=files.read(SELECTION_FILE, lambda path: Selection(**_of_schema(_json(path), SELECTION)), None),
         notes=files.notes,
     )
 

@@ -44,6 +44,8 @@ def further_sentences(contents: RunContents) -> list[str]:
     if contents.retrained and (choice := chosen(contents.records, contents.retrained)):
         sentences.append(taken_sentence(choice))
     if contents.best and contents.metrics:
+        if contents.selection and contents.selection.trial == contents.best.number:
+            sentences.append(f"Its {contents.selection}.")
         sentences.append(operating_point_sentence(contents.metrics))
         if contents.on_test.get("recommended"):
             sentences.append(f"On the test set, which the search has not seen: {_figures(contents.on_test)}.")

@@ -13,6 +13,7 @@ from results.journal.journal import TrialRecord
 from results.model.best import Best
 from results.page.confirmation import confirmed_rows, final_sentences, taken_sentence
 from results.retrained import FINAL, Chosen, Confirmed, confirmed, of_purpose
+from results.selection import Selection
 from search.console.fitting import FittingTable
 from search.options import Options
 from search.run_folder.run_folder import resume_command
@@ -42,6 +43,7 @@ def print_outcome(
     choice: Chosen,
     written: Best,
     on_test: dict[str, Any] | None,
+    luck: Selection | None,
     left: int,
     console: Console,
 ) -> None:
@@ -54,6 +56,7 @@ def print_outcome(
         choice: the training whose model was taken.
         written: what its evaluation gave.
         on_test: contents of `best/test/metrics.json`, if there is a test set.
+        luck: what picking the best has added to its loss, if that is known.
         left: trials still to do.
         console: where to print.
     """
@@ -70,6 +73,8 @@ def print_outcome(
             console.print(settings(record.recipe), style="dim italic")
     if retrained:
         _print_retrained(confirmed(records, retrained), of_purpose(retrained, FINAL), choice, console)
+    if luck and luck.trial == best.number:
+        console.print(f"\n{luck}", highlight=False, soft_wrap=True)
     _print_metrics(written.metrics, on_test, console)
     for what, path in WRITTEN.items():
         if (options.run / path).exists():

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -47,6 +48,8 @@ class LossTerms:
     """L1 distances of matched boxes."""
     giou: Tensor
     """1 - GIoU of matched boxes."""
+    images: Tensor
+    """float32 [batch, 3]: the three of each image, of the last layer alone and without gradients."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def loss_terms(logits: Tensor, boxes_cxcywh_normalised: Tensor, labels: Labels, 
         labels: of the batch's images.
         config: holds the costs of the matcher and the weight of the class "no object".
     """
-    layers, _, _, classes = logits.shape
+    layers, batch, queries, classes = logits.shape
     taking, taken = _matches(logits, boxes_cxcywh_normalised, labels, config)
     class_ids = torch.cat([label["class_labels"] for label in labels])
     truths = torch.cat([label["boxes"] for label in labels])[taken]  # [layers, matched, 4]
@@ -114,11 +117,13 @@ def loss_terms(logits: Tensor, boxes_cxcywh_normalised: Tensor, labels: Labels, 
     weights[-1] = config.eos_coefficient
     entropies = cross_entropy(logits.flatten(0, 2), wanted, weights, reduction="none")
     found = boxes_cxcywh_normalised.flatten(0, 2)[taking]  # [layers, matched, 4]
-    return LossTerms(
-        entropies.view(layers, -1).sum(1),
-        (found - truths).abs().sum((1, 2)),
-        (1 - _giou(_corners(found), _corners(truths))).sum(1),
-    )
+    distances, apart = (found - truths).abs(), 1 - _giou(_corners(found), _corners(truths))
+    with torch.no_grad():
+        images = entropies.new_zeros(batch, 3)
+        images[:, 0] = entropies.view(layers, batch, queries)[-1].sum(1)
+        of_boxes = torch.stack([distances[-1].sum(-1), apart[-1]], dim=1)
+        images[:, 1:].index_add_(0, taking[-1] // queries - (layers - 1) * batch, of_boxes)
+    return LossTerms(entropies.view(layers, -1).sum(1), distances.sum((1, 2)), apart.sum(1), images)
 
 
 def scaled_loss(terms: LossTerms, whole: LossNormalisers, config: DetrConfig) -> Tensor:
@@ -168,20 +173,28 @@ class LossAccumulator:
         return {"val_loss": loss, "val_loss_ce": ce, "val_loss_bbox": bbox, "val_loss_giou": giou}
 
 
-def image_losses(result: Forward, labels: Labels, config: DetrConfig) -> list[float]:
-    """The loss of each image of a batch alone: what `val_loss` would be if it were the whole set.
+def image_terms(terms: LossTerms, labels: Labels, config: DetrConfig) -> NDArray[np.float64]:
+    """What each image of a batch adds to the loss of a set: float64 [batch, 4].
+
+    The columns are cross entropy, class weight, the weighted loss of the boxes, and their number; the loss of any set
+    of images is the sum of the first by that of the second, and the sum of the third by that of the fourth, at least 1.
 
     Args:
-        result: the batch's.
+        terms: the batch's.
         labels: of its images.
         config: the model's.
     """
-    losses = []
-    for logits, boxes, label in zip(result.logits, result.boxes_cxcywh_normalised, labels, strict=True):
-        sums = LossAccumulator(config)
-        sums.add(loss_terms(logits[None, None], boxes[None, None], [label], config), [label])
-        losses.append(sums.losses()["val_loss"])
-    return losses
+    cross_entropy, bbox, giou = terms.images.double().cpu().numpy().T
+    own = [loss_normalisers([label], config) for label in labels]
+    return np.stack(
+        [
+            cross_entropy,
+            [of_image.class_weight for of_image in own],
+            config.bbox_loss_coefficient * bbox + config.giou_loss_coefficient * giou,
+            [len(label["class_labels"]) for label in labels],
+        ],
+        axis=1,
+    )
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import DetrForObjectDetection
@@ -18,7 +20,7 @@ from trainable.detection import (
     match,
     scores_at,
 )
-from trainable.detector.loss import LossAccumulator, forward, image_losses
+from trainable.detector.loss import LossAccumulator, forward, image_terms
 from trainable.precision import autocast
 
 Item = TypeVar("Item")
@@ -37,15 +39,16 @@ class Evaluation:
         losses: `val_loss`, `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` of the set taken as one batch.
         detections: one an image, in the order of the set.
         ground_truth: one an image, in the order of the set.
-        image_losses: the loss of each image alone, in the order of the set; empty unless asked for.
+        image_terms: float64 [images, 4]: what each image adds to the loss, in the order of the set, see
+            `trainable.detector.loss.image_terms`.
         unread: by its index in the set that was to be evaluated, why a pair could not be read. Another one stood in for
-            it in the losses, as in training; it is not among the detections, ground_truth and losses of images.
+            it in the losses, as in training; it is not among the detections, ground_truth and terms of images.
     """
 
     losses: dict[str, float]
     detections: list[Detections]
     ground_truth: list[GroundTruth]
-    image_losses: list[float] = field(default_factory=list)
+    image_terms: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     unread: dict[int, str] = field(default_factory=dict)
 
     def without(self, unread: dict[int, str]) -> "Evaluation":
@@ -54,9 +57,15 @@ class Evaluation:
         def rest(values: list[Any]) -> list[Any]:
             return [value for index, value in enumerate(values) if index not in unread]
 
-        return Evaluation(
-            self.losses, rest(self.detections), rest(self.ground_truth), rest(self.image_losses), dict(unread)
-        )
+        terms = np.delete(self.image_terms, list(unread), axis=0)
+        return Evaluation(self.losses, rest(self.detections), rest(self.ground_truth), terms, dict(unread))
+
+    @property
+    def image_losses(self) -> list[float]:
+        """The loss of each image alone, in the order of the set: what `val_loss` would be if it were the whole set."""
+        cross_entropy, class_weight, boxes_loss, boxes = self.image_terms.T
+        losses: list[float] = (cross_entropy / class_weight + boxes_loss / np.maximum(boxes, 1)).tolist()
+        return losses
 
     def read(self, pairs: Sequence[Item]) -> list[Item]:
         """Of what was to be evaluated, what was: the items that detections, ground_truth and losses of images are
@@ -75,10 +84,9 @@ def evaluate(
     dataset: Dataset[dict[str, Any]],
     collator: PairCollator,
     dtype: torch.dtype = torch.float32,
-    per_image: bool = False,
 ) -> Evaluation:
     """Evaluates once; see `evaluation_batches` and `evaluate_batches` for what it takes and raises."""
-    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype, per_image)
+    return evaluate_batches(model, evaluation_batches(dataset, collator, model.device), dtype)
 
 
 def evaluation_batches(
@@ -122,7 +130,6 @@ def evaluate_batches(
     model: DetrForObjectDetection,
     batches: Iterable[dict[str, Any]],
     dtype: torch.dtype = torch.float32,
-    per_image: bool = False,
 ) -> Evaluation:
     """Evaluates in eval mode, without gradients, on the model's device.
 
@@ -130,13 +137,12 @@ def evaluate_batches(
         model: put into eval mode.
         batches: of the whole data set, see `evaluation_batches`.
         dtype: of the forward pass; the loss is computed in float32.
-        per_image: whether to compute `image_losses` too; changes nothing else.
 
     Raises:
         FloatingPointError: the model's outputs are not finite.
     """
     model.eval()
-    sums, detections, ground_truth, losses = LossAccumulator(model.config), [], [], []
+    sums, detections, ground_truth, terms = LossAccumulator(model.config), [], [], [np.empty((0, 4))]
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
             inputs = to_device(batch, model.device)
@@ -144,9 +150,8 @@ def evaluate_batches(
             sums.add(result.terms, inputs["labels"])
             detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
-            if per_image:
-                losses += image_losses(result, inputs["labels"], model.config)
-    return Evaluation(sums.losses(), detections, ground_truth, losses)
+            terms.append(image_terms(result.terms, inputs["labels"], model.config))
+    return Evaluation(sums.losses(), detections, ground_truth, np.concatenate(terms))
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, ReuseConfig
 from trainable.reuse.frozen_features import use_frozen_features
 from trainable.storage.mirror import Mirror
+from trainable.training.evaluation import Evaluation
 from trainable.training.exhaustion import is_out_of_memory
 from trainable.training.stage_trainer import StageTrainer
 from trainable.training.trial_folder import TrialFolder
@@ -177,6 +178,8 @@ class _EpochCallback(TrainerCallback):
         self.within_epoch: list[Row] = []
         self.ended: EpochRow
         """The epoch that was evaluated last; `is_new` where it has not been reported before."""
+        self.evaluation: Evaluation | None = None
+        """What it was evaluated to; None where that was before this process."""
         self.is_new = self.stage_over = False
         self.started = self.checkpoint_asked = time.monotonic()
         self.seconds_before = trial.seconds
@@ -187,7 +190,7 @@ class _EpochCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.trainer.losses_of_epoch.clear()
-        self.within_epoch = []
+        self.within_epoch, self.evaluation = [], None
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -250,7 +253,7 @@ class _EpochCallback(TrainerCallback):
         return self.ended.epoch in self.reuse.checkpoint_epochs
 
     def _commit(self) -> None:
-        self.trial.commit(self.ended, self.model)
+        self.trial.commit(self.ended, self.model, self.evaluation.image_terms if self.evaluation else None)
 
     def _report(self) -> None:
         if self.is_new:
@@ -258,7 +261,7 @@ class _EpochCallback(TrainerCallback):
 
     def _evaluated(self, updates: int) -> dict[str, Any]:
         """All of a row but where in the trial it stands, after so many updates of the running epoch."""
-        evaluation = self.trainer.evaluate_data_set()
+        evaluation = self.evaluation = self.trainer.evaluate_data_set()
         return {
             "stage": self.stage,
             "train_loss": math.fsum(self.trainer.losses_of_epoch) / updates,

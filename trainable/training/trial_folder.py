@@ -18,6 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import DetrForObjectDetection
 
 from trainable.history import EpochRow, best_row, current_stage
@@ -26,6 +28,7 @@ from trainable.storage.durable_file import checksum, is_sound, wait_for_disk, wr
 from trainable.storage.mirror import Mirror
 from trainable.training.exhaustion import with_half_batch, with_half_micro_batch
 from trainable.training.progress import PROGRESS, Checkpoint, Progress, ProgressError, read_progress
+from trainable.training.validation_terms import write_terms
 from trainable.training.weights import save_weights, trained_parts
 
 _log = logging.getLogger(__name__)
@@ -113,7 +116,7 @@ class TrialFolder:
         """Where the weights of an epoch are kept, if they are; see `trainable.training.weights`."""
         return weights_path(self.path, row.epoch)
 
-    def commit(self, row: EpochRow, model: DetrForObjectDetection) -> None:
+    def commit(self, row: EpochRow, model: DetrForObjectDetection, terms: NDArray[np.float64] | None = None) -> None:
         """Makes an epoch durable: its row, and its weights where they are the best so far.
 
         An epoch that is known keeps the row that it has.
@@ -121,6 +124,7 @@ class TrialFolder:
         Args:
             row: of the epoch just evaluated.
             model: as evaluated; holds the parts that the recipe has trained by then.
+            terms: what each validation pair adds to its loss.
         """
         if not self.row_of_epoch(row.epoch):
             self.history.append(row)
@@ -128,6 +132,8 @@ class TrialFolder:
             parts = trained_parts(self.recipe, row.stage)
             self._weights[self.weights_of(row).name] = save_weights(model, parts, self.weights_of(row))
             self._push(self.weights_of(row))
+        if terms is not None and best_row(self.history) is row:
+            self._push(write_terms(self.path, row.epoch, terms))
         self._write_progress(self._weights_to_drop(row.stage))
 
     def halve_micro_batch(self) -> bool:

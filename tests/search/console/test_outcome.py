@@ -46,7 +46,7 @@ def printed(
     console = plain_console(record=True, width=width)
     with console.capture() as capture:
         choice = Chosen(records[0], "trials/0000", "The best recipe")
-        print_outcome(options, records, [], choice, written, on_test, left, console)
+        print_outcome(options, records, [], choice, written, on_test, None, left, console)
     return capture.get()
 
 

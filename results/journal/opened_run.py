@@ -43,7 +43,7 @@ class NoRunError(ValueError):
 
 
 @dataclass(frozen=True)
-class ReadRun:
+class OpenedRun:
     """A run as it lies there: finished, still running, or broken off."""
 
     folder: Path
@@ -56,7 +56,7 @@ class ReadRun:
 
 
 @contextlib.contextmanager
-def read_run(run: str) -> Iterator[ReadRun]:
+def open_run(run: str) -> Iterator[OpenedRun]:
     """The run, for as long as this lasts.
 
     Args:
@@ -70,7 +70,7 @@ def read_run(run: str) -> Iterator[ReadRun]:
     with _here(run) as (folder, mirror):
         asked = _asked(folder, without_secrets(run))
         events = read_objects(mirror.remote.at("journal")) if mirror else read_journal(folder / "journal.jsonl")
-        yield ReadRun(folder, mirror, asked, trial_records(events))
+        yield OpenedRun(folder, mirror, asked, trial_records(events))
 
 
 @contextlib.contextmanager
