@@ -16,7 +16,7 @@ AUTO = "auto"
 WORDS = f"{AUTO}, or a whole number of epochs from 1 on"
 NOISE = math.log(1.049)
 """Of a loss's logarithm, between seeds: the median over recipes on two data sets (`benchmarks/README.md`)."""
-LEAST_DRAWN = 6
+LEAST_DRAWN = 12
 """Recipes that a search has drawn before what it draws says anything of others."""
 
 

@@ -56,9 +56,9 @@ def last_state():
     """Keeps what the model was at the last commit of each trial, for `last_weights`."""
     commit = TrialFolder.commit
 
-    def keeping(folder, row, model):
+    def keeping(folder, row, model, terms):
         LAST_STATES[folder.path] = save({name: value.clone() for name, value in model.state_dict().items()})
-        commit(folder, row, model)
+        commit(folder, row, model, terms)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrialFolder, "commit", keeping)
@@ -293,11 +293,11 @@ class TestResume:
             killed_at.add(key)
             return first
 
-        def broken_commit(folder, row, model):
+        def broken_commit(folder, row, model, terms):
             if killed_once(row.epoch):
                 leave_half_written_files(folder.path)
                 raise KilledError
-            commit(folder, row, model)
+            commit(folder, row, model, terms)
 
         def broken_write(path, text):
             if path.name != "progress.json" or not killed_once(text.count('"final"')):
@@ -493,7 +493,8 @@ class TestCheckpoints:
         with pytest.raises(SystemExit):
             train(self.LONG, "waiting", stop)
         drop_progress(tmp_path / "waiting")
-        assert [path.name for path in (tmp_path / "waiting").iterdir()] == ["recipe.yaml"]
+        left = {path.name for path in (tmp_path / "waiting").iterdir()}
+        assert left == {"recipe.yaml", "validation_terms.npz"}
         assert best_weights(train(self.LONG, "waiting")) == best_weights(unbroken)
         assert not caplog.records, "nothing is damaged"
 

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import logging
@@ -7,6 +8,7 @@ import threading
 from concurrent.futures import wait
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, StorageError
 from trainable.training.progress import ProgressError, read_progress
 from trainable.training.trial_folder import TrialFolder, drop_checkpoints, drop_weights
+from trainable.training.validation_terms import read_terms
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
 PATIENT = dataclasses.replace(RECIPE, patience=2)
@@ -528,3 +531,12 @@ class TestInARemoteStorage:
         assert self.stored(tmp_path) == {"recipe.yaml", "progress.json", "weights/epoch-0003.safetensors"}
         drop_weights(trial.path, machines[0])
         assert self.stored(tmp_path) == {"recipe.yaml", "progress.json"}
+
+
+def test_what_each_validation_pair_adds_is_kept_of_the_best_epoch(tmp_path):
+    terms = {epoch: np.full((3, 4), float(epoch)) for epoch in (1, 2, 3)}
+    with contextlib.closing(TrialFolder(tmp_path, RECIPE)) as trial:
+        for epoch, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
+            trial.commit(trained_row(epoch, loss), FakeModel(epoch), terms[epoch])
+    assert read_terms(tmp_path, 2).tolist() == terms[2].tolist()
+    assert read_terms(tmp_path, 3) is None
