@@ -21,6 +21,7 @@ from search.searcher import StudySearcher
 from search.trials import Trials
 from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
+from trainable.data.resizing import PairResizer
 from trainable.detector.loading import load_processor
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import checkpoint_of
@@ -127,7 +128,7 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
         # An image that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
             processor = load_processor(checkpoint_of(options.model), options.image_size)
-            if store := open_image_cache(everything, processor, reuse.image_bytes):
+            if store := open_image_cache(everything, PairResizer(processor), reuse.image_bytes):
                 for pair in everything:
                     store[pair]
     yield

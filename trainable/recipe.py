@@ -7,7 +7,7 @@ and from plain dicts and YAML without loss.
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +42,12 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 32, 4096
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
+ALIGNMENTS = ("off", "translation", "affine", "homography", "auto")
+"""What `before` is registered to `after` by, see `Input`."""
+
+SIGNALS = ("difference", "features", "stacked")
+"""What the model is shown of a pair, see `Input`."""
+
 
 class RecipeError(ValueError):
     """A recipe breaks one or more rules. `faults` lists them all, one line each."""
@@ -63,8 +69,11 @@ def _are_parts(value: Any) -> bool:
 _PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, each once", before=True)
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
+_Alignment = Annotated[StrictStr, rule(ALIGNMENTS.__contains__, f"one of {', '.join(ALIGNMENTS)}")]
+_Signal = Annotated[StrictStr, rule(SIGNALS.__contains__, f"one of {', '.join(SIGNALS)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
 _Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
+_Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 _PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False, revalidate_instances="always")
 
 
@@ -84,6 +93,34 @@ class Stage:
     """Peak learning rate of AdamW, above 0."""
     restart_cycles: _Count = 1
     """Cycles of the cosine schedule with hard restarts, at least 1; 1 is a plain cosine."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the model is given of a pair."""
+
+    __pydantic_config__ = _PLAIN
+
+    alignment: _Alignment = "off"
+    """By what `before` is brought over `after` first, one of `ALIGNMENTS`: nothing, the simplest of the models up to
+    this one that explains how the camera moved, or, where it moved by more than half a pixel, any of them (`auto`)."""
+    signal: _Signal = "difference"
+    """One of `SIGNALS`: the absolute difference of the images; that of the backbone's maps of either image; or the
+    difference and the after image as six channels."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pairs are changed at random, anew in every epoch unless there are `variants`."""
+
+    __pydantic_config__ = _PLAIN
+
+    probability: _Share = 0.0
+    """Of each change to a pair, 0 to 1; 0 leaves all pairs as they are."""
+    strength: _Share = 0.5
+    """How far the changes go, 0 to 1."""
+    variants: _Count | None = None
+    """Changed once in so many ways, which take turns from epoch to epoch, so that what is made of them is made once."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +156,10 @@ class Recipe:
     """Seed of weights, order and augmentation, 0 or more."""
     image_size: Annotated[StrictInt, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)] | None = None
     """Pixels to which images' shorter edges are brought; None is the size of the checkpoint's processor."""
+    input: Input = Input()
+    """What the model is given of a pair."""
+    augmentation: Augmentation = Augmentation()
+    """How training pairs are changed at random."""
 
     def __post_init__(self) -> None:
         if faults := faults_of(_RULES, vars(self)):
@@ -145,10 +186,11 @@ class Recipe:
         return {"stages": stages} | self.settings()
 
     def settings(self) -> dict[str, Any]:
-        """The fields that hold for all stages."""
-        # Without a size that is not set, tables and recipes read as those of searches from before it could be.
-        unset = {"stages"} if self.image_size else {"stages", "image_size"}
-        return {name: value for name, value in vars(self).items() if name not in unset}
+        """The fields that hold for all stages, those of one thing as a dict."""
+        # Without what is not set, tables and recipes read as those of searches from before it could be.
+        unset = {name for name in ("image_size", "input", "augmentation") if getattr(self, name) == _DEFAULTS[name]}
+        plain = {name: value for name, value in vars(self).items() if name not in {"stages"} | unset}
+        return {name: dict(vars(value)) if is_dataclass(value) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], source: str = "recipe") -> "Recipe":
@@ -164,7 +206,8 @@ class Recipe:
         if faults := faults_of(_RULES, plain):
             raise RecipeError(faults, source)
         stages = tuple(Stage(**{**stage, "trainable": tuple(stage["trainable"])}) for stage in plain["stages"])
-        return cls(**{**plain, "stages": stages})
+        parts = {name: kind(**plain[name]) for name, kind in _PARTS_OF_IT.items() if name in plain}
+        return cls(**{**plain, "stages": stages, **parts})
 
     def to_yaml(self) -> str:
         """YAML with the fields in the order of this class."""
@@ -182,6 +225,10 @@ class Recipe:
         except YamlError as error:
             raise RecipeError([f"cannot be read as YAML: {error}"], str(path)) from None
         return cls.from_dict(plain, str(path))
+
+
+_PARTS_OF_IT = {"input": Input, "augmentation": Augmentation}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 
 class _Sound(Recipe):
@@ -213,12 +260,14 @@ def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as columns of a table: `stages.0.learning_rate`, ..., lists of parts joined by `+`."""
+    """A recipe as columns of a table: `stages.0.learning_rate`, `input.signal`, ..., lists of parts joined by `+`."""
     flat: dict[str, Any] = {}
     for index, stage in enumerate(recipe.stages):
         for name, value in vars(stage).items():
             flat[f"stages.{index}.{name}"] = "+".join(value) if name == "trainable" else value
-    return flat | recipe.settings()
+    for name, value in recipe.settings().items():
+        flat |= {f"{name}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _as_written(plain: Any, read: ValidatorFunctionWrapHandler) -> Any:

@@ -11,6 +11,8 @@ from trainable.recipe import (
     PARTS,
     REFERENCE,
     UPDATES_PER_CYCLE,
+    Augmentation,
+    Input,
     Recipe,
     RecipeError,
     Stage,
@@ -247,15 +249,23 @@ def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, images):
 
 
 def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_was_a_choice():
-    assert "image_size" not in reference(6).to_dict()
+    assert not {"image_size", "input", "augmentation"} & reference(6).to_dict().keys()
+
+
+def test_what_the_model_is_given_and_augmentation_go_to_a_dict_and_back():
+    asked = dataclasses.replace(reference(6), input=Input("auto", "stacked"), augmentation=Augmentation(0.5, 0.2, 3))
+    assert Recipe.from_dict(asked.to_dict()) == asked
+    with pytest.raises(RecipeError, match=r"input\.signal: one of .*got 'x'\n.*augmentation\.probability: .*got 2\.0"):
+        Recipe.from_dict(asked.to_dict() | {"input": {"signal": "x"}, "augmentation": {"probability": 2.0}})
 
 
 def test_a_flat_recipe_has_a_column_for_every_field():
-    recipe = dataclasses.replace(reference(6), image_size=480)
+    recipe = dataclasses.replace(reference(6), image_size=480, input=Input("auto"), augmentation=Augmentation(0.5))
     flat = flatten(recipe)
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5
     assert flat["patience"] is None
-    fields = len(dataclasses.fields(Recipe)) - 1 + 3 * len(dataclasses.fields(Stage))
-    assert len(flat) == fields
+    assert flat["input.alignment"] == "auto" and flat["augmentation.probability"] == 0.5
+    fields = {kind: len(dataclasses.fields(kind)) for kind in (Recipe, Stage, Input, Augmentation)}
+    assert len(flat) == fields[Recipe] - 3 + 3 * fields[Stage] + fields[Input] + fields[Augmentation]
     assert not any(isinstance(value, list | tuple | dict) for value in flat.values())

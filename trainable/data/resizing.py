@@ -1,5 +1,7 @@
 """A pair as pixels of the size that the model takes, before they are normalised."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -10,14 +12,33 @@ from trainable.data.model_input import SizeRule
 from trainable.data.pair import Pair
 
 
-def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
-    """What changed between the images of a pair: uint8 [3, height, width] after the processor's resizing.
+@dataclass(frozen=True)
+class PairResizer:
+    """Makes of a pair the pixels from which the model's input is made."""
 
-    Raises:
-        ImageError: as from `open_pair`.
-    """
-    inputs = processor(images=difference(*open_pair(pair)), do_rescale=False, do_normalize=False, do_pad=False)
-    return np.ascontiguousarray(inputs["pixel_values"][0])
+    processor: DetrImageProcessorPil
+    """Says how images are resized."""
+    both: bool = False
+    """Whether both images are wanted, or what changed between them alone."""
+
+    def pixels(self, pair: Pair) -> NDArray[np.uint8]:
+        """What changed, [3, height, width], or the before and the after image in turn, [6, height, width].
+
+        Raises:
+            ImageError: as from `open_pair`.
+        """
+        before, after = open_pair(pair)
+        if not self.both:
+            return self._resized(difference(before, after))
+        return np.concatenate([self._resized(before), self._resized(after)])
+
+    def shape(self, pair: Pair) -> tuple[int, int, int]:
+        """That of a pair's `pixels`, without reading an image."""
+        return (6 if self.both else 3, *resized_size(pair, self.processor))
+
+    def _resized(self, image: Image.Image) -> NDArray[np.uint8]:
+        inputs = self.processor(images=image, do_rescale=False, do_normalize=False, do_pad=False)
+        return np.ascontiguousarray(inputs["pixel_values"][0])
 
 
 def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
@@ -35,7 +56,7 @@ def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width of a pair's `resized_difference`, without reading an image."""
+    """Height and width of a pair's resized images, without reading one."""
     return size_rule(processor).resized(pair.size)[::-1]
 
 

@@ -22,6 +22,7 @@ from transformers import (
 from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pairs import PairData
+from trainable.data.resizing import PairResizer
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
 from trainable.history import EpochRow, Row, stage_is_over
@@ -106,7 +107,7 @@ def effective_recipe(recipe: Recipe, images: int, device: torch.device = CPU) ->
 
 def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> ImageCache | None:
     try:
-        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.image_bytes)
+        return open_image_cache((*pairs.train, *pairs.val), PairResizer(processor), reuse.image_bytes)
     except ValueError as error:
         if not pairs.skip_bad:
             raise
