@@ -34,7 +34,7 @@ def write(tmp_path: Path):
 
 def test_the_folder_has_the_four_spaces_each_with_a_line_of_description():
     found = spaces()
-    assert list(found) == ["flat", "freeze", "learning_rate", "staged"]
+    assert list(found) == ["flat", "freeze", "learning_rate", "scenes", "staged"]
     assert all(len(space.description) > 20 and "\n" not in space.description for space in found.values())
 
 

@@ -87,7 +87,7 @@ class TestEverySpace:
     def test_the_portfolio_has_recipes_of_the_space(self, space: Space, max_epochs: int):
         recipes = [space.build(FixedTrial(parameters), max_epochs) for parameters in space.portfolio(max_epochs)]
         assert all(recipe.epochs == max_epochs for recipe in recipes)
-        assert len(set(map(str, recipes))) == len(recipes) and bool(recipes) == (space.name == "staged")
+        assert len(set(map(str, recipes))) == len(recipes) and bool(recipes) == (space.name in ("scenes", "staged"))
 
     def test_reference_parameters_give_the_reference_or_are_none(self, space: Space, max_epochs: int):
         parameters = space.reference_parameters(max_epochs)

@@ -1,0 +1,183 @@
+"""What alignment, augmentation and the model's signal are worth where cameras stand still and where they move.
+
+    python benchmarks/scenes.py --log FILE [--data my_pairs/] [--seeds 3 --recipe best/recipe.yaml]
+
+One recipe is trained at equal epochs on two data sets, whose cameras stand still and move: the sample with its
+`moved-camera` half, or, with `--data`, that data set and a copy of it whose before images are warped by known motions
+of up to 12 px and 2 degrees. Each time with alignment off and `auto`, without and with augmentation, and with the three
+signals. A model that was trained on still cameras is also measured on the moved ones, as a user meets it.
+
+The table gives F1 at the operating point and mAP, means over the seeds with 95 % intervals (Student's t); `--log` keeps
+every training, so that the same command goes on. `--data` is read and never written to.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Trainings run side by side, each on one core.
+
+from scipy.stats import t
+
+import results.evaluate
+import trainable.train
+from spaces.staged import staged
+from trainable.recipe import SIGNALS, Augmentation, Input, Recipe
+
+STILL, MOVED = "still", "moved"
+IMPORTED_ONCE = ("trainable.training.staged_trainer", "results.measures.metrics")
+"""Before each training gets a process of its own."""
+AUGMENTED = Augmentation(probability=0.3, strength=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A way to train and the data that it is trained on."""
+
+    trained_on: str
+    alignment: str
+    augmented: bool
+    signal: str
+    seed: int
+
+    def recipe(self, of: Recipe) -> Recipe:
+        """A recipe changed to it."""
+        augmentation = AUGMENTED if self.augmented else Augmentation()
+        how = {"input": Input(self.alignment, self.signal), "augmentation": augmentation}
+        return dataclasses.replace(of, seed=self.seed, **how)
+
+
+def main() -> None:
+    arguments = _arguments()
+    recipe = Recipe.from_yaml(arguments.recipe) if arguments.recipe else default_recipe(arguments.epochs)
+    signals, switches = arguments.signals, ((False, True) if "on" in arguments.augmentation else (False,))
+    cells = [
+        Cell(*each)
+        for each in itertools.product((STILL, MOVED), ("off", "auto"), switches, signals, range(arguments.seeds))
+    ]
+    log = _read_log(arguments.log)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = _data_sets(arguments.data, Path(scratch))
+        left = [cell for cell in cells if json.dumps(dataclasses.astuple(cell)) not in log]
+        tasks = [(cell, recipe, data, scratch) for cell in left]
+        for module in IMPORTED_ONCE:
+            importlib.import_module(module)
+        with multiprocessing.get_context("fork").Pool(arguments.processes, maxtasksperchild=1) as pool:
+            for cell, measured in pool.imap_unordered(_measured, tasks):
+                key = json.dumps(dataclasses.astuple(cell))
+                log[key] = measured
+                if arguments.log:
+                    with arguments.log.open("a") as file:
+                        file.write(json.dumps({"cell": key, "measured": measured}) + "\n")
+                print(key, json.dumps(measured), flush=True)
+    print("\n".join(table(cells, log)))
+
+
+def default_recipe(epochs: int) -> Recipe:
+    """The first recipe that a search of `staged` tries beside the reference."""
+    from optuna.trial import FixedTrial
+
+    from search.study import Budget, fit_recipe
+    from spaces.budget import default_grace
+    from spaces.staged import portfolio
+
+    drawn = staged(FixedTrial(portfolio(epochs)[0]), epochs)  # type: ignore[arg-type]
+    return fit_recipe(drawn, Budget(epochs, default_grace(epochs), images=96, seed=0, micro_batch="16"))
+
+
+def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
+    """A line for each way to train: F1 and mAP where it was trained, and of a still one where cameras move."""
+    lines = [
+        "| cameras | alignment | augmentation | signal | F1 | mAP | F1 where cameras move | mAP there |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in (cell for cell in cells if cell.seed == 0):
+        seeds = [log[json.dumps(dataclasses.astuple(each))] for each in cells if each == _seeded(cell, each.seed)]
+        own = [_interval([seed[cell.trained_on][name] for seed in seeds]) for name in ("f1", "mAP")]
+        there = [_interval([seed[MOVED][name] for seed in seeds]) for name in ("f1", "mAP")]
+        cells_there = there if cell.trained_on == STILL else ["", ""]
+        words = (cell.trained_on, cell.alignment, "on" if cell.augmented else "off", cell.signal)
+        lines.append(f"| {' | '.join([*words, *own, *cells_there])} |")
+    return lines
+
+
+def _seeded(cell: Cell, seed: int) -> Cell:
+    return dataclasses.replace(cell, seed=seed)
+
+
+def _interval(values: Sequence[float]) -> str:
+    """Mean and the half of its 95 % interval."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    half = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return f"{mean(values):.3f} ± {half:.3f}"
+
+
+def _measured(task: tuple[Cell, Recipe, dict[str, str], str]) -> tuple[Cell, dict[str, dict[str, float]]]:
+    """Trains a cell and measures the model on its own data, and on moved cameras.
+
+    Returns:
+        The cell, and of each data set that it was measured on F1 at its operating point and mAP.
+    """
+    cell, recipe, data, scratch = task
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = Path(folder, "recipe.yaml")
+        path.write_text(cell.recipe(recipe).to_yaml())
+        with contextlib.redirect_stdout(io.StringIO()):
+            trainable.train.main(path, data[cell.trained_on], out=Path(folder, "trained"))
+            threshold = None
+            for side in dict.fromkeys((cell.trained_on, MOVED)):
+                out = Path(folder, side)
+                model = str(Path(folder, "trained", "model"))
+                # What it is run at is chosen where it was trained.
+                results.evaluate.main(model, data[side], out, score_threshold=threshold)
+                metrics = json.loads((out / "metrics.json").read_text())
+                point = metrics["recommended"]
+                threshold = point["score_threshold"] if threshold is None and point else threshold
+                found[side] = {"f1": point["f1"] if point else 0.0, "mAP": metrics["mAP"]}
+    return cell, found
+
+
+def _data_sets(data: Path | None, scratch: Path) -> dict[str, str]:
+    """Where the still and the moved pairs lie."""
+    if data is None:
+        return {STILL: "sample", MOVED: "sample:moved-camera"}
+    from registration import warped_copy
+
+    return {STILL: str(data.resolve()), MOVED: str(warped_copy(data, scratch / "moved"))}
+
+
+def _read_log(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.exists():
+        return {}
+    return {line["cell"]: line["measured"] for line in map(json.loads, path.read_text().splitlines())}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder or data.yaml of still cameras; the sample by default")
+    parser.add_argument("--recipe", type=Path, help="what is trained; the first of the portfolio of staged")
+    parser.add_argument("--epochs", type=int, default=24, help="of that one")
+    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=SIGNALS)
+    parser.add_argument("--augmentation", nargs="+", choices=("off", "on"), default=("off", "on"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1, help="trainings at a time, each on one core")
+    parser.add_argument("--log", type=Path, help="file that keeps what was trained")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
