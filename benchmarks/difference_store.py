@@ -23,7 +23,6 @@ import transformers
 
 from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData, read_pairs
-from trainable.data.resizing import PairResizer
 from trainable.detector.loading import load_processor
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
@@ -66,7 +65,7 @@ def main() -> None:
 def fill(pairs: PairData) -> tuple[float, int]:
     """CPU seconds of filling the store, and its size in bytes."""
     started = time.process_time()
-    store = open_image_cache((*pairs.train, *pairs.val), PairResizer(load_processor(CHECKPOINT)), CACHE_BYTES)
+    store = open_image_cache((*pairs.train, *pairs.val), load_processor(CHECKPOINT), CACHE_BYTES)
     if store is None:
         raise SystemExit("the data set does not fit into the store")
     return time.process_time() - started, store.bytes

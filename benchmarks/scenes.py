@@ -1,11 +1,11 @@
-"""What alignment, augmentation and the model's signal are worth where cameras stand still and where they move.
+"""What alignment is worth where cameras stand still and where they move.
 
     python benchmarks/scenes.py --log FILE [--data my_pairs/] [--seeds 3 --recipe best/recipe.yaml]
 
-One recipe is trained at equal epochs on two data sets, whose cameras stand still and move: the sample with its
-`moved-camera` half, or, with `--data`, that data set and a copy of it whose before images are warped by known motions
-of up to 12 px and 2 degrees. Each time with alignment off and `auto`, without and with augmentation, and with the three
-signals. A model that was trained on still cameras is also measured on the moved ones, as a user meets it.
+One recipe is trained at equal epochs on two data sets, whose cameras stand still and move: the sample and
+`sample:moved-camera`, or, with `--data`, that data set and a copy of it whose before images are warped by known motions
+(`registration.py`). Each time with alignment off and `auto`. A model that was trained on still cameras is also measured
+on the moved ones, as a user meets it.
 
 The table gives F1 at the operating point and mAP, means over the seeds with 95 % intervals (Student's t); `--log` keeps
 every training, so that the same command goes on. `--data` is read and never written to.
@@ -34,12 +34,11 @@ from scipy.stats import t
 import results.evaluate
 import trainable.train
 from spaces.staged import staged
-from trainable.recipe import SIGNALS, Augmentation, Input, Recipe
+from trainable.recipe import Input, Recipe
 
 STILL, MOVED = "still", "moved"
 IMPORTED_ONCE = ("trainable.training.staged_trainer", "results.measures.metrics")
 """Before each training gets a process of its own."""
-AUGMENTED = Augmentation(probability=0.3, strength=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +47,19 @@ class Cell:
 
     trained_on: str
     alignment: str
-    augmented: bool
-    signal: str
     seed: int
 
     def recipe(self, of: Recipe) -> Recipe:
         """A recipe changed to it."""
-        augmentation = AUGMENTED if self.augmented else Augmentation()
-        how = {"input": Input(self.alignment, self.signal), "augmentation": augmentation}
-        return dataclasses.replace(of, seed=self.seed, **how)
+        return dataclasses.replace(of, seed=self.seed, input=Input(self.alignment))
 
 
 def main() -> None:
     arguments = _arguments()
     recipe = Recipe.from_yaml(arguments.recipe) if arguments.recipe else default_recipe(arguments.epochs)
-    signals, switches = arguments.signals, ((False, True) if "on" in arguments.augmentation else (False,))
-    cells = [
-        Cell(*each)
-        for each in itertools.product((STILL, MOVED), ("off", "auto"), switches, signals, range(arguments.seeds))
-    ]
+    # Seed by seed, so that a run that is broken off has whole ones.
+    seeds = range(arguments.seeds)
+    cells = [Cell(*each, seed) for seed, *each in itertools.product(seeds, (STILL, MOVED), ("off", "auto"))]
     log = _read_log(arguments.log)
     with tempfile.TemporaryDirectory() as scratch:
         data = _data_sets(arguments.data, Path(scratch))
@@ -100,16 +93,15 @@ def default_recipe(epochs: int) -> Recipe:
 def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
     """A line for each way to train: F1 and mAP where it was trained, and of a still one where cameras move."""
     lines = [
-        "| cameras | alignment | augmentation | signal | F1 | mAP | F1 where cameras move | mAP there |",
-        "|---|---|---|---|---|---|---|---|",
+        "| cameras | alignment | F1 | mAP | F1 where cameras move | mAP there |",
+        "|---|---|---|---|---|---|",
     ]
     for cell in (cell for cell in cells if cell.seed == 0):
         seeds = [log[json.dumps(dataclasses.astuple(each))] for each in cells if each == _seeded(cell, each.seed)]
         own = [_interval([seed[cell.trained_on][name] for seed in seeds]) for name in ("f1", "mAP")]
         there = [_interval([seed[MOVED][name] for seed in seeds]) for name in ("f1", "mAP")]
         cells_there = there if cell.trained_on == STILL else ["", ""]
-        words = (cell.trained_on, cell.alignment, "on" if cell.augmented else "off", cell.signal)
-        lines.append(f"| {' | '.join([*words, *own, *cells_there])} |")
+        lines.append(f"| {' | '.join([cell.trained_on, cell.alignment, *own, *cells_there])} |")
     return lines
 
 
@@ -171,8 +163,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder or data.yaml of still cameras; the sample by default")
     parser.add_argument("--recipe", type=Path, help="what is trained; the first of the portfolio of staged")
     parser.add_argument("--epochs", type=int, default=24, help="of that one")
-    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=SIGNALS)
-    parser.add_argument("--augmentation", nargs="+", choices=("off", "on"), default=("off", "on"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time, each on one core")
     parser.add_argument("--log", type=Path, help="file that keeps what was trained")

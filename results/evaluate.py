@@ -14,7 +14,7 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 
 from results.description import figures_at
-from results.formatting import ratio, unread
+from results.formatting import cameras, ratio, unread
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -23,7 +23,7 @@ from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.sample import checkpoint_of, run_folder_fault
-from trainable.sample.data_set import sample_data_set
+from trainable.sample.data_set import located
 from trainable.storage.remote import StorageError
 from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
 from trainable.text.console import plain_console
@@ -76,7 +76,7 @@ def main(
     try:
         how = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
         takes = read_model_input(checkpoint)
-        pairs = read_source(data or sample_data_set(), print, **how, model=takes, one_side=True)
+        pairs = read_source(located(data), print, **how, model=takes, one_side=True)
         out.mkdir(parents=True, exist_ok=True)
     except (DataError, StorageError) as error:
         stop(error)
@@ -100,6 +100,7 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
     from results.measures.metrics import evaluate_checkpoint, write_evaluation
     from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
+    from trainable.data.resizing import alignment_of
     from trainable.detector.loading import ModelError, class_names, load_processor
 
     transformers.logging.set_verbosity_error()
@@ -111,11 +112,13 @@ def _evaluate(checkpoint: Path, data: PairData, side: Side, rule: "PointRule", c
                 f"{', '.join(data.names)}; give the data set these names in this order (classes.txt or `names`)"
             )
         # The amount of padding moves DETR's outputs a little: that of the search, whichever pairs are asked for.
-        padded = padded_size((*data.train, *data.val), load_processor(checkpoint))
+        processor = load_processor(checkpoint)
+        padded = padded_size((*data.train, *data.val), processor)
         evaluation = evaluate_checkpoint(
             *(checkpoint, side.of(data), data.names, padded, cpus, usable_device()), skip_bad=data.skip_bad
         )
-        metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, data.skip_bad)
+        how = (data.skip_bad, alignment_of(processor))
+        metrics = write_evaluation(evaluation, side.of(data), data.names, out, rule, *how)
     except (ModelError, ImageError) as error:
         stop(error)
     except OSError as error:
@@ -135,6 +138,8 @@ def print_metrics(metrics: dict[str, Any], out: Path) -> None:
         console.print(f"at score >= {point['score_threshold']:.2f} (IoU 0.5, 95 % intervals): {figures_at(point)}")
         if point["constraint_kept"] is False:
             console.print(point["constraint"], style="yellow")
+    if said := cameras(metrics):
+        console.print(said)
     if left_out := unread(metrics):
         console.print(left_out, style="yellow")
     errors = ", ".join(f"{count} {kind}" for kind, count in metrics["errors"].items())

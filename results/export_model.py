@@ -28,7 +28,7 @@ from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import RecipeError
 from trainable.sample import checkpoint_of
-from trainable.sample.data_set import sample_data_set
+from trainable.sample.data_set import located
 from trainable.text.command_line import Command, Threads, stop
 from trainable.text.console import plain_console
 
@@ -132,7 +132,7 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
         DataError: it has faults.
         StorageError: it lies in a bucket and cannot be pulled.
     """
-    location = asked.get("data") or sample_data_set()
+    location = located(asked.get("data"))
     how = {name: asked.get(name) for name in ("subset", "group_by")}
     takes = read_model_input(checkpoint_of(asked["model"]), asked.get("image_size"))  # It decides what is faulty.
     pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)

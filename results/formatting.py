@@ -63,6 +63,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def cameras(metrics: Mapping[str, Any]) -> str:
+    """How many pairs' cameras moved, in a sentence; nothing where pairs are not registered."""
+    found = metrics.get("cameras")
+    if not found:
+        return ""
+    said = f"the camera moved in {found['moved']} of {count(metrics['pairs'], 'pair')}, which were registered"
+    if found["not_registered"]:
+        said += f"; {count(found['not_registered'], 'pair')} could not be and are used as they are"
+    return said
+
+
 def unread(metrics: Mapping[str, Any]) -> str | None:
     """What `metrics.json` says of pairs that could not be read any more; None where all were."""
     rows = metrics.get("unread") or []

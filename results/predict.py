@@ -106,6 +106,7 @@ def _predict(checkpoint: str, pairs: list[ImagePair], score: float | None, out: 
 
     from results.prediction.predictions import predict, write_prediction, write_summary
     from trainable.compute import usable_device
+    from trainable.data.resizing import alignment_of
     from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
 
     transformers.logging.set_verbosity_error()
@@ -114,6 +115,7 @@ def _predict(checkpoint: str, pairs: list[ImagePair], score: float | None, out: 
         names, recommended = class_names(checkpoint), read_config(checkpoint).get("score_threshold")
         model = load_model(checkpoint, names).to(usable_device())
         processor = load_processor(checkpoint)
+        alignment = alignment_of(processor)
     except ModelError as error:
         stop(error)
     threshold, source = _score_threshold(score, recommended)
@@ -125,7 +127,7 @@ def _predict(checkpoint: str, pairs: list[ImagePair], score: float | None, out: 
             predicted, "predicting", len(pairs), console=console, transient=True, disable=not console.is_terminal
         ):
             found.append(prediction)
-            write_prediction(prediction, names, threshold, out)
+            write_prediction(prediction, names, threshold, out, alignment)
     finally:  # Also of a call that is interrupted: the next one goes by it.
         write_summary(found, names, checkpoint, threshold, out)
     boxes = sum(len(prediction.detections.scores) for prediction in found)

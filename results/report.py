@@ -23,7 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from results.description import settings, stage_rows
-from results.formatting import count, figure, percent, ratio, unread
+from results.formatting import cameras, count, figure, percent, ratio, unread
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
@@ -208,6 +208,9 @@ def _images(contents: RunContents) -> dict[str, Any]:
     return {
         "images": read_overlays(contents.overlays),
         "image_count": len(contents.overlays),
+        "cameras": metrics.get("cameras"),
+        "cameras_said": cameras(metrics),
+        "registrations": read_overlays(contents.registrations),
         "error_chart": error_split(metrics.get("errors") or {}, _counted_at(metrics)),
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],

@@ -84,6 +84,23 @@ class _Flagged(_Written):
     f1_unflagged: Share | None
 
 
+class _CameraOfPair(_Written):
+    id: Text
+    model: Text
+    shift: Number
+    inliers: Share
+    residual_before: Number
+    residual_after: Number
+    fault: Text
+
+
+class _Cameras(_Written):
+    alignment: Text
+    moved: Count
+    not_registered: Count
+    pairs: list[_CameraOfPair]
+
+
 class _Metrics(_Figures):
     per_class: dict[Text, _Figures] | None = None
     recommended: _Point | None = None
@@ -96,6 +113,7 @@ class _Metrics(_Figures):
     calibration: _Calibration | None = None
     pairs_by_loss: list[_PairLoss] | None = None
     flagged: _Flagged | None = None
+    cameras: _Cameras | None = None
 
 
 class _WithMore(_Written):

@@ -20,6 +20,7 @@ from search.run_folder.run_folder import RunFolderError, resume_options
 from search.supervisor import Line
 from spaces.registry import spaces
 from trainable.sample import EMBEDDED
+from trainable.sample.data_set import is_sample
 from trainable.storage.remote import StorageError, is_uri
 from trainable.text.command_line import Command, stop
 from trainable.text.console import guard_output, plain_console
@@ -155,8 +156,8 @@ def _values(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(location: str) -> str:
-    """A path made absolute, so that a run can be resumed from elsewhere; a URI as it is."""
-    return location if is_uri(location) else str(Path(location).resolve())
+    """A path made absolute, so that a run can be resumed from elsewhere; a URI or a sample's name as it is."""
+    return location if is_uri(location) or is_sample(location) else str(Path(location).resolve())
 
 
 def _absolute_if_there(text: str) -> str:

@@ -204,7 +204,7 @@ def _search(
     replayed = len(journal.events)
     rungs = rungs_of(options.pruning, options.grace, options.max_epochs, options.reduction)
     images = len(inputs.pairs.train)
-    same = (options.seed, options.micro_batch, options.image_size)
+    same = (options.seed, options.micro_batch, options.image_size, options.align)
     budget = Budget(options.max_epochs, options.grace, images, *same)
     how = (options.sampler, options.forced, options.bounded, options.numbered, options.portfolio)
     study = SearchStudy(

@@ -21,7 +21,7 @@ from trainable.data.surprises import same_differences
 from trainable.detector.class_head import is_kept, new_head_notice
 from trainable.detector.hub import pinned
 from trainable.sample import EMBEDDED, checkpoint_of
-from trainable.sample.data_set import sample_data_set
+from trainable.sample.data_set import is_sample, located
 from trainable.storage.remote import without_secrets
 
 
@@ -89,16 +89,16 @@ def _about(flag: str, pairs: PairData) -> list[Notice]:
 
 
 def _checked_data(options: Options, model: ModelInput | None, console: Console) -> PairData:
-    if options.data is None:
+    if is_sample(options.data):
         with console.status("making the sample data set (once)"):
             # On a cluster, it goes where every node sees it.
             shared = Path(options.storage) if options.address and not options.remote else None
             try:
-                location = str(sample_data_set(shared))
+                location = located(options.data, shared)
             except OSError as error:
                 raise InputError(str(error)) from None
     else:
-        location = options.data
+        location = str(options.data)
     pairs = _read(location, options, console, model=model, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
     return pairs

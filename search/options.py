@@ -14,6 +14,7 @@ from search.patience import is_patience
 from search.rungs import PRUNINGS
 from search.sampling import SAMPLERS
 from spaces.budget import default_grace
+from trainable.alignment import ALIGNMENTS
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE
 from trainable.storage.mirror import Mirror
@@ -82,6 +83,13 @@ class Options:
         None,
         AN_EDGE,
         shown="what the model's image processor says",
+    )
+    align: str | None = DATA.option(
+        "Take the camera's motion out of each pair first: off, auto (where it moved by more than half a pixel), or the "
+        "most that may explain it: translation, affine, homography",
+        None,
+        one_of(ALIGNMENTS),
+        shown="what the space draws; off, but for the space scenes",
     )
     trials: int = SEARCH.changeable("Recipes to try", flag_default=16, rule=at_least(1))
     max_epochs: int = SEARCH.option(

@@ -22,7 +22,7 @@ from search.trials import Trials
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
-from trainable.recipe import Recipe, cap_restart_cycles, reference
+from trainable.recipe import Input, Recipe, cap_restart_cycles, reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Budget:
     """Images that go through the model at a time, see `trainable.micro_batch`."""
     image_size: int | None = None
     """Pixels of images' shorter edges in every trial; None is the size of the checkpoint's processor."""
+    align: str | None = None
+    """By what pairs are registered in every trial; None is what each recipe says."""
 
 
 class SearchStudy(Trials):
@@ -252,4 +254,6 @@ def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     fitted = shorten_heads(recipe, budget.grace)
     fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size)
+    if budget.align:
+        fitted = dataclasses.replace(fitted, input=Input(budget.align))
     return cap_restart_cycles(with_micro_batch(fitted, budget.micro_batch), budget.images)

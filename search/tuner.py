@@ -21,7 +21,6 @@ from search.searcher import StudySearcher
 from search.trials import Trials
 from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
-from trainable.data.resizing import PairResizer
 from trainable.detector.loading import load_processor
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import checkpoint_of
@@ -127,8 +126,8 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
         everything = (*pairs.train, *pairs.val)
         # An image that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            processor = load_processor(checkpoint_of(options.model), options.image_size)
-            if store := open_image_cache(everything, PairResizer(processor), reuse.image_bytes):
+            processor = load_processor(checkpoint_of(options.model), options.image_size, options.align)
+            if store := open_image_cache(everything, processor, reuse.image_bytes):
                 for pair in everything:
                     store[pair]
     yield

@@ -22,6 +22,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from trainable.alignment import ALIGNMENTS, OFF
 from trainable.text.shown import printable
 from trainable.text.validation import faults_of, rule
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
@@ -41,12 +42,6 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 32, 4096
 """Pixels of an image's shorter edge: of fewer, a backbone makes less than one cell; of more, no memory holds a step."""
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-
-ALIGNMENTS = ("off", "translation", "affine", "homography", "auto")
-"""What `before` is registered to `after` by, see `Input`."""
-
-SIGNALS = ("difference", "features", "stacked")
-"""What the model is shown of a pair, see `Input`."""
 
 
 class RecipeError(ValueError):
@@ -70,10 +65,8 @@ _PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, ea
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
 _Alignment = Annotated[StrictStr, rule(ALIGNMENTS.__contains__, f"one of {', '.join(ALIGNMENTS)}")]
-_Signal = Annotated[StrictStr, rule(SIGNALS.__contains__, f"one of {', '.join(SIGNALS)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
 _Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
-_Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 _PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False, revalidate_instances="always")
 
 
@@ -101,26 +94,9 @@ class Input:
 
     __pydantic_config__ = _PLAIN
 
-    alignment: _Alignment = "off"
+    alignment: _Alignment = OFF
     """By what `before` is brought over `after` first, one of `ALIGNMENTS`: nothing, the simplest of the models up to
     this one that explains how the camera moved, or, where it moved by more than half a pixel, any of them (`auto`)."""
-    signal: _Signal = "difference"
-    """One of `SIGNALS`: the absolute difference of the images; that of the backbone's maps of either image; or the
-    difference and the after image as six channels."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training pairs are changed at random, anew in every epoch unless there are `variants`."""
-
-    __pydantic_config__ = _PLAIN
-
-    probability: _Share = 0.0
-    """Of each change to a pair, 0 to 1; 0 leaves all pairs as they are."""
-    strength: _Share = 0.5
-    """How far the changes go, 0 to 1."""
-    variants: _Count | None = None
-    """Changed once in so many ways, which take turns from epoch to epoch, so that what is made of them is made once."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +134,6 @@ class Recipe:
     """Pixels to which images' shorter edges are brought; None is the size of the checkpoint's processor."""
     input: Input = Input()
     """What the model is given of a pair."""
-    augmentation: Augmentation = Augmentation()
-    """How training pairs are changed at random."""
 
     def __post_init__(self) -> None:
         if faults := faults_of(_RULES, vars(self)):
@@ -188,7 +162,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The fields that hold for all stages, those of one thing as a dict."""
         # Without what is not set, tables and recipes read as those of searches from before it could be.
-        unset = {name for name in ("image_size", "input", "augmentation") if getattr(self, name) == _DEFAULTS[name]}
+        unset = {name for name in ("image_size", "input") if getattr(self, name) == _DEFAULTS[name]}
         plain = {name: value for name, value in vars(self).items() if name not in {"stages"} | unset}
         return {name: dict(vars(value)) if is_dataclass(value) else value for name, value in plain.items()}
 
@@ -227,7 +201,7 @@ class Recipe:
         return cls.from_dict(plain, str(path))
 
 
-_PARTS_OF_IT = {"input": Input, "augmentation": Augmentation}
+_PARTS_OF_IT = {"input": Input}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 
@@ -260,7 +234,10 @@ def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as columns of a table: `stages.0.learning_rate`, `input.signal`, ..., lists of parts joined by `+`."""
+    """A recipe as columns of a table.
+
+    They are `stages.0.learning_rate`, `input.alignment` and so on, with lists of parts joined by `+`.
+    """
     flat: dict[str, Any] = {}
     for index, stage in enumerate(recipe.stages):
         for name, value in vars(stage).items():

@@ -29,7 +29,7 @@ from trainable.history import EpochRow, best_row
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch, with_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE, Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
-from trainable.sample.data_set import sample_data_set
+from trainable.sample.data_set import located
 from trainable.text.command_line import Command, Data, SkipBad, Subset, Threads, stop
 from trainable.text.console import plain_console
 from trainable.text.shown import shown
@@ -75,7 +75,7 @@ def main(
     try:
         asked = Recipe.from_yaml(recipe)
         asked = replace(asked, image_size=image_size or asked.image_size)
-        location = data or sample_data_set()
+        location = located(data)
         takes = read_model_input(checkpoint_of(model), asked.image_size)
         pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
@@ -122,7 +122,7 @@ def _train(
         console.print(f"{row.epoch:>5}  {stage:<24}{train_loss:>10.4f}{row.val_loss:>10.4f}{row.f1:>8.3f}")
 
     try:
-        processor = load_processor(checkpoint, recipe.image_size)
+        processor = load_processor(checkpoint, recipe.image_size, recipe.input.alignment)
         _check_same_inputs(out, pairs, checkpoint)
         if micro_batch == AUTO:
             padded, device = padded_size((*pairs.train, *pairs.val), processor), compute.device.type

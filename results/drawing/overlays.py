@@ -1,8 +1,9 @@
 """What a model saw and missed, drawn on the after image and on the difference, side by side."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,9 +11,10 @@ from PIL import Image
 from results.drawing.canvas import Mark, Panel, Pen, draw_sheet
 from results.drawing.lettering import in_ascii
 from results.measures.operating_point import IOU_THRESHOLD
+from trainable.alignment import OFF
 from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
-from trainable.data.resizing import open_pair
+from trainable.data.resizing import aligned_difference, open_pair
 from trainable.detection import Detections, GroundTruth, match
 from trainable.training.evaluation import Evaluation
 
@@ -27,12 +29,20 @@ PREDICTION = Pen("#56b4e9", thickness=1.2)
 COMPRESSION = 1
 """Compression of PNG files: it takes a third of the time of Pillow's own choice for an eighth more bytes."""
 
+REGISTRATIONS = 3
+"""Pairs at most that are drawn as they are and registered."""
+
 _MOST_GAIN = 4.0
 """Differences are shown at most so many times brighter; more would show a still pair's noise as if it were much."""
 
 
 def draw_overlay(
-    pair: Pair, detections: Detections, ground_truth: GroundTruth, names: Sequence[str], score_threshold: float
+    pair: Pair,
+    detections: Detections,
+    ground_truth: GroundTruth,
+    names: Sequence[str],
+    score_threshold: float,
+    alignment: str = OFF,
 ) -> Image.Image:
     """The labels of a pair and what was detected, each right, wrong or missed, by the rule of `trainable.detection`.
 
@@ -42,6 +52,7 @@ def draw_overlay(
         ground_truth: its labels.
         names: class names, by class id.
         score_threshold: detections below it are left out; what only they find is missed.
+        alignment: by what the difference is registered that is shown.
 
     Raises:
         ImageError: an image can no longer be read.
@@ -68,7 +79,7 @@ def draw_overlay(
         (MISS, _counted(is_missed.sum(), "label missed")),
     ]
     note = f"score >= {score_threshold:.2f}, IoU >= {IOU_THRESHOLD}"
-    return draw_sheet(pair.id, note, _panels(*open_pair(pair)), marks, legend)
+    return draw_sheet(pair.id, note, _panels(*open_pair(pair), alignment), marks, legend)
 
 
 def draw_predictions(
@@ -78,6 +89,7 @@ def draw_predictions(
     detections: Detections,
     names: Sequence[str],
     score_threshold: float,
+    alignment: str = OFF,
 ) -> Image.Image:
     """What was detected in a pair that has no labels.
 
@@ -88,11 +100,12 @@ def draw_predictions(
         detections: all of this pair.
         names: class names, by class id.
         score_threshold: detections below it are left out.
+        alignment: by what the difference is registered that is shown.
     """
     found = _at_least(detections, score_threshold)
     marks = _detection_marks(found, np.ones(len(found.scores), dtype=bool), names, PREDICTION)
     legend = [(PREDICTION, _counted(len(marks), "detection"))]
-    return draw_sheet(title, f"score >= {score_threshold:.2f}", _panels(before, after), marks, legend)
+    return draw_sheet(title, f"score >= {score_threshold:.2f}", _panels(before, after, alignment), marks, legend)
 
 
 def write_overlays(
@@ -104,6 +117,7 @@ def write_overlays(
     out: Path,
     count: int,
     skip_bad: bool = False,
+    alignment: str = OFF,
 ) -> list[Path]:
     """Draws the worst, the best and some middle pairs, a third each, as `worst-1_ID.png` and so on.
 
@@ -116,6 +130,7 @@ def write_overlays(
         out: folder, made where `count` is above 0.
         count: how many pairs to draw, fewer where there are not as many.
         skip_bad: leave out what can no longer be read.
+        alignment: by what the differences are registered that are shown.
 
     Returns:
         The files, the worst first, then the middle ones, then the best, the very best last.
@@ -129,7 +144,7 @@ def write_overlays(
         pair = pairs[index]
         try:
             sheet = draw_overlay(
-                pair, evaluation.detections[index], evaluation.ground_truth[index], names, score_threshold
+                pair, evaluation.detections[index], evaluation.ground_truth[index], names, score_threshold, alignment
             )
         except ImageError:
             if skip_bad:
@@ -139,6 +154,31 @@ def write_overlays(
         sheet.save(path, compress_level=COMPRESSION)
         paths.append(path)
     return paths
+
+
+def write_registrations(metrics: Mapping[str, Any], pairs: Sequence[Pair], out: Path, skip_bad: bool = False) -> None:
+    """Draws the pairs whose camera moved most, as they are and registered, into the folder `out`; made where any did.
+
+    Args:
+        metrics: contents of `metrics.json`, whose `cameras` say how they moved.
+        pairs: the images that were evaluated.
+        out: folder of the files.
+        skip_bad: leave out what can no longer be read.
+
+    Raises:
+        ImageError: an image can no longer be read, without `skip_bad`.
+    """
+    cameras, by_id = metrics.get("cameras") or {"pairs": ()}, {pair.id: pair for pair in pairs}
+    moved = [row for row in cameras["pairs"] if row["shift"]]
+    for row in moved[:REGISTRATIONS]:
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            sheet = draw_registration(by_id[row["id"]], cameras["alignment"], f"{row['model']}, {row['shift']:.1f} px")
+        except ImageError:
+            if skip_bad:
+                continue
+            raise
+        sheet.save(out / f"{_file_name(row['id'])}.png", compress_level=COMPRESSION)
 
 
 def _chosen(order: Sequence[int], count: int) -> list[tuple[str, int]]:
@@ -178,13 +218,36 @@ def _otherwise(names: Sequence[str], class_id: int) -> str:
     return plain[class_id] if "?" not in plain[class_id] and plain.count(plain[class_id]) == 1 else f"class {class_id}"
 
 
-def _panels(before: Image.Image, after: Image.Image) -> list[Panel]:
-    changed = difference(before, after)
+def draw_registration(pair: Pair, alignment: str, note: str) -> Image.Image:
+    """The difference of a pair whose camera moved, as it is and registered, as bright as each other.
+
+    Raises:
+        ImageError: an image can no longer be read.
+    """
+    before, after = open_pair(pair)
+    both = (difference(before, after), aligned_difference(before, after, alignment))
+    gain = max(1.0, min(_gain(each) for each in both))
+    titles = ("difference as it is", "difference, registered")
+    panels = [Panel(title, _brighter(each, gain)) for title, each in zip(titles, both, strict=True)]
+    return draw_sheet(pair.id, note, panels, [], [])
+
+
+def _panels(before: Image.Image, after: Image.Image, alignment: str) -> list[Panel]:
+    changed = aligned_difference(before, after, alignment)
+    gain = _gain(changed)
+    title = "difference" if alignment == OFF else "difference, registered"
+    brighter = "" if gain < 1.05 else f", {gain:.1f} times as bright"
+    return [Panel("after", after.copy()), Panel(f"{title}{brighter}", _brighter(changed, gain))]
+
+
+def _gain(changed: Image.Image) -> float:
+    """How many times brighter a difference is shown."""
     brightest = float(np.percentile(np.asarray(changed), 99.5))
-    gain = min(max(255 / max(brightest, 1.0), 1.0), _MOST_GAIN)
-    shown = changed.point([min(255, round(value * gain)) for value in range(256)] * 3)
-    title = "difference" if gain < 1.05 else f"difference, {gain:.1f} times as bright"
-    return [Panel("after", after.copy()), Panel(title, shown)]
+    return min(max(255 / max(brightest, 1.0), 1.0), _MOST_GAIN)
+
+
+def _brighter(changed: Image.Image, gain: float) -> Image.Image:
+    return changed.point([min(255, round(value * gain)) for value in range(256)] * 3)
 
 
 def _counted(number: int, what: str) -> str:

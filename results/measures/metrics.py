@@ -22,6 +22,7 @@ from results.measures.operating_point import (
 )
 from results.measures.per_image import counts_per_image, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
+from trainable.alignment import OFF
 from trainable.compute import CPU
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.difference import ImageError
@@ -87,6 +88,7 @@ def write_evaluation(
     out: Path,
     rule: PointRule,
     skip_bad: bool = False,
+    alignment: str = OFF,
 ) -> dict[str, Any]:
     """Writes `metrics.json` and `sweep.csv` into `out`; returns what `metrics.json` holds.
 
@@ -97,13 +99,14 @@ def write_evaluation(
         out: folder that exists.
         rule: how the operating point is chosen.
         skip_bad: go on where an image can no longer be read.
+        alignment: by what the model's pairs are registered; `registration.csv` is written then.
 
     Returns:
         The losses; `coco_metrics`; `recommended`, the operating point with its `interval` and `constraint`; or None
         and `not_recommended`, why; `counted_at`, the score threshold of all counts; `errors`; `calibration`;
-        `pairs_by_loss`; `flagged`; the numbers of `pairs` and `boxes`; and `unread`, the pairs that could not be read,
-        each with `id` and `why`. The modules of these names tell what each holds. None stands for what cannot be
-        measured.
+        `pairs_by_loss`; `flagged`; `cameras`, where pairs are registered; the numbers of `pairs` and `boxes`; and
+        `unread`, the pairs that could not be read, each with `id` and `why`. The modules of these names tell what each
+        holds. None stands for what cannot be measured.
 
     Raises:
         ImageError: an image can no longer be read, without `skip_bad`.
@@ -133,6 +136,13 @@ def write_evaluation(
         "flagged": flagged_beside_others(ids, counts, flags),
         "pairs_by_loss": pairs_by_loss(ids, evaluation.image_losses, counts, flags),
     }
+    if alignment != OFF:
+        # It takes OpenCV, which takes memory and time to import.
+        from results.measures.camera_motion import camera_motions
+
+        motions = camera_motions(pairs, alignment, skip_bad)
+        metrics["cameras"] = motions.in_metrics()
+        write_atomically(out / "registration.csv", motions.table())
     write_atomically(out / "sweep.csv", table.to_csv(index=False))
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2))
     return metrics

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from results.drawing.overlays import write_overlays
+from results.drawing.overlays import write_overlays, write_registrations
 from results.measures.metrics import write_evaluation
 from results.measures.operating_point import PointRule
 from results.model.trial_model import TrainedTrial, write_trial_model
 from results.retrained import Chosen
+from trainable.alignment import OFF
 from trainable.data.pairs import PairData
+from trainable.data.resizing import alignment_of
+from trainable.detector.loading import load_processor
 from trainable.training.evaluation import Evaluation
 
 
@@ -55,13 +58,16 @@ def write_best(
     trial = TrainedTrial(run.name, run / best.folder, best.record, pairs, checkpoint)
     written = write_trial_model(trial, scratch, scratch / "model", evaluate, rule, best.title, train_command)
     metrics = written.metrics
+    alignment = best.record.recipe.input.alignment if best.record.recipe else OFF
     evaluated = written.evaluation.read(pairs.val)
     indices = {pair.id: index for index, pair in enumerate(evaluated)}
     worst_first = [indices[row["id"]] for row in metrics["pairs_by_loss"]]
     counted_at, images = metrics["counted_at"], scratch / "overlays"
     write_overlays(
-        *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, images, overlays, pairs.skip_bad)
+        *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, images, overlays, pairs.skip_bad),
+        alignment=alignment,
     )
+    write_registrations(metrics, evaluated, scratch / "registration", pairs.skip_bad)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.replace(folder)
     return Best(metrics, written.agrees)
@@ -80,4 +86,6 @@ def write_test(run: Path, test: PairData, evaluation: Evaluation, rule: PointRul
     folder = run / "best" / "test"
     folder.mkdir(exist_ok=True)
     rule = replace(rule, score_threshold=score_threshold)
-    return write_evaluation(evaluation, (*test.train, *test.val), test.names, folder, rule, test.skip_bad)
+    alignment = alignment_of(load_processor(run / "best" / "model"))
+    pairs = (*test.train, *test.val)
+    return write_evaluation(evaluation, pairs, test.names, folder, rule, test.skip_bad, alignment)

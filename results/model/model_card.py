@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from results.description import figures_at, settings, trains
 from results.formatting import ratio
 from results.markdown import markdown_code, markdown_table, markdown_text
+from trainable.alignment import OFF
 from trainable.data.pairs import PairData
 from trainable.detector.hub import name_and_revision
 from trainable.recipe import Recipe
@@ -23,6 +24,18 @@ METRICS = {
     "AR": "AR, at most 100 detections",
 }
 """The keys of `metrics.json` that the card shows, and what it calls them."""
+
+REGISTERED = """It was trained on pairs whose before image was registered to the after image first (alignment
+`{alignment}`), which the lines above leave out: where the camera moved, have `predict.py` do it, or put this before the
+difference, from the project that trained it:
+
+```python
+from trainable.data.registration import aligned, registration
+
+before = aligned(before, after, registration(before, after, "{alignment}"))
+```
+
+"""
 
 TAGS = ("object-detection", "detr", "change-detection", "moved-objects", "before-after")
 
@@ -60,7 +73,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
         "Finds what moved between a before and an after image of a camera that stands still. The model is a DETR "
         "whose input is the absolute difference of the two images. A difference shows a moved object twice, where it "
         "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
-        _use(metrics["counted_at"]),
+        _use(metrics["counted_at"], recipe.input.alignment),
         _measured(pairs, metrics),
         _data(pairs),
         _training(origin, recipe),
@@ -103,7 +116,8 @@ def _is_embedded(origin: Origin) -> bool:
     return Path(origin.checkpoint) == CHECKPOINT
 
 
-def _use(score_threshold: float) -> str:
+def _use(score_threshold: float, alignment: str) -> str:
+    registered = "" if alignment == OFF else REGISTERED.format(alignment=alignment)
     return f"""## Use
 
 The model's input is a difference, so make one first. Plain transformers and Pillow do:
@@ -121,7 +135,7 @@ after = Image.open("after.png").convert("RGB")
 print(detector(ImageChops.difference(before, after), threshold={score_threshold:g}))
 ```
 
-The program that trained it also writes label files and images of what was found, for whole folders:
+{registered}The program that trained it also writes label files and images of what was found, for whole folders:
 
 ```
 {documented("predict")} --model path/to/this/folder before/ after/ --out predictions/

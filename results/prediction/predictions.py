@@ -19,7 +19,9 @@ from results.drawing.overlays import draw_predictions
 from results.measures.coco import coco_results
 from results.prediction.image_pairs import ImagePair
 from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
-from trainable.data.difference import difference, open_image
+from trainable.alignment import OFF
+from trainable.data.difference import open_image
+from trainable.data.resizing import aligned_difference, alignment_of
 from trainable.detection import Detections, detections_from_outputs
 from trainable.storage.durable_file import write_atomically
 
@@ -52,7 +54,7 @@ def predict(
     """
     model.eval()
     for pair in pairs:
-        changed = difference(open_image(pair.before), open_image(pair.after))
+        changed = aligned_difference(open_image(pair.before), open_image(pair.after), alignment_of(processor))
         inputs = processor(images=changed, do_pad=False, return_tensors="pt").to(model.device)
         with torch.no_grad():
             outputs = model(**inputs)
@@ -60,7 +62,9 @@ def predict(
         yield Prediction(pair, _kept(found, score_threshold))
 
 
-def write_prediction(prediction: Prediction, names: Sequence[str], score_threshold: float, out: Path) -> None:
+def write_prediction(
+    prediction: Prediction, names: Sequence[str], score_threshold: float, out: Path, alignment: str = OFF
+) -> None:
     """Writes `labels/ID.txt` and `overlays/ID.png` of one pair; folders of the id are made.
 
     The label file holds YOLO's five columns and no score, so that it can be corrected and trained on. An empty one says
@@ -76,7 +80,7 @@ def write_prediction(prediction: Prediction, names: Sequence[str], score_thresho
         path.parent.mkdir(parents=True, exist_ok=True)
     label.write_text("".join(f"{line}\n" for line in dict.fromkeys(lines)), encoding="utf-8")
     before, after = open_image(pair.before), open_image(pair.after)
-    draw_predictions(before, after, pair.id, found, names, score_threshold).save(overlay)
+    draw_predictions(before, after, pair.id, found, names, score_threshold, alignment).save(overlay)
 
 
 def write_summary(

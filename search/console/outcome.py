@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from results.description import settings, stage_rows
-from results.formatting import count, ratio, unread
+from results.formatting import cameras, count, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
 from results.page.confirmation import confirmed_rows, final_sentences, taken_sentence
@@ -120,6 +120,8 @@ def _print_metrics(metrics: dict[str, Any], on_test: dict[str, Any] | None, cons
         )
         console.print(Text.assemble(("on the test set", "bold"), said_of_test))
     for flag, measured in (("--data", metrics), ("--test", on_test or {})):
+        if moved := cameras(measured):
+            console.print(f"{flag}: {moved}", highlight=False, soft_wrap=True)
         if said_of := unread(measured):
             console.print(f"{flag}: {said_of}", style="yellow", soft_wrap=True)
     console.print()

@@ -66,6 +66,7 @@ OTHERS = Options(
     min_recall=0.25,
     overlays=0,
     image_size=480,
+    align="auto",
 )
 
 

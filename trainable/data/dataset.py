@@ -14,7 +14,7 @@ from transformers import DetrImageProcessorPil
 
 from trainable.data.image_cache import ImageCache
 from trainable.data.pair import Pair
-from trainable.data.resizing import PairResizer, resized_size
+from trainable.data.resizing import resized_difference, resized_size
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,6 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
         self.processor = processor
         self.store = store
         self.stand_ins = stand_ins
-        self.resizer = PairResizer(processor)
         self._normalised = _normalised_values(processor)
 
     def __len__(self) -> int:
@@ -114,7 +113,7 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
             ImageError: an image can no longer be read, or has another size now; the message names the file.
         """
         pair = self.pairs[index]
-        image = self.store[pair] if self.store else self.resizer.pixels(pair)
+        image = self.store[pair] if self.store else resized_difference(pair, self.processor)
         pixels = np.empty((*image.shape[1:], 3), self._normalised.dtype)
         for channel, values in enumerate(self._normalised):
             pixels[..., channel] = values.take(image[channel])

@@ -10,19 +10,21 @@ import numpy as np
 import PIL
 import transformers
 from numpy.typing import NDArray
+from transformers import DetrImageProcessorPil
 
+from trainable.alignment import OFF
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.pairs import images_digest
-from trainable.data.resizing import PairResizer
+from trainable.data.resizing import alignment_of, resized_difference, resized_size
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 1
-"""Goes up whenever `PairResizer` gives other pixels, or they are laid out in another way."""
+"""Goes up whenever `resized_difference` gives other pixels, or they are laid out in another way."""
 
 
 def open_image_cache(
-    pairs: Sequence[Pair], resizer: PairResizer, cache_bytes: int, cache: Path | None = None
+    pairs: Sequence[Pair], processor: DetrImageProcessorPil, cache_bytes: int, cache: Path | None = None
 ) -> "ImageCache | None":
     """The store of these pairs' differences on this node, filled if it is not there yet.
 
@@ -30,7 +32,7 @@ def open_image_cache(
 
     Args:
         pairs: all pairs that will be asked for.
-        resizer: makes their pixels.
+        processor: resizes them.
         cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 turns the store off.
         cache: folder to keep it in; the user's cache folder by default, which follows `XDG_CACHE_HOME`.
 
@@ -41,12 +43,12 @@ def open_image_cache(
         ImageError: an image cannot be read, or is not the one that was checked; the message names the file.
     """
     by_digest = {pair.images_digest: pair for pair in pairs}
-    shapes = {digest: resizer.shape(pair) for digest, pair in by_digest.items()}
+    shapes = {digest: (3, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
     records = open_disk_cache(
         "differences",
-        pixels_key(pairs, resizer),
+        pixels_key(pairs, processor),
         {digest: int(np.prod(shape)) for digest, shape in shapes.items()},
-        functools.partial(_pixels, by_digest, resizer),
+        functools.partial(_pixels, by_digest, processor),
         cache_bytes,
         cache,
     )
@@ -54,7 +56,7 @@ def open_image_cache(
 
 
 class ImageCache:
-    """What a `PairResizer` makes of a data set, by the contents of its images; made by `open_image_cache`.
+    """The resized differences of a data set, by the contents of their images; made by `open_image_cache`.
 
     Attributes:
         path: the file.
@@ -68,7 +70,7 @@ class ImageCache:
         self.bytes = records.bytes
 
     def __getitem__(self, pair: Pair) -> NDArray[np.uint8]:
-        """The pair's pixels, uint8 [3 or 6, height, width], read-only; made anew where the file is damaged.
+        """The pair's `resized_difference`, uint8 [3, height, width], read-only; made anew where the file is damaged.
 
         Raises:
             KeyError: the pair is not among those that the store was opened for.
@@ -78,14 +80,17 @@ class ImageCache:
         return np.frombuffer(pixels, np.uint8).reshape(self._shapes[pair.images_digest])
 
 
-def pixels_key(pairs: Sequence[Pair], resizer: PairResizer) -> str:
-    """SHA-256, in hex, over all that the pairs' pixels depend on, in any order.
+def pixels_key(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> str:
+    """SHA-256, in hex, over all that the pairs' resized differences depend on, in any order.
 
-    The contents of the images, the processor's settings, the versions of this code, Pillow and transformers.
+    The contents of the images, the processor's settings, the versions of this code, Pillow, transformers and OpenCV.
     """
     digests = sorted({pair.images_digest for pair in pairs})
-    processor, kind = resizer.processor.to_dict(), ["both"] if resizer.both else []
-    depends_on = [VERSION, PIL.__version__, transformers.__version__, processor, digests, *kind]
+    depends_on = [VERSION, PIL.__version__, transformers.__version__, processor.to_dict(), digests]
+    if alignment_of(processor) != OFF:
+        from trainable.data.registration import made_with
+
+        depends_on.append(made_with())
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -99,7 +104,7 @@ def refuse_changed(pair: Pair) -> None:
         raise ImageError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
 
 
-def _pixels(by_digest: Mapping[str, Pair], resizer: PairResizer, digest: str) -> bytes:
-    image = resizer.pixels(by_digest[digest])
+def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, digest: str) -> bytes:
+    image = resized_difference(by_digest[digest], processor)
     refuse_changed(by_digest[digest])
     return image.tobytes()

@@ -2,7 +2,7 @@
 
 Both images are freed of their light. SIFT's features are matched, and MAGSAC finds the motions that many of them share;
 the one under which most of the image agrees is the camera's, the others are those of things that moved. ECC refines it
-where the images agree. Of the ladder of models the simplest is taken that explains the motion, and none where none does.
+where the images agree. The simplest model that explains the motion is taken, and none where none does.
 """
 
 import math
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trainable.alignment import AUTO, LADDER
+
 VERSION = 1
 """Goes up whenever an image is registered in another way."""
 
-NONE, AUTO = "none", "auto"
-LADDER = ("translation", "affine", "homography")
-"""The models of motion, the simplest first."""
+NONE = "none"
+"""The model of a pair that is used as it is."""
 
 LEAST_SHIFT = 0.5
 """Pixels; where a camera moved by less, `auto` leaves the pair as it is."""
@@ -56,7 +57,7 @@ _PLAIN = 0.1
 
 Matrix = NDArray[np.float64]
 """[3, 3]; takes a pixel (x, y, 1) of the after image to where it is in the before image."""
-_Grey = NDArray[np.float32]
+_Grey = NDArray[np.floating[Any]]
 _Points = NDArray[np.float64]
 
 # Trials share the cores, a pair each; and OpenCV's threads do not survive the fork of a loader's workers.
@@ -86,6 +87,11 @@ class Registration:
     def matrix(self) -> Matrix:
         """The motion."""
         return np.array(self.rows)
+
+
+def made_with() -> tuple[int, str]:
+    """What registered images depend on beside the images."""
+    return VERSION, str(cv2.__version__)
 
 
 def registration(before: Image.Image, after: Image.Image, alignment: str) -> Registration:
@@ -180,9 +186,9 @@ def _registration(before: _Grey, after: _Grey, ladder: Sequence[str]) -> Registr
 
 def _grey(image: Image.Image, size: tuple[int, int]) -> _Grey:
     """An image's brightness freed of its light, [height, width]: by how many local deviations it differs around it."""
-    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    grey: _Grey = np.asarray(image.convert("L"), dtype=np.float32)
     if size != image.size:
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
     around = cv2.GaussianBlur(grey, (0, 0), _NEIGHBOURHOOD)
     variance = cv2.GaussianBlur((grey - around) ** 2, (0, 0), _NEIGHBOURHOOD)
     normalised: _Grey = (grey - around) / np.sqrt(variance + _NOISE**2)
@@ -191,7 +197,7 @@ def _grey(image: Image.Image, size: tuple[int, int]) -> _Grey:
 
 def _matches(before: _Grey, after: _Grey) -> tuple[_Points, _Points] | None:
     """Places of the same features, in the after and in the before image, [n, 2] each; None where an image has few."""
-    sift = cv2.SIFT_create(nfeatures=_FEATURES)
+    sift = cv2.SIFT.create(nfeatures=_FEATURES)
     found = [sift.detectAndCompute(_as_bytes(grey), None) for grey in (after, before)]
     if any(described is None or len(described) < 2 * _SHARED for _, described in found):
         return None
@@ -236,7 +242,7 @@ def _fitted(model: str, from_after: _Points, in_before: _Points) -> Matrix | Non
         motion[:2] = found
         return motion
     found, _ = cv2.findHomography(from_after, in_before, cv2.USAC_MAGSAC, _REACH)
-    return found
+    return None if found is None else np.asarray(found, dtype=np.float64)
 
 
 def _refined(before: _Grey, after: _Grey, motion: Matrix, model: str) -> Matrix:
@@ -251,7 +257,7 @@ def _refined(before: _Grey, after: _Grey, motion: Matrix, model: str) -> Matrix:
     apart = np.abs(_warped(before, motion, cv2.INTER_LINEAR) - after)
     agree = (cv2.blur(np.minimum(apart, 2 * _CUT), (5, 5)) < _CUT) & inside
     # It asks for a mask of the image that is warped.
-    mask = _warped(agree.astype(np.uint8), np.linalg.inv(motion), cv2.INTER_NEAREST)
+    mask = _warped(agree.astype(np.uint8), np.asarray(np.linalg.inv(motion), dtype=np.float64), cv2.INTER_NEAREST)
     start = motion.astype(np.float32) if model == "homography" else motion[:2].astype(np.float32)
     until = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-5)
     try:

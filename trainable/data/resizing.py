@@ -1,44 +1,59 @@
 """A pair as pixels of the size that the model takes, before they are normalised."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import DetrImageProcessorPil
 
+from trainable.alignment import ALIGNMENTS, OFF
 from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.model_input import SizeRule
 from trainable.data.pair import Pair
+from trainable.text.shown import shown
 
 
-@dataclass(frozen=True)
-class PairResizer:
-    """Makes of a pair the pixels from which the model's input is made."""
+def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
+    """What changed between the images of a pair: uint8 [3, height, width] after the processor's resizing.
 
-    processor: DetrImageProcessorPil
-    """Says how images are resized."""
-    both: bool = False
-    """Whether both images are wanted, or what changed between them alone."""
+    The camera's motion between them is taken out first, as far as the processor's alignment says.
 
-    def pixels(self, pair: Pair) -> NDArray[np.uint8]:
-        """What changed, [3, height, width], or the before and the after image in turn, [6, height, width].
+    Raises:
+        ImageError: as from `open_pair`.
+    """
+    changed = aligned_difference(*open_pair(pair), alignment_of(processor))
+    inputs = processor(images=changed, do_rescale=False, do_normalize=False, do_pad=False)
+    return np.ascontiguousarray(inputs["pixel_values"][0])
 
-        Raises:
-            ImageError: as from `open_pair`.
-        """
-        before, after = open_pair(pair)
-        if not self.both:
-            return self._resized(difference(before, after))
-        return np.concatenate([self._resized(before), self._resized(after)])
 
-    def shape(self, pair: Pair) -> tuple[int, int, int]:
-        """That of a pair's `pixels`, without reading an image."""
-        return (6 if self.both else 3, *resized_size(pair, self.processor))
+def aligned_difference(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
+    """The `difference` of two RGB images, the before image registered to the after image first unless that is `OFF`."""
+    if alignment != OFF:
+        # OpenCV takes memory and time to import: only where it is asked for.
+        from trainable.data.registration import aligned, registration
 
-    def _resized(self, image: Image.Image) -> NDArray[np.uint8]:
-        inputs = self.processor(images=image, do_rescale=False, do_normalize=False, do_pad=False)
-        return np.ascontiguousarray(inputs["pixel_values"][0])
+        before = aligned(before, after, registration(before, after, alignment))
+    return difference(before, after)
+
+
+def alignment_of(processor: DetrImageProcessorPil) -> str:
+    """By what a processor registers pairs, one of `ALIGNMENTS`: kept with the model, like the size that it resizes to.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    alignment = getattr(processor, "alignment", OFF)
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"its alignment must be one of {', '.join(ALIGNMENTS)}, got {shown(alignment)}")
+    return str(alignment)
+
+
+def with_alignment(processor: DetrImageProcessorPil, alignment: str) -> DetrImageProcessorPil:
+    """The processor, from now on with this alignment; `OFF` leaves no trace in its settings."""
+    if alignment != OFF:
+        processor.alignment = alignment
+    elif hasattr(processor, "alignment"):
+        del processor.alignment
+    return processor
 
 
 def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
@@ -56,7 +71,7 @@ def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width of a pair's resized images, without reading one."""
+    """Height and width of a pair's `resized_difference`, without reading an image."""
     return size_rule(processor).resized(pair.size)[::-1]
 
 

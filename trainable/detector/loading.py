@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from trainable.data.absence import LFS_POINTER, cause_at
-from trainable.data.resizing import size_rule
+from trainable.data.resizing import alignment_of, size_rule, with_alignment
 from trainable.detector.class_head import is_kept
 from trainable.detector.hub import name_and_revision
 from trainable.detector.parts import part_of
@@ -73,12 +73,15 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     return _without_memory_of_names(model)
 
 
-def load_processor(checkpoint: str | Path, image_size: int | None = None) -> DetrImageProcessorPil:
+def load_processor(
+    checkpoint: str | Path, image_size: int | None = None, alignment: str | None = None
+) -> DetrImageProcessorPil:
     """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
 
     Args:
         checkpoint: folder or hub name.
         image_size: pixels to which it is to bring the shorter edge; None leaves it as it is.
+        alignment: how it is to register pairs first, see `trainable.data.resizing`; None leaves it as it is.
 
     Raises:
         ModelError: the checkpoint is no DETR, or has none that can be read.
@@ -87,10 +90,11 @@ def load_processor(checkpoint: str | Path, image_size: int | None = None) -> Det
     try:
         processor = AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil")
         rule = size_rule(processor)
-        if image_size is None:
-            return processor
-        size = rule.with_shorter_edge(image_size).settings
-        return AutoImageProcessor.from_pretrained(**_source(checkpoint), backend="pil", do_resize=True, size=size)
+        if image_size is not None:
+            size = rule.with_shorter_edge(image_size).settings
+            source = _source(checkpoint)
+            processor = AutoImageProcessor.from_pretrained(**source, backend="pil", do_resize=True, size=size)
+        return with_alignment(processor, alignment or alignment_of(processor))
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 

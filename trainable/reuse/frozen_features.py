@@ -139,7 +139,7 @@ class FrozenPrefix:
             self._parts,
             config,
             model.config._attn_implementation,  # has no public name in transformers 5.23
-            pixels_key([pair for split in self._splits for pair in split.pairs], self._splits[0].resizer),
+            pixels_key([pair for split in self._splits for pair in split.pairs], self._splits[0].processor),
             self._padded_size,
             self._dtype,
             *computed_with(model.device),

@@ -45,9 +45,7 @@ def moved(image: Image.Image, motion: NDArray[np.float64]) -> Image.Image:
     corner[:2, 2], inner[:2, 2] = -0.5, _MARGIN + 0.5
     seen = inner @ np.linalg.inv(motion) @ corner
     numbers = (seen / seen[2, 2]).ravel()[:8].tolist()
-    return Image.fromarray(padded).transform(
-        image.size, Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BICUBIC
-    )
+    return Image.fromarray(padded).transform(image.size, Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BICUBIC)
 
 
 def in_weather(

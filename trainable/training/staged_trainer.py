@@ -22,7 +22,6 @@ from transformers import (
 from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pairs import PairData
-from trainable.data.resizing import PairResizer
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
 from trainable.history import EpochRow, Row, stage_is_over
@@ -78,7 +77,7 @@ def train_recipe(
     trial = TrialFolder(folder, recipe, mirror, reported)
     for row in trial.history:
         report(row)
-    processor = load_processor(checkpoint, recipe.image_size)
+    processor = load_processor(checkpoint, recipe.image_size, recipe.input.alignment)
     data = TrialData.of(pairs, processor, _differences(pairs, processor, reuse))
     try:
         while (stage := trial.next_stage()) is not None:
@@ -107,7 +106,7 @@ def effective_recipe(recipe: Recipe, images: int, device: torch.device = CPU) ->
 
 def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> ImageCache | None:
     try:
-        return open_image_cache((*pairs.train, *pairs.val), PairResizer(processor), reuse.image_bytes)
+        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.image_bytes)
     except ValueError as error:
         if not pairs.skip_bad:
             raise
