@@ -2,9 +2,9 @@
 
     python benchmarks/registration.py [--data my_pairs/]
 
-The pairs are those of `sample:moved-camera`, and with `--data` copies of that data set's, whose before images are warped
-by motions of up to 12 pixels, 2 degrees and 2 %, drawn from a seed; and the still ones of both. The error of a pair is
-the distance between where the motion found and the real one take a pixel, its mean over the image.
+The pairs are those of `sample:moved-camera`, and with `--data` copies of that data set's whose before images are
+warped by motions of up to 12 pixels, 2 degrees and 2 %, drawn from a seed; and the still ones of both. The error of a
+pair is the distance between where the motion found and the real one take a pixel, its mean over the image.
 """
 
 import argparse

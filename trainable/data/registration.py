@@ -48,7 +48,7 @@ _LESS = 0.98
 """Part of the residual of a simpler model, or of none, to which another one must bring it to explain anything."""
 _CHANCE = 0.9
 """Part of the residual of images that have nothing to do with each other, above which these have nothing to."""
-_STILL, _MOST_STILL = 1.0, 0.2
+_STILL, _MOST_STILL = 1.0, 0.15
 """Pixels by which a feature that stands still moves; and the share of such features beside those that move with the
 camera: where there are more, a thing moved that fills most of the image."""
 

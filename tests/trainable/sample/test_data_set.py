@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from trainable.data.registration import registration
 from trainable.sample import data_set
-from trainable.sample.data_set import sample_data_set
+from trainable.sample.data_set import MOVED_CAMERA, camera_motions, is_sample, located, sample_data_set
 
+MOVED_HASH = "49f409e8b0e1e909be5aa5b280bb3e12a6f2552d39b7c1be6478db407badab76"
 SAMPLE_HASH = "6106d6db7792e21f6f91c3373a35bf08fec80348049583da1252f318db57bbb6"
 """`content_hash` of the data set that this version paints; where it changes, `data_set.VERSION` goes up."""
 
@@ -131,25 +133,25 @@ def test_a_thing_that_only_enters_or_only_leaves_gives_one_box(made: Made):
 
 
 def test_a_whole_data_set_is_used_at_once(made: Made, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data_set, "_paint_data_set", lambda folder: pytest.fail("painted again"))
+    monkeypatch.setattr(data_set, "_paint_data_set", lambda *what: pytest.fail("painted again"))
     assert sample_data_set(made.folder.parent) == made.folder
 
 
 def test_an_interrupted_call_leaves_no_data_set_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(folder: Path, index: int, place: Image.Image) -> None:
+    def interrupted(index: int, place: Image.Image) -> object:
         if index == 3:
             raise KeyboardInterrupt
-        paint(folder, index, place)
+        return shot(index, place)
 
-    paint = data_set._paint_pair
-    monkeypatch.setattr(data_set, "_paint_pair", interrupted)
+    shot = data_set._shot
+    monkeypatch.setattr(data_set, "_shot", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sample_data_set(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_half_written_copy_is_not_taken_for_a_whole_one(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data_set, "_paint_data_set", lambda folder: shutil.copytree(made.folder, folder))
+    monkeypatch.setattr(data_set, "_paint_data_set", lambda folder, paint: shutil.copytree(made.folder, folder))
     half = Path(shutil.copytree(made.folder, tmp_path / made.folder.name))
     (half / "after" / f"{made.ids('val')[-1]}.png").unlink()
     assert content_hash(sample_data_set(tmp_path)) == SAMPLE_HASH
@@ -157,7 +159,7 @@ def test_a_half_written_copy_is_not_taken_for_a_whole_one(made: Made, tmp_path: 
 
 
 def test_another_process_that_finishes_first_wins(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def overtaken(folder: Path) -> None:
+    def overtaken(folder: Path, paint: object) -> None:
         folder.mkdir()
         shutil.copytree(made.folder, tmp_path / made.folder.name)
 
@@ -178,3 +180,34 @@ def test_the_cache_folder_follows_xdg_cache_home(made: Made, tmp_path: Path, mon
     shutil.copytree(made.folder, tmp_path / "moved-object-search" / made.folder.name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert sample_data_set() == tmp_path / "moved-object-search" / made.folder.name
+
+
+class TestMovedCamera:
+    @pytest.fixture(scope="class")
+    def moved(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return sample_data_set(tmp_path_factory.mktemp("cache"), MOVED_CAMERA)
+
+    def test_it_holds_the_images_that_this_version_promises(self, moved: Path):
+        assert content_hash(moved) == MOVED_HASH
+
+    def test_its_labels_and_split_are_those_of_the_sample(self, moved: Path, made: Made):
+        for name in ("classes.txt", "train.txt", "val.txt", *(f"labels/{id_}.txt" for id_ in made.ids("val"))):
+            assert (moved / name).read_text() == (made.folder / name).read_text()
+
+    def test_every_camera_moves_as_it_says(self, moved: Path, made: Made):
+        motions = camera_motions()
+        assert set(motions) == {*made.ids("train"), *made.ids("val")}
+        for id_ in made.ids("val")[:8]:
+            before, after = (Image.open(moved / side / f"{id_}.png").convert("RGB") for side in ("before", "after"))
+            found = registration(before, after, "auto")
+            corners = np.array([[0, 0, 1], [255, 0, 1], [255, 191, 1], [0, 191, 1]], dtype=float).T
+            real, there = motions[id_] @ corners, found.matrix @ corners
+            assert np.abs(real[:2] - there[:2] / there[2]).max() < 0.5
+
+    def test_a_name_stands_for_it_unless_something_of_that_name_is_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert is_sample(None) and is_sample("sample") and is_sample(MOVED_CAMERA) and not is_sample("mine")
+        (tmp_path / "sample").mkdir()
+        assert not is_sample("sample") and located("sample") == "sample"
