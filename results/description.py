@@ -5,6 +5,7 @@ from typing import Any
 
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
+from trainable.alignment import OFF
 from trainable.recipe import PARTS, Recipe
 
 
@@ -40,6 +41,7 @@ def settings(recipe: Recipe) -> str:
         f"backbone learning rate x {setting(recipe.backbone_learning_rate_factor)}, "
         f"warm-up {percent(recipe.warmup_share)} of a stage, "
         + (f"a stage ends after {recipe.patience} epochs without a lower loss, " if recipe.patience else "")
+        + (f"pairs registered ({recipe.input.alignment}), " if recipe.input.alignment != OFF else "")
         + f"{recipe.dtype}, seed {recipe.seed}"
     )
 

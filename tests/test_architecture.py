@@ -31,6 +31,7 @@ FLOORS = {
         ("budget", "schedule"),
         ("freeze", "optimizer", "registry"),
         ("flat", "learning_rate", "staged"),
+        ("scenes",),
     ),
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "rungs", "schema"),

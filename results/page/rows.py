@@ -108,7 +108,7 @@ def _fields(recipe: Recipe) -> dict[str, str]:
     for name in (*names, "max_grad_norm", "patience", "dtype"):
         value = getattr(recipe, name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
-    return fields
+    return fields | {"alignment": recipe.input.alignment}
 
 
 def _shares(counts: Row | None) -> dict[str, float | None]:

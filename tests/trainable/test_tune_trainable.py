@@ -198,7 +198,7 @@ def test_a_trial_of_a_run_in_a_storage_leaves_everything_there_and_nothing_here(
         run(stop_after=1, remote=remote)
     assert not left_here(tmp_path) and not (tmp_path / "0007").exists()
     assert [report["epoch"] for report in run(remote=remote)] == [1, 2]
-    assert remote.names("trials/0007") == ["progress.json", "recipe.yaml", "weights"]
+    assert remote.names("trials/0007") == ["progress.json", "recipe.yaml", "validation_terms.npz", "weights"]
     assert not left_here(tmp_path)
 
 
