@@ -70,7 +70,9 @@ def test_its_results_are_those_of_a_search_in_a_folder(finished, complete):
     assert_each_event_once(copy)
     assert_study_is_that_of_the_table(copy)
     names = {path.relative_to(complete[0]).parts[0] for path in complete[0].rglob("*") if path.is_file()}
-    assert {path.name for path in copy.iterdir()} == names - {"tune"} | {"journal"}
+    assert {path.name for path in copy.iterdir()} == names - {"tune", "selection.json"} | {"journal"}, (
+        "with a test set nothing is estimated"
+    )
     best = complete[0] / "best"
     assert {path.relative_to(best) for path in best.rglob("*.json")} <= {
         path.relative_to(copy / "best") for path in (copy / "best").rglob("*.json")
@@ -79,7 +81,9 @@ def test_its_results_are_those_of_a_search_in_a_folder(finished, complete):
 
 def test_only_what_a_trial_leaves_in_a_folder_is_left_of_it(finished):
     copy, _, cache, _ = finished
-    assert {path.name for path in (copy / "trials" / "0000").iterdir()} == {"recipe.yaml", "progress.json", "weights"}
+    assert {path.name for path in (copy / "trials" / "0000").iterdir()} == {
+        *("recipe.yaml", "progress.json", "validation_terms.npz", "weights")
+    }
     assert not [path for path in cache.glob("*/runs/*/*") if path.is_dir()], "what was worked on is kept here"
 
 
