@@ -18,7 +18,7 @@ from results.formatting import count, figure
 from results.journal.journal import TrialRecord
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.mirror import Mirror
-from trainable.training.validation_terms import read_terms, terms_path
+from trainable.training.validation_terms import losses_of, read_terms, terms_path
 
 FILE = "selection.json"
 RESAMPLES = 1000
@@ -59,6 +59,9 @@ def selection(run: Path, records: Sequence[TrialRecord], mirror: Mirror | None =
         records: its trials.
         mirror: of the run, where that lies in a remote storage.
 
+    Raises:
+        StorageError: the remote storage cannot be used or reached.
+
     Returns:
         None where fewer than two trials have kept it, as those of earlier versions have not, or there is one pair.
     """
@@ -90,14 +93,7 @@ def optimism_of(terms: NDArray[np.float64], seed: int = 0) -> float:
     _, pairs, _ = terms.shape
     times = np.random.default_rng(seed).multinomial(pairs, np.full(pairs, 1 / pairs), size=RESAMPLES)
     # One model after the other: [resamples, models, pairs] would be gigabytes.
-    resampled = np.stack([_losses(times @ of_model) for of_model in terms])  # [models, resamples]
-    as_it_is = _losses(terms.sum(1))
+    resampled = np.stack([losses_of(times @ of_model) for of_model in terms])  # [models, resamples]
+    as_it_is = losses_of(terms.sum(1))
     chosen = resampled.argmin(0)
     return max(0.0, float((as_it_is[chosen] - resampled[chosen, np.arange(RESAMPLES)]).mean()))
-
-
-def _losses(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The losses of sets of pairs, from the sums of their terms, [..., 4]."""
-    cross_entropy, class_weight, boxes_loss, boxes = np.moveaxis(sums, -1, 0)
-    losses: NDArray[np.float64] = cross_entropy / class_weight + boxes_loss / np.maximum(boxes, 1)
-    return losses

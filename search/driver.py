@@ -193,9 +193,7 @@ def _search(
     from ray.tune.error import TuneError
 
     from search.console.monitor import Monitor
-    from search.console.retraining import RetrainingProgress
     from search.finish import write_results, write_tables_of
-    from search.retraining import Retrainings
     from search.rungs import rungs_of
     from search.tuner import SearchPausedError, run_trials
 
@@ -243,13 +241,7 @@ def _search(
             if not left and (verdict := study.over(options.trials)):
                 console.print(f"ended after {len(study.records)} of {options.trials} trials: {verdict}", soft_wrap=True)
             if not left and (options.confirm or options.final_epochs):
-                with closing(open_journal(options, FOLDER)) as again:
-                    retrainings = Retrainings(again, list(study.records.values()), options)
-                    if retrainings.left():
-                        with RetrainingProgress(retrainings, console) as progress:
-                            # Few, and the model of any may be the one that is taken.
-                            run(retrainings, KEEP_ALL, progress.tick, FOLDER)
-                    left = retrainings.left()
+                left = _train_again(options, study, run, console)
         # Of a cluster a worker evaluates; here Ray is needed no more, and takes its time to end.
         with nullcontext() if options.address else _beside(engine.close):
             return write_results(options, study, left, inputs, resources, console)
@@ -266,6 +258,27 @@ def _search(
         console.print(said, style="red", soft_wrap=True)
         console.print(resume_command(options), soft_wrap=True)
         return PAUSED
+
+
+def _train_again(options: Options, study: SearchStudy, run: Callable[..., None], console: Console) -> int:
+    """Trains the best recipes again, as far as is asked for; returns how many trainings are left to do.
+
+    Args:
+        options: what was asked.
+        study: the search, which is over.
+        run: runs trials: which, how many keep their weights, what to show meanwhile, and the folder they lie in.
+        console: where to show how it goes.
+    """
+    from search.console.retraining import RetrainingProgress
+    from search.retraining import Retrainings
+
+    with closing(open_journal(options, FOLDER)) as journal:
+        retrainings = Retrainings(journal, list(study.records.values()), options)
+        if retrainings.left():
+            with RetrainingProgress(retrainings, console) as progress:
+                # Few, and the model of any may be the one that is taken.
+                run(retrainings, KEEP_ALL, progress.tick, FOLDER)
+        return retrainings.left()
 
 
 @contextmanager

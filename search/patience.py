@@ -58,7 +58,7 @@ def verdict(
         return None
     if patience != AUTO:
         epochs = int(patience)
-        if len(bests) <= epochs or math.log(bests[-1 - epochs] / bests[-1]) >= NOISE:
+        if len(bests) <= epochs or _log(bests[-1 - epochs]) - _log(bests[-1]) >= NOISE:
             return None
         why = (
             f"{epochs} epochs have lowered the loss by less than the {math.expm1(NOISE):.0%} that another seed moves it"
@@ -66,7 +66,7 @@ def verdict(
     else:
         if len(drawn) < LEAST_DRAWN:
             return None
-        gain = expected_gain([math.log(loss) for loss in drawn], math.log(min(at_rung)), left)
+        gain = expected_gain([_log(loss) for loss in drawn], _log(min(at_rung)), left)
         if gain >= NOISE:
             return None
         why = (
@@ -76,10 +76,19 @@ def verdict(
     return Verdict(why, left * len(bests) / trials)
 
 
+def _log(loss: float) -> float:
+    return math.log(max(loss, 1e-300))
+
+
 def expected_gain(drawn: Sequence[float], best: float, more: int) -> float:
     """By how much the lowest of `more` draws is expected to lie below the best so far, at least 0.
 
     The draws are taken as those of a normal distribution with the mean and deviation of what was drawn.
+
+    Args:
+        drawn: logarithms of losses, at least two.
+        best: that of the lowest loss.
+        more: draws, at least 1.
     """
     deviation = stdev(drawn)
     if not deviation:

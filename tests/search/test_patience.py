@@ -80,3 +80,9 @@ def test_few_draws_say_nothing():
 def test_what_is_no_patience_is_refused(given):
     with pytest.raises(OptionsError, match="--patience-epochs: auto, or a whole number of epochs from 1 on, got"):
         Options("staged", None, "m", 16, 24, 4, storage="runs", name="n", patience_epochs=given)
+
+
+def test_a_loss_of_nothing_is_no_reason_to_break():
+    nothing = [1.0, *[0.0] * 30]
+    assert verdict("20", nothing, [], [], 5, 10) is not None
+    assert verdict(AUTO, nothing, [0.0] * LEAST_DRAWN, [0.0] * LEAST_DRAWN, 5, 10) is not None

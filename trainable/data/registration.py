@@ -5,6 +5,7 @@ the one under which most of the image agrees is the camera's, the others are tho
 where the images agree. The simplest model that explains the motion is taken, and none where none does.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,11 @@ class Registration:
         return np.array(self.rows)
 
 
+_MOST_KNOWN = 10_000
+_known: dict[tuple[bytes, str], Registration] = {}
+"""What this process has found: a model's evaluation asks of the same pairs for losses, figures and drawings."""
+
+
 def made_with() -> tuple[int, str]:
     """What registered images depend on beside the images."""
     return VERSION, str(cv2.__version__)
@@ -103,6 +109,15 @@ def registration(before: Image.Image, after: Image.Image, alignment: str) -> Reg
         alignment: the last model of `LADDER` that may be taken, or `AUTO`: any of them, where it moved by more than
             `LEAST_SHIFT`.
     """
+    key = hashlib.sha256(before.tobytes() + after.tobytes()).digest(), alignment
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = _found(before, after, alignment)
+    return _known[key]
+
+
+def _found(before: Image.Image, after: Image.Image, alignment: str) -> Registration:
     ladder = LADDER if alignment == AUTO else LADDER[: LADDER.index(alignment) + 1]
     scale = min(1.0, _LONGEST / max(before.size))
     width, height = (round(side * scale) for side in before.size)
@@ -292,11 +307,11 @@ def _warped(pixels: NDArray[Any], motion: Matrix, how: int) -> NDArray[Any]:
 def _inside(size: tuple[int, int], motion: Matrix) -> NDArray[np.bool_]:
     """Which pixels of the after image the before image shows too, [height, width]; those at its edge do not count."""
     width, height = size
+    if np.array_equal(motion, np.eye(3)):
+        return np.ones((height, width), dtype=bool)
     rows, columns = np.indices((height, width), dtype=np.float64)
     places = _projected(np.stack([columns.ravel(), rows.ravel()], axis=1), motion)
     x, y = places.T.reshape(2, height, width)
-    if np.array_equal(motion, np.eye(3)):
-        return np.ones((height, width), dtype=bool)
     return (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
 
 

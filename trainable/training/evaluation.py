@@ -22,6 +22,7 @@ from trainable.detection import (
 )
 from trainable.detector.loss import LossAccumulator, forward, image_terms
 from trainable.precision import autocast
+from trainable.training.validation_terms import losses_of
 
 Item = TypeVar("Item")
 
@@ -63,9 +64,7 @@ class Evaluation:
     @property
     def image_losses(self) -> list[float]:
         """The loss of each image alone, in the order of the set: what `val_loss` would be if it were the whole set."""
-        cross_entropy, class_weight, boxes_loss, boxes = self.image_terms.T
-        losses: list[float] = (cross_entropy / class_weight + boxes_loss / np.maximum(boxes, 1)).tolist()
-        return losses
+        return [float(loss) for loss in losses_of(self.image_terms)]
 
     def read(self, pairs: Sequence[Item]) -> list[Item]:
         """Of what was to be evaluated, what was: the items that detections, ground_truth and losses of images are

@@ -16,6 +16,21 @@ def terms_path(trial: Path) -> Path:
     return trial / "validation_terms.npz"
 
 
+def losses_of(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The losses of sets of images.
+
+    Args:
+        terms: [..., 4], of each set the sums of its images' terms, or those of single images: cross entropy, class
+            weight, the weighted loss of the boxes, and their number.
+
+    Returns:
+        [...].
+    """
+    cross_entropy, class_weight, boxes_loss, boxes = np.moveaxis(terms, -1, 0)
+    losses: NDArray[np.float64] = cross_entropy / class_weight + boxes_loss / np.maximum(boxes, 1)
+    return losses
+
+
 def write_terms(trial: Path, epoch: int, terms: NDArray[np.float64]) -> Path:
     """Writes them in one step; returns the file.
 
@@ -23,6 +38,9 @@ def write_terms(trial: Path, epoch: int, terms: NDArray[np.float64]) -> Path:
         trial: the trial's folder.
         epoch: that they are of.
         terms: [pairs, 4], see `trainable.detector.loss.image_terms`.
+
+    Raises:
+        OSError: it cannot be written.
     """
     path = terms_path(trial)
     data = io.BytesIO()
