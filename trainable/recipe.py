@@ -67,6 +67,7 @@ _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYP
 _Alignment = Annotated[StrictStr, rule(ALIGNMENTS.__contains__, f"one of {', '.join(ALIGNMENTS)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
 _Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
+_Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 _PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False, revalidate_instances="always")
 
 
@@ -97,6 +98,18 @@ class Input:
     alignment: _Alignment = OFF
     """By what `before` is brought over `after` first, one of `ALIGNMENTS`: nothing, the simplest of the models up to
     this one that explains how the camera moved, or, where it moved by more than half a pixel, any of them (`auto`)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pairs are changed at random, anew in every epoch."""
+
+    __pydantic_config__ = _PLAIN
+
+    probability: _Share = 0.0
+    """Of each change to a pair, 0 to 1; 0 leaves all pairs as they are."""
+    strength: _Share = 0.5
+    """How far the changes go, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,8 @@ class Recipe:
     """Pixels to which images' shorter edges are brought; None is the size of the checkpoint's processor."""
     input: Input = Input()
     """What the model is given of a pair."""
+    augmentation: Augmentation = Augmentation()
+    """How training pairs are changed at random."""
 
     def __post_init__(self) -> None:
         if faults := faults_of(_RULES, vars(self)):
@@ -162,7 +177,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The fields that hold for all stages, those of one thing as a dict."""
         # Without what is not set, tables and recipes read as those of searches from before it could be.
-        unset = {name for name in ("image_size", "input") if getattr(self, name) == _DEFAULTS[name]}
+        unset = {name for name in ("image_size", "input", "augmentation") if getattr(self, name) == _DEFAULTS[name]}
         plain = {name: value for name, value in vars(self).items() if name not in {"stages"} | unset}
         return {name: dict(vars(value)) if is_dataclass(value) else value for name, value in plain.items()}
 
@@ -201,7 +216,7 @@ class Recipe:
         return cls.from_dict(plain, str(path))
 
 
-_PARTS_OF_IT = {"input": Input}
+_PARTS_OF_IT = {"input": Input, "augmentation": Augmentation}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 
@@ -218,6 +233,11 @@ _RULES = TypeAdapter(_Sound)
 def updates_per_epoch(recipe: Recipe, images: int) -> int:
     """Optimizer steps of one pass over `images` images; the last one may take fewer of them."""
     return math.ceil(images / recipe.step_images)
+
+
+def augments(recipe: Recipe) -> bool:
+    """Whether training pairs are changed at random."""
+    return recipe.augmentation.probability > 0
 
 
 def cap_restart_cycles(recipe: Recipe, images: int) -> Recipe:

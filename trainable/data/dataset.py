@@ -114,10 +114,14 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
         """
         pair = self.pairs[index]
         image = self.store[pair] if self.store else resized_difference(pair, self.processor)
+        return {"pixel_values": self.normalised(image), "labels": self.labels(index)}
+
+    def normalised(self, image: NDArray[np.uint8]) -> Tensor:
+        """What the processor makes of a resized image, [3, height, width], laid out with the channels last."""
         pixels = np.empty((*image.shape[1:], 3), self._normalised.dtype)
         for channel, values in enumerate(self._normalised):
             pixels[..., channel] = values.take(image[channel])
-        return {"pixel_values": torch.from_numpy(pixels).permute(2, 0, 1), "labels": self.labels(index)}
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def labels(self, index: int) -> dict[str, Tensor]:
         """The labels of item `index`, without reading an image.

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from trainable.alignment import OFF
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.pairs import images_digest
-from trainable.data.resizing import alignment_of, resized_difference, resized_size
+from trainable.data.resizing import alignment_of, resized_difference, resized_pair, resized_size
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 1
@@ -24,9 +24,13 @@ VERSION = 1
 
 
 def open_image_cache(
-    pairs: Sequence[Pair], processor: DetrImageProcessorPil, cache_bytes: int, cache: Path | None = None
+    pairs: Sequence[Pair],
+    processor: DetrImageProcessorPil,
+    cache_bytes: int,
+    cache: Path | None = None,
+    both: bool = False,
 ) -> "ImageCache | None":
-    """The store of these pairs' differences on this node, filled if it is not there yet.
+    """The store of these pairs' differences on this node, filled if it is not there yet; or of both their images.
 
     Any number of processes may call this at once. A store goes by what its pixels depend on, see `pixels_key`.
 
@@ -35,6 +39,7 @@ def open_image_cache(
         processor: resizes them.
         cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 turns the store off.
         cache: folder to keep it in; the user's cache folder by default, which follows `XDG_CACHE_HOME`.
+        both: keep the two images of each pair, see `resized_pair`, and not what changed between them.
 
     Returns:
         The store; None where it is off or has no room, or the folder cannot be used, which is then logged.
@@ -43,12 +48,13 @@ def open_image_cache(
         ImageError: an image cannot be read, or is not the one that was checked; the message names the file.
     """
     by_digest = {pair.images_digest: pair for pair in pairs}
-    shapes = {digest: (3, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
+    channels, name, make = (6, "pairs", resized_pair) if both else (3, "differences", resized_difference)
+    shapes = {digest: (channels, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
     records = open_disk_cache(
-        "differences",
+        name,
         pixels_key(pairs, processor),
         {digest: int(np.prod(shape)) for digest, shape in shapes.items()},
-        functools.partial(_pixels, by_digest, processor),
+        functools.partial(_pixels, by_digest, functools.partial(make, processor=processor)),
         cache_bytes,
         cache,
     )
@@ -56,7 +62,7 @@ def open_image_cache(
 
 
 class ImageCache:
-    """The resized differences of a data set, by the contents of their images; made by `open_image_cache`.
+    """The resized differences, or images, of a data set, by the contents of their images; made by `open_image_cache`.
 
     Attributes:
         path: the file.
@@ -70,7 +76,7 @@ class ImageCache:
         self.bytes = records.bytes
 
     def __getitem__(self, pair: Pair) -> NDArray[np.uint8]:
-        """The pair's `resized_difference`, uint8 [3, height, width], read-only; made anew where the file is damaged.
+        """The pair's `resized_difference` or `resized_pair`, read-only; made anew where the file is damaged.
 
         Raises:
             KeyError: the pair is not among those that the store was opened for.
@@ -104,7 +110,7 @@ def refuse_changed(pair: Pair) -> None:
         raise ImageError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
 
 
-def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, digest: str) -> bytes:
-    image = resized_difference(by_digest[digest], processor)
+def _pixels(by_digest: Mapping[str, Pair], make: Callable[[Pair], NDArray[np.uint8]], digest: str) -> bytes:
+    image = make(by_digest[digest])
     refuse_changed(by_digest[digest])
     return image.tobytes()

@@ -20,19 +20,34 @@ def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[
     Raises:
         ImageError: as from `open_pair`.
     """
-    changed = aligned_difference(*open_pair(pair), alignment_of(processor))
-    inputs = processor(images=changed, do_rescale=False, do_normalize=False, do_pad=False)
-    return np.ascontiguousarray(inputs["pixel_values"][0])
+    return _resized(aligned_difference(*open_pair(pair), alignment_of(processor)), processor)
+
+
+def resized_pair(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
+    """The before and the after image of a pair in turn, registered and resized: uint8 [6, height, width].
+
+    Raises:
+        ImageError: as from `open_pair`.
+    """
+    before, after = open_pair(pair)
+    return np.concatenate(
+        [_resized(image, processor) for image in (aligned_before(before, after, alignment_of(processor)), after)]
+    )
 
 
 def aligned_difference(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
     """The `difference` of two RGB images, the before image registered to the after image first unless that is `OFF`."""
-    if alignment != OFF:
-        # OpenCV takes memory and time to import: only where it is asked for.
-        from trainable.data.registration import aligned, registration
+    return difference(aligned_before(before, after, alignment), after)
 
-        before = aligned(before, after, registration(before, after, alignment))
-    return difference(before, after)
+
+def aligned_before(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
+    """The before image, registered to the after image unless that is `OFF`."""
+    if alignment == OFF:
+        return before
+    # OpenCV takes memory and time to import: only where it is asked for.
+    from trainable.data.registration import aligned, registration
+
+    return aligned(before, after, registration(before, after, alignment))
 
 
 def alignment_of(processor: DetrImageProcessorPil) -> str:
@@ -68,6 +83,11 @@ def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
             was, now = (f"{width} x {height}" for width, height in (pair.size, image.size))
             raise ImageError(f"{path}: is {now} pixels now and was {was} when it was checked")
     return before, after
+
+
+def _resized(image: Image.Image, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
+    inputs = processor(images=image, do_rescale=False, do_normalize=False, do_pad=False)
+    return np.ascontiguousarray(inputs["pixel_values"][0])
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:

@@ -21,18 +21,19 @@ from transformers import (
 
 from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.image_cache import ImageCache, open_image_cache
+from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
 from trainable.history import EpochRow, Row, stage_is_over
 from trainable.precision import torch_dtype
-from trainable.recipe import Recipe, cap_restart_cycles, updates_per_epoch
+from trainable.recipe import Recipe, augments, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, ReuseConfig
 from trainable.reuse.frozen_features import use_frozen_features
 from trainable.storage.mirror import Mirror
 from trainable.training.evaluation import Evaluation
 from trainable.training.exhaustion import is_out_of_memory
-from trainable.training.stage_trainer import StageTrainer
+from trainable.training.stage_trainer import StageTrainer, stage_seed
 from trainable.training.trial_folder import TrialFolder
 from trainable.training.weights import trial_model
 
@@ -78,13 +79,14 @@ def train_recipe(
     for row in trial.history:
         report(row)
     processor = load_processor(checkpoint, recipe.image_size, recipe.input.alignment)
-    data = TrialData.of(pairs, processor, _differences(pairs, processor, reuse))
+    data = TrialData.of(pairs, processor, _cached((*pairs.train, *pairs.val), processor, reuse, pairs.skip_bad))
+    both = _cached(pairs.train, processor, reuse, pairs.skip_bad, both=True) if augments(recipe) else None
     try:
         while (stage := trial.next_stage()) is not None:
             _free_memory()
             model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
             try:
-                _train_stage(trial, stage, model, data, report, compute, reuse)
+                _train_stage(trial, stage, model, _changed(data, recipe, stage, both), report, compute, reuse)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_micro_batch()):
                     raise
@@ -104,14 +106,27 @@ def effective_recipe(recipe: Recipe, images: int, device: torch.device = CPU) ->
     return dataclasses.replace(cap_restart_cycles(recipe, images), dtype=dtype)
 
 
-def _differences(pairs: PairData, processor: DetrImageProcessorPil, reuse: ReuseConfig) -> ImageCache | None:
+def _cached(
+    pairs: Sequence[Pair], processor: DetrImageProcessorPil, reuse: ReuseConfig, skip_bad: bool, both: bool = False
+) -> ImageCache | None:
+    """The store of the pairs' differences, or of both their images; None where there can be none."""
     try:
-        return open_image_cache((*pairs.train, *pairs.val), processor, reuse.image_bytes)
+        return open_image_cache(pairs, processor, reuse.image_bytes, both=both)
     except ValueError as error:
-        if not pairs.skip_bad:
+        if not skip_bad:
             raise
-        _log.warning("differences are not cached: %s", error)
+        _log.warning("%s are not cached: %s", "images" if both else "differences", error)
         return None
+
+
+def _changed(data: TrialData, recipe: Recipe, stage: int, both: ImageCache | None) -> TrialData:
+    """The data with the training pairs of a stage as the recipe's augmentation changes them."""
+    if not augments(recipe):
+        return data
+    from trainable.data.augmentation import Changes  # It takes OpenCV: only where it is asked for.
+
+    changes = Changes(recipe.augmentation.probability, recipe.augmentation.strength)
+    return data.with_changes(changes, stage_seed(recipe.seed, stage), both)
 
 
 def _free_memory() -> None:
@@ -136,7 +151,9 @@ def _train_stage(
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to(compute.device)
     try:
-        behind, inputs = use_frozen_features(model, trainable, data, dtype, reuse.layer_bytes)
+        # What a frozen part makes of images that are others in every epoch is not worth keeping.
+        layer_bytes = 0 if data.augmented else reuse.layer_bytes
+        behind, inputs = use_frozen_features(model, trainable, data, dtype, layer_bytes)
     except ValueError as error:
         if not data.skip_bad:
             raise
