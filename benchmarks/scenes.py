@@ -1,11 +1,11 @@
-"""What alignment is worth where cameras stand still and where they move.
+"""What alignment and augmentation are worth where cameras stand still and where they move.
 
     python benchmarks/scenes.py --log FILE [--data my_pairs/] [--seeds 3 --recipe best/recipe.yaml]
 
 One recipe is trained at equal epochs on two data sets, whose cameras stand still and move: the sample and
 `sample:moved-camera`, or, with `--data`, that data set and a copy of it whose before images are warped by known motions
-(`registration.py`). Each time with alignment off and `auto`. A model that was trained on still cameras is also measured
-on the moved ones, as a user meets it.
+(`registration.py`). Each time with alignment off and `auto`, without and with augmentation. A model that was trained on
+still cameras is also measured on the moved ones, as a user meets it.
 
 The table gives F1 at the operating point and mAP, means over the seeds with 95 % intervals (Student's t); `--log` keeps
 every training, so that the same command goes on. `--data` is read and never written to.
@@ -34,9 +34,10 @@ from scipy.stats import t
 import results.evaluate
 import trainable.train
 from spaces.staged import staged
-from trainable.recipe import Input, Recipe
+from trainable.recipe import Augmentation, Input, Recipe
 
 STILL, MOVED = "still", "moved"
+AUGMENTED = Augmentation(probability=0.3, strength=0.5)
 IMPORTED_ONCE = ("trainable.training.staged_trainer", "results.measures.metrics")
 """Before each training gets a process of its own."""
 
@@ -47,11 +48,13 @@ class Cell:
 
     trained_on: str
     alignment: str
+    augmented: bool
     seed: int
 
     def recipe(self, of: Recipe) -> Recipe:
         """A recipe changed to it."""
-        return dataclasses.replace(of, seed=self.seed, input=Input(self.alignment))
+        augmentation = AUGMENTED if self.augmented else Augmentation()
+        return dataclasses.replace(of, seed=self.seed, input=Input(self.alignment), augmentation=augmentation)
 
 
 def main() -> None:
@@ -59,7 +62,9 @@ def main() -> None:
     recipe = Recipe.from_yaml(arguments.recipe) if arguments.recipe else default_recipe(arguments.epochs)
     # Seed by seed, so that a run that is broken off has whole ones.
     seeds = range(arguments.seeds)
-    cells = [Cell(*each, seed) for seed, *each in itertools.product(seeds, (STILL, MOVED), ("off", "auto"))]
+    cells = [
+        Cell(*each, seed) for seed, *each in itertools.product(seeds, (STILL, MOVED), ("off", "auto"), (False, True))
+    ]
     log = _read_log(arguments.log)
     with tempfile.TemporaryDirectory() as scratch:
         data = _data_sets(arguments.data, Path(scratch))
@@ -93,15 +98,16 @@ def default_recipe(epochs: int) -> Recipe:
 def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
     """A line for each way to train: F1 and mAP where it was trained, and of a still one where cameras move."""
     lines = [
-        "| cameras | alignment | F1 | mAP | F1 where cameras move | mAP there |",
-        "|---|---|---|---|---|---|",
+        "| cameras | alignment | augmentation | F1 | mAP | F1 where cameras move | mAP there |",
+        "|---|---|---|---|---|---|---|",
     ]
     for cell in (cell for cell in cells if cell.seed == 0):
         seeds = [log[json.dumps(dataclasses.astuple(each))] for each in cells if each == _seeded(cell, each.seed)]
         own = [_interval([seed[cell.trained_on][name] for seed in seeds]) for name in ("f1", "mAP")]
         there = [_interval([seed[MOVED][name] for seed in seeds]) for name in ("f1", "mAP")]
         cells_there = there if cell.trained_on == STILL else ["", ""]
-        lines.append(f"| {' | '.join([cell.trained_on, cell.alignment, *own, *cells_there])} |")
+        how = [cell.trained_on, cell.alignment, "on" if cell.augmented else "off"]
+        lines.append(f"| {' | '.join([*how, *own, *cells_there])} |")
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from trainable.alignment import OFF
-from trainable.recipe import PARTS, Recipe
+from trainable.recipe import PARTS, Recipe, augments
 
 
 def trains(parts: Sequence[str]) -> str:
@@ -42,8 +42,14 @@ def settings(recipe: Recipe) -> str:
         f"warm-up {percent(recipe.warmup_share)} of a stage, "
         + (f"a stage ends after {recipe.patience} epochs without a lower loss, " if recipe.patience else "")
         + (f"pairs registered ({recipe.input.alignment}), " if recipe.input.alignment != OFF else "")
+        + (f"pairs augmented ({_augmentation(recipe)}), " if augments(recipe) else "")
         + f"{recipe.dtype}, seed {recipe.seed}"
     )
+
+
+def _augmentation(recipe: Recipe) -> str:
+    how = recipe.augmentation
+    return f"each change with probability {setting(how.probability)}, strength {setting(how.strength)}"
 
 
 def figures_at(point: Mapping[str, Any]) -> str:

@@ -211,6 +211,7 @@ def _images(contents: RunContents) -> dict[str, Any]:
         "cameras": metrics.get("cameras"),
         "cameras_said": cameras(metrics),
         "registrations": read_overlays(contents.registrations),
+        "augmented": read_overlays(contents.augmented),
         "error_chart": error_split(metrics.get("errors") or {}, _counted_at(metrics)),
         "calibration_chart": calibration_plot(metrics.get("calibration") or {}),
         "pairs": (metrics.get("pairs_by_loss") or [])[:MOST_PAIRS],

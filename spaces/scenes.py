@@ -1,4 +1,4 @@
-"""The space for scenes whose camera may move: staged recipes, with and without the camera's motion compensated."""
+"""The space for scenes as they are: staged recipes that may compensate a camera's motion and augment the pairs."""
 
 import dataclasses
 from typing import Any
@@ -6,32 +6,52 @@ from typing import Any
 import optuna
 
 from spaces import staged as staged_recipes
-from trainable.recipe import Input, Recipe
+from trainable.recipe import Augmentation, Input, Recipe
 
 ALIGNMENTS = ("off", "auto")
 """`auto` takes the simplest model that explains how a camera moved, so that the others need not be tried."""
 
+PROBABILITIES = (0.3, 0.6)
+"""Of each change to a training pair."""
+
 
 def scenes(trial: optuna.Trial, max_epochs: int) -> Recipe:
-    """Staged recipes that may bring the before image over the after image first, where a camera moved.
+    """Staged recipes that may bring images over one another where a camera moved, and change training pairs at random.
 
     Args:
         trial: what to draw from.
         max_epochs: epochs of the recipe, at least 3.
     """
     recipe = staged_recipes.staged(trial, max_epochs)
-    return dataclasses.replace(recipe, input=Input(trial.suggest_categorical("input.alignment", ALIGNMENTS)))
+    alignment = Input(trial.suggest_categorical("input.alignment", ALIGNMENTS))
+    return dataclasses.replace(recipe, input=alignment, augmentation=_sample_augmentation(trial))
 
 
 def reference_parameters(max_epochs: int) -> dict[str, Any]:
     """The parameters with which `scenes` gives the reference at this budget."""
-    return staged_recipes.reference_parameters(max_epochs) | {"input.alignment": Input.alignment}
+    return staged_recipes.reference_parameters(max_epochs) | {"input.alignment": Input.alignment, "augmented": False}
 
 
 def portfolio(max_epochs: int) -> list[dict[str, Any]]:
-    """The portfolio of `staged`, with motion compensated.
+    """The portfolio of `staged`, with motion compensated; as it is first, then augmented.
 
     Args:
         max_epochs: epochs of each recipe, at least 3.
     """
-    return [parameters | {"input.alignment": "auto"} for parameters in staged_recipes.portfolio(max_epochs)]
+    best, *others = staged_recipes.portfolio(max_epochs)
+    aligned = {"input.alignment": "auto"}
+    augmented = {"augmented": True, "augmentation.probability": PROBABILITIES[0], "augmentation.strength": 0.5}
+    return [
+        best | aligned | {"augmented": False},
+        best | aligned | augmented,
+        *(each | aligned | {"augmented": False} for each in others),
+    ]
+
+
+def _sample_augmentation(trial: optuna.Trial) -> Augmentation:
+    if not trial.suggest_categorical("augmented", (False, True)):
+        return Augmentation()
+    return Augmentation(
+        probability=trial.suggest_categorical("augmentation.probability", PROBABILITIES),
+        strength=trial.suggest_float("augmentation.strength", 0.1, 1.0),
+    )

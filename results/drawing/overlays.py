@@ -150,7 +150,7 @@ def write_overlays(
             if skip_bad:
                 continue
             raise
-        path = out / f"{name}_{_file_name(pair.id)}.png"
+        path = out / f"{name}_{file_name(pair.id)}.png"
         sheet.save(path, compress_level=COMPRESSION)
         paths.append(path)
     return paths
@@ -178,7 +178,7 @@ def write_registrations(metrics: Mapping[str, Any], pairs: Sequence[Pair], out: 
             if skip_bad:
                 continue
             raise
-        sheet.save(out / f"{_file_name(row['id'])}.png", compress_level=COMPRESSION)
+        sheet.save(out / f"{file_name(row['id'])}.png", compress_level=COMPRESSION)
 
 
 def _chosen(order: Sequence[int], count: int) -> list[tuple[str, int]]:
@@ -193,7 +193,7 @@ def _chosen(order: Sequence[int], count: int) -> list[tuple[str, int]]:
     ]
 
 
-def _file_name(id_: str) -> str:
+def file_name(id_: str) -> str:
     """The id without slashes and other signs that a file system may refuse, and not too long for one."""
     return re.sub(r"[^\w.-]+", "_", id_)[-60:]
 
@@ -234,10 +234,15 @@ def draw_registration(pair: Pair, alignment: str, note: str) -> Image.Image:
 
 def _panels(before: Image.Image, after: Image.Image, alignment: str) -> list[Panel]:
     changed = aligned_difference(before, after, alignment)
-    gain = _gain(changed)
     title = "difference" if alignment == OFF else "difference, registered"
+    return [Panel("after", after.copy()), brightened(title, changed)]
+
+
+def brightened(title: str, changed: Image.Image) -> Panel:
+    """A difference bright enough to be seen, and how much brighter that is."""
+    gain = _gain(changed)
     brighter = "" if gain < 1.05 else f", {gain:.1f} times as bright"
-    return [Panel("after", after.copy()), Panel(f"{title}{brighter}", _brighter(changed, gain))]
+    return Panel(f"{title}{brighter}", _brighter(changed, gain))
 
 
 def _gain(changed: Image.Image) -> float:

@@ -15,6 +15,7 @@ from trainable.alignment import OFF
 from trainable.data.pairs import PairData
 from trainable.data.resizing import alignment_of
 from trainable.detector.loading import load_processor
+from trainable.recipe import augments
 from trainable.training.evaluation import Evaluation
 
 
@@ -67,6 +68,10 @@ def write_best(
         *(written.evaluation, evaluated, pairs.names, worst_first, counted_at, images, overlays, pairs.skip_bad),
         alignment=alignment,
     )
+    if best.record.recipe and augments(best.record.recipe):
+        from results.drawing.augmented import write_augmented  # It takes OpenCV.
+
+        write_augmented(pairs, load_processor(scratch / "model"), best.record.recipe, scratch / "augmented")
     write_registrations(metrics, evaluated, scratch / "registration", pairs.skip_bad)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.replace(folder)

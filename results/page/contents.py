@@ -54,6 +54,8 @@ class RunContents:
     train_command: str | None
     """What trains its recipe again, from the same header."""
     overlays: Sequence[Path]
+    augmented: Sequence[Path]
+    """Training pairs as augmentation changes them."""
     registrations: Sequence[Path]
     """Pairs whose camera moved, as they are and registered."""
     faults: Sequence[dict[str, str]]
@@ -120,6 +122,7 @@ def read_run(run: Path, records: Sequence[TrialRecord] | None = None) -> RunCont
         evaluated=int(trial[1]) if trial else None,
         train_command=command[1] if command else None,
         overlays=sorted((run / "best" / "overlays").glob("*.png")),
+        augmented=sorted((run / "best" / "augmented").glob("*.png")),
         registrations=sorted((run / "best" / "registration").glob("*.png")),
         faults=files.read("data_report.csv", _faults, []),
         notices=files.read(NOTICES_FILE, lambda path: _checked(_json(path), NOTICES), []),

@@ -11,7 +11,7 @@ from results.journal.journal import TrialRecord
 from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
-from trainable.recipe import Recipe
+from trainable.recipe import Recipe, augments
 
 MOST_TRIALS = 500
 """Rows of the report's table; larger searches have all of theirs in results.csv."""
@@ -108,7 +108,8 @@ def _fields(recipe: Recipe) -> dict[str, str]:
     for name in (*names, "max_grad_norm", "patience", "dtype"):
         value = getattr(recipe, name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
-    return fields | {"alignment": recipe.input.alignment}
+    augmentation = {f"augmentation {name}": setting(value) for name, value in vars(recipe.augmentation).items()}
+    return fields | {"alignment": recipe.input.alignment} | (augmentation if augments(recipe) else {})
 
 
 def _shares(counts: Row | None) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from trainable import train
 from trainable.data.pairs import read_pairs
 from trainable.data.resizing import alignment_of
 from trainable.detector.loading import ModelError, load_processor
-from trainable.recipe import PARTS, Input, Recipe, Stage
+from trainable.recipe import PARTS, Augmentation, Input, Recipe, Stage
 from trainable.training.staged_trainer import train_recipe
 
 RECIPE = Recipe((Stage("heads", PARTS[3:], 1, 1e-3), Stage("all", PARTS, 2, 1e-3)), accumulation_steps=1)
@@ -115,8 +115,10 @@ def test_predict_registers_a_pair_as_the_model_was_trained(trained, moved, tmp_p
     assert brightness["auto"] < 0.8 * brightness["off"], "the registered difference is dark but for what moved"
 
 
-def test_killed_after_any_epoch_it_goes_on_to_the_same_end(moved, checkpoint, tmp_path, trained):
-    pairs, recipe = read_pairs(moved), dataclasses.replace(RECIPE, input=Input("auto"))
+def test_killed_after_any_epoch_a_recipe_with_all_of_it_goes_on_to_the_same_end(moved, checkpoint, tmp_path):
+    pairs = read_pairs(moved)
+    recipe = dataclasses.replace(RECIPE, input=Input("auto"), augmentation=Augmentation(0.7, 0.6))
+    unbroken = train_recipe(recipe, pairs, str(checkpoint), tmp_path / "unbroken", lambda row: None)
 
     def stop(row):
         raise KeyboardInterrupt
@@ -125,7 +127,8 @@ def test_killed_after_any_epoch_it_goes_on_to_the_same_end(moved, checkpoint, tm
         with pytest.raises(KeyboardInterrupt):
             train_recipe(recipe, pairs, str(checkpoint), tmp_path / "trial", _after_known(tmp_path / "trial", stop))
     trial = train_recipe(recipe, pairs, str(checkpoint), tmp_path / "trial", lambda row: None)
-    assert [row.val_loss for row in trial.history] == losses(trained["auto"])
+    assert [row.val_loss for row in trial.history] == [row.val_loss for row in unbroken.history]
+    assert [row.train_loss for row in trial.history] == [row.train_loss for row in unbroken.history]
 
 
 def _after_known(folder, stop):

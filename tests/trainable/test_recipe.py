@@ -11,6 +11,7 @@ from trainable.recipe import (
     PARTS,
     REFERENCE,
     UPDATES_PER_CYCLE,
+    Augmentation,
     Input,
     Recipe,
     RecipeError,
@@ -248,24 +249,27 @@ def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, images):
 
 
 def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_was_a_choice():
-    assert not {"image_size", "input"} & reference(6).to_dict().keys()
+    assert not {"image_size", "input", "augmentation"} & reference(6).to_dict().keys()
 
 
 def test_what_the_model_is_given_goes_to_a_dict_and_back():
-    asked = dataclasses.replace(reference(6), input=Input("auto"))
+    asked = dataclasses.replace(reference(6), input=Input("auto"), augmentation=Augmentation(0.5, 0.2))
     assert asked.to_dict()["input"] == {"alignment": "auto"}
+    assert asked.to_dict()["augmentation"] == {"probability": 0.5, "strength": 0.2}
     assert Recipe.from_dict(asked.to_dict()) == asked
     with pytest.raises(RecipeError, match=r"input\.alignment: one of off, .*got 'x'"):
         Recipe.from_dict(asked.to_dict() | {"input": {"alignment": "x"}})
+    with pytest.raises(RecipeError, match=r"augmentation\.probability: .*got 2\.0"):
+        Recipe.from_dict(asked.to_dict() | {"augmentation": {"probability": 2.0}})
 
 
 def test_a_flat_recipe_has_a_column_for_every_field():
-    recipe = dataclasses.replace(reference(6), image_size=480, input=Input("auto"))
+    recipe = dataclasses.replace(reference(6), image_size=480, input=Input("auto"), augmentation=Augmentation(0.5))
     flat = flatten(recipe)
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5
     assert flat["patience"] is None
     assert flat["input.alignment"] == "auto"
-    fields = {kind: len(dataclasses.fields(kind)) for kind in (Recipe, Stage, Input)}
-    assert len(flat) == fields[Recipe] - 2 + 3 * fields[Stage] + fields[Input]
+    fields = {kind: len(dataclasses.fields(kind)) for kind in (Recipe, Stage, Input, Augmentation)}
+    assert len(flat) == fields[Recipe] - 3 + 3 * fields[Stage] + fields[Input] + fields[Augmentation]
     assert not any(isinstance(value, list | tuple | dict) for value in flat.values())

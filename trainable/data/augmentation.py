@@ -230,6 +230,6 @@ def _of_one(shot: Shot, rng: np.random.Generator, change: Callable[[Pixels], Pix
 
 
 CHANGES: Sequence[Callable[[Shot, np.random.Generator, float, Callable[[], Shot]], Shot]] = (
-    *(_paste, _flip, _move, _misregister, _light, _shadow, _blur, _noise, _compression),
+    *(_paste, _flip, _misregister, _light, _shadow, _blur, _noise, _compression, _move),
 )
-"""All that may be done to a pair, in this order."""
+"""All that may be done to a pair, in this order: nothing else is done to the edge of a scene that was moved."""

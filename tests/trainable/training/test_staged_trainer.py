@@ -12,7 +12,7 @@ import trainable.training.progress
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.history import best_row
-from trainable.recipe import PARTS, Recipe, Stage
+from trainable.recipe import PARTS, Augmentation, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.training.evaluation import evaluate
 from trainable.training.progress import read_progress
@@ -553,6 +553,7 @@ class TestEveryFieldIsUsed:
             *({"batch_size": 4}, {"accumulation_steps": 2}, {"weight_decay": 0.01}, {"warmup_share": 0.3}, {"seed": 1}),
             *({"backbone_learning_rate_factor": 0.5}, {"max_grad_norm": 0.0}, {"max_grad_norm": 0.05}),
             *({"dtype": "bfloat16"}, {"dtype": "float16"}, {"image_size": 64}),
+            {"augmentation": Augmentation(0.8, 0.5)},
         ],
         ids=str,
     )
