@@ -82,7 +82,7 @@ LIGHT = sorted(
     {"search.run", "search.entry_point", "search.command_line", "search.options"}
     | {name_of(file) for file in modules_of("spaces")}
     | {name_of(file) for file in modules_of("trainable/data")}
-    - {f"trainable.data.{name}" for name in ("dataset", "image_cache", "resizing", "trial_data")}
+    - {f"trainable.data.{name}" for name in ("augmented_pairs", "dataset", "image_cache", "resizing", "trial_data")}
 )
 
 

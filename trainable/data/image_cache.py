@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +48,13 @@ def open_image_cache(
         ImageError: an image cannot be read, or is not the one that was checked; the message names the file.
     """
     by_digest = {pair.images_digest: pair for pair in pairs}
-    channels, name, make = (6, "pairs", resized_pair) if both else (3, "differences", resized_difference)
+    channels, name = (6, "pairs") if both else (3, "differences")
     shapes = {digest: (channels, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
     records = open_disk_cache(
         name,
         pixels_key(pairs, processor),
         {digest: int(np.prod(shape)) for digest, shape in shapes.items()},
-        functools.partial(_pixels, by_digest, functools.partial(make, processor=processor)),
+        functools.partial(_pixels, by_digest, processor, both),
         cache_bytes,
         cache,
     )
@@ -110,7 +110,7 @@ def refuse_changed(pair: Pair) -> None:
         raise ImageError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
 
 
-def _pixels(by_digest: Mapping[str, Pair], make: Callable[[Pair], NDArray[np.uint8]], digest: str) -> bytes:
-    image = make(by_digest[digest])
+def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, both: bool, digest: str) -> bytes:
+    image = (resized_pair if both else resized_difference)(by_digest[digest], processor)
     refuse_changed(by_digest[digest])
     return image.tobytes()
