@@ -68,9 +68,12 @@ def cameras(metrics: Mapping[str, Any]) -> str:
     found = metrics.get("cameras")
     if not found:
         return ""
-    said = f"the camera moved in {found['moved']} of {count(metrics['pairs'], 'pair')}, which were registered"
+    pairs = count(metrics["pairs"], "pair")
+    said = f"the camera moved in {found['moved']} of {pairs}, which were registered"
+    if not found["moved"]:
+        said = f"the camera moved in none of {pairs}"
     if found["not_registered"]:
-        said += f"; {count(found['not_registered'], 'pair')} could not be and are used as they are"
+        said += f"; used as they are, since they cannot be registered: {count(found['not_registered'], 'pair')}"
     return said
 
 

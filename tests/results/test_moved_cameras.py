@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from results import evaluate, predict
+from results.formatting import cameras
 from tests.moved_camera import write_pairs
 from trainable import train
 from trainable.data.pairs import read_pairs
@@ -145,3 +146,9 @@ def test_an_alignment_that_nobody_knows_is_refused(trained, tmp_path):
         (model / file.name).write_bytes(text)
     with pytest.raises(ModelError, match=r"its alignment must be one of off, .*, auto, got 'sideways'"):
         load_processor(model)
+
+
+def test_cameras_that_stood_still_are_told_as_that():
+    said = cameras({"pairs": 32, "cameras": {"moved": 0, "not_registered": 1}})
+    assert said == "the camera moved in none of 32 pairs; used as they are, since they cannot be registered: 1 pair"
+    assert cameras({"pairs": 32}) == ""
