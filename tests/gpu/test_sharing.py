@@ -24,10 +24,11 @@ def training(data_folder, checkpoint, tmp_path):
     def training(name):
         command = ["trainable/train.py", "--recipe", tmp_path / "recipe.yaml", "--data", data_folder]
         command += ["--model", checkpoint, "--out", tmp_path / name, "--cpus", 2]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            env=os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

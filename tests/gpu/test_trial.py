@@ -78,7 +78,7 @@ class TestLoaderWorkers:
         arrived, compute_loss = [], StageTrainer.compute_loss
 
         def spied(trainer, model, inputs, *arguments, **named):
-            values = (inputs["pixel_values"], inputs["pixel_mask"], inputs["labels"][0]["size"])
+            values = (inputs["pixel_values"], inputs["pixel_mask"], inputs["labels"][0]["boxes"])
             arrived.append((len(inputs["labels"]), *(value.device.type for value in values)))
             return compute_loss(trainer, model, inputs, *arguments, **named)
 
@@ -90,7 +90,7 @@ class TestLoaderWorkers:
             assert arrived == [(images, "cuda", "cuda", "cuda") for images in (3, 3, 2)]
             for batches in (trainer.train_batches, evaluation_batches(data.val, data.collator, device)):
                 for batch in batches:
-                    assert batch["pixel_values"].is_pinned() and batch["labels"][0]["size"].is_pinned()
+                    assert batch["pixel_values"].is_pinned() and batch["labels"][0]["boxes"].is_pinned()
             trainer.evaluate_data_set()
         finally:
             trainer.close()
