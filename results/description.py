@@ -6,6 +6,7 @@ from typing import Any
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from trainable.alignment import OFF
+from trainable.model_signal import DIFFERENCE
 from trainable.recipe import PARTS, Recipe, augments
 
 
@@ -42,6 +43,7 @@ def settings(recipe: Recipe) -> str:
         f"warm-up {percent(recipe.warmup_share)} of a stage, "
         + (f"a stage ends after {recipe.patience} epochs without a lower loss, " if recipe.patience else "")
         + (f"pairs registered ({recipe.input.alignment}), " if recipe.input.alignment != OFF else "")
+        + (f"signal {recipe.input.signal}, " if recipe.input.signal != DIFFERENCE else "")
         + (f"pairs augmented ({_augmentation(recipe)}), " if augments(recipe) else "")
         + f"{recipe.dtype}, seed {recipe.seed}"
     )
@@ -49,7 +51,8 @@ def settings(recipe: Recipe) -> str:
 
 def _augmentation(recipe: Recipe) -> str:
     how = recipe.augmentation
-    return f"each change with probability {setting(how.probability)}, strength {setting(how.strength)}"
+    variants = f", {how.variants} variants" if how.variants else ""
+    return f"each change with probability {setting(how.probability)}, strength {setting(how.strength)}{variants}"
 
 
 def figures_at(point: Mapping[str, Any]) -> str:

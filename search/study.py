@@ -22,7 +22,8 @@ from search.trials import Trials
 from spaces.budget import shorten_heads
 from spaces.registry import Space
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
-from trainable.recipe import Input, Recipe, cap_restart_cycles, reference
+from trainable.model_signal import FEATURES
+from trainable.recipe import Recipe, cap_restart_cycles, reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,13 +237,16 @@ class SearchStudy(Trials):
     def _ask_again(self, event: Asked) -> str | None:
         """Makes a trial of the journal anew; returns why it has no recipe, if so."""
         if self.numbered or self.forced:
-            before, self.optuna.sampler = self.optuna.sampler, Journalled(event.parameters, self.budget.seed)
-            trial, _, error = self._build()
+            # A parameter that the space has gained since then is as in the reference, if the recipe stays as it was.
+            gained = as_kept(self.space.reference_parameters(self.budget.max_epochs) or {})
+            before, self.optuna.sampler = self.optuna.sampler, Journalled(gained | event.parameters, self.budget.seed)
+            trial, recipe, error = self._build()
             self.optuna.sampler = before
         else:
-            trial, _, error = self._draw()
+            trial, recipe, error = self._draw()
         drawn = as_kept(trial.params)
-        if not self.forced and (trial.number, drawn) != (event.trial, event.parameters):
+        kept = {name: value for name, value in drawn.items() if name in event.parameters or recipe != event.recipe}
+        if not self.forced and (trial.number, kept) != (event.trial, event.parameters):
             raise JournalError(
                 f"{self.journal.path}: trial {event.trial} was drawn with {event.parameters}, but space "
                 f"{self.space.name} now draws {drawn}; the space or the libraries have changed"
@@ -255,5 +259,12 @@ def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     fitted = shorten_heads(recipe, budget.grace)
     fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size)
     if budget.align:
-        fitted = dataclasses.replace(fitted, input=Input(budget.align))
-    return cap_restart_cycles(with_micro_batch(fitted, budget.micro_batch), budget.images)
+        fitted = dataclasses.replace(fitted, input=dataclasses.replace(fitted.input, alignment=budget.align))
+    return cap_restart_cycles(with_micro_batch(fitted, _at_a_time(fitted, budget)), budget.images)
+
+
+def _at_a_time(recipe: Recipe, budget: Budget) -> str:
+    """As the budget says, which has memory for so many images; a pair of features is two of them."""
+    if recipe.input.signal != FEATURES or budget.micro_batch == OF_RECIPE:
+        return budget.micro_batch
+    return str(max(1, int(budget.micro_batch) // 2))

@@ -19,9 +19,11 @@ from search.run_folder.run_folder import resume_command
 from search.scheduler import RungScheduler
 from search.searcher import StudySearcher
 from search.trials import Trials
+from trainable.alignment import OFF
 from trainable.data.image_cache import open_image_cache
 from trainable.data.pairs import PairData
 from trainable.detector.loading import load_processor
+from trainable.recipe import Input
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import checkpoint_of
 from trainable.storage.mirror import Mirror
@@ -126,7 +128,7 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
         everything = (*pairs.train, *pairs.val)
         # An image that broke since the check is named by the trials that meet it.
         with contextlib.suppress(ValueError):
-            processor = load_processor(checkpoint_of(options.model), options.image_size, options.align)
+            processor = load_processor(checkpoint_of(options.model), options.image_size, Input(options.align or OFF))
             if store := open_image_cache(everything, processor, reuse.image_bytes):
                 for pair in everything:
                     store[pair]

@@ -1,4 +1,4 @@
-"""The space for scenes as they are: staged recipes that may compensate a camera's motion and augment the pairs."""
+"""The space for scenes as they are: staged recipes that may compensate a camera's motion, augment, and see more."""
 
 import dataclasses
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 
 from spaces import staged as staged_recipes
+from trainable.model_signal import SIGNALS
 from trainable.recipe import Augmentation, Input, Recipe
 
 ALIGNMENTS = ("off", "auto")
@@ -16,30 +17,33 @@ PROBABILITIES = (0.3, 0.6)
 
 
 def scenes(trial: optuna.Trial, max_epochs: int) -> Recipe:
-    """Staged recipes that may bring images over one another where a camera moved, and change training pairs at random.
+    """Staged recipes that may register pairs, augment them, and give the model more than their difference.
 
     Args:
         trial: what to draw from.
         max_epochs: epochs of the recipe, at least 3.
     """
     recipe = staged_recipes.staged(trial, max_epochs)
-    alignment = Input(trial.suggest_categorical("input.alignment", ALIGNMENTS))
-    return dataclasses.replace(recipe, input=alignment, augmentation=_sample_augmentation(trial))
+    alignment = trial.suggest_categorical("input.alignment", ALIGNMENTS)
+    augmentation = _sample_augmentation(trial)
+    signal = trial.suggest_categorical("input.signal", SIGNALS)
+    return dataclasses.replace(recipe, input=Input(alignment, signal), augmentation=augmentation)
 
 
 def reference_parameters(max_epochs: int) -> dict[str, Any]:
     """The parameters with which `scenes` gives the reference at this budget."""
-    return staged_recipes.reference_parameters(max_epochs) | {"input.alignment": Input.alignment, "augmented": False}
+    plain = {"input.alignment": Input.alignment, "augmented": False, "input.signal": Input.signal}
+    return staged_recipes.reference_parameters(max_epochs) | plain
 
 
 def portfolio(max_epochs: int) -> list[dict[str, Any]]:
-    """The portfolio of `staged`, with motion compensated; as it is first, then augmented.
+    """The portfolio of `staged`, with motion compensated, of differences; as it is first, then augmented.
 
     Args:
         max_epochs: epochs of each recipe, at least 3.
     """
     best, *others = staged_recipes.portfolio(max_epochs)
-    aligned = {"input.alignment": "auto"}
+    aligned = {"input.alignment": "auto", "input.signal": Input.signal}
     augmented = {"augmented": True, "augmentation.probability": PROBABILITIES[0], "augmentation.strength": 0.5}
     return [
         best | aligned | {"augmented": False},

@@ -20,7 +20,7 @@ HEAVY = ("torch", "ray", "transformers")
 
 FLOORS = {
     "trainable": (
-        ("alignment", "compute", "detection", "imports", "storage", "text"),
+        ("alignment", "compute", "detection", "imports", "model_signal", "storage", "text"),
         ("data", "precision", "recipe", "sample"),
         ("detector", "history", "micro_batch"),
         ("reuse",),

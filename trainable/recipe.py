@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from trainable.alignment import ALIGNMENTS, OFF
+from trainable.model_signal import DIFFERENCE, SIGNALS
 from trainable.text.shown import printable
 from trainable.text.validation import faults_of, rule
 from trainable.text.yaml_file import YamlError, read_yaml, yaml_text
@@ -65,6 +66,7 @@ _PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, ea
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
 _Alignment = Annotated[StrictStr, rule(ALIGNMENTS.__contains__, f"one of {', '.join(ALIGNMENTS)}")]
+_Signal = Annotated[StrictStr, rule(SIGNALS.__contains__, f"one of {', '.join(SIGNALS)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
 _Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
 _Share = Annotated[StrictFloat, Field(ge=0, le=1)]
@@ -98,11 +100,14 @@ class Input:
     alignment: _Alignment = OFF
     """By what `before` is brought over `after` first, one of `ALIGNMENTS`: nothing, the simplest of the models up to
     this one that explains how the camera moved, or, where it moved by more than half a pixel, any of them (`auto`)."""
+    signal: _Signal = DIFFERENCE
+    """What goes into the model, one of `SIGNALS`: the `difference` of the images; both images, of whose `features` in
+    the backbone the difference goes on; or the difference and the after image, `stacked`."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pairs are changed at random, anew in every epoch."""
+    """How training pairs are changed at random."""
 
     __pydantic_config__ = _PLAIN
 
@@ -110,6 +115,9 @@ class Augmentation:
     """Of each change to a pair, 0 to 1; 0 leaves all pairs as they are."""
     strength: _Share = 0.5
     """How far the changes go, 0 to 1."""
+    variants: _Count | None = None
+    """So many variants of each pair in turn, epoch by epoch, which are kept as images and outputs of frozen layers are;
+    None draws anew in every epoch."""
 
 
 @dataclass(frozen=True)

@@ -122,16 +122,18 @@ def _train(
         console.print(f"{row.epoch:>5}  {stage:<24}{train_loss:>10.4f}{row.val_loss:>10.4f}{row.f1:>8.3f}")
 
     try:
-        processor = load_processor(checkpoint, recipe.image_size, recipe.input.alignment)
+        processor = load_processor(checkpoint, recipe.image_size, recipe.input)
         _check_same_inputs(out, pairs, checkpoint)
         if micro_batch == AUTO:
             padded, device = padded_size((*pairs.train, *pairs.val), processor), compute.device.type
-            takes = training_memory(model_config(checkpoint), padded, device=device)
+            of_recipe = {"device": device, "signal": recipe.input.signal}
+            takes = training_memory(model_config(checkpoint), padded, **of_recipe)
             micro_batch = str(micro_batch_within(memory_share(gpus=1, trials=1), takes, device))
         recipe = with_micro_batch(recipe, micro_batch)
         with only_process(out, partial(console.print, soft_wrap=True, highlight=False)):
             trial = train_recipe(recipe, pairs, checkpoint, out, report, compute, ReuseConfig(cache_bytes))
-            trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.best_weights).save_pretrained(out / "model")
+            model = trial_model(checkpoint, pairs.names, recipe.seed, trial.best_weights, recipe.input.signal)
+            model.save_pretrained(out / "model")
             processor.save_pretrained(out / "model")
     except (ModelError, RecipeError) as error:
         stop(error)

@@ -8,11 +8,10 @@ from transformers import DetrImageProcessorPil
 
 from results.drawing.canvas import Mark, Panel, draw_sheet
 from results.drawing.overlays import COMPRESSION, LABEL, brightened, file_name
-from trainable.data.augmentation import Changes
-from trainable.data.augmented_pairs import AugmentedPairs
 from trainable.data.difference import ImageError
 from trainable.data.pairs import PairData
 from trainable.recipe import Recipe
+from trainable.training.augmenting import augmented_pairs
 
 SHEETS = 6
 """Pairs that are drawn, evenly spread over the training pairs."""
@@ -31,8 +30,7 @@ def write_augmented(pairs: PairData, processor: DetrImageProcessorPil, recipe: R
         ImageError: an image can no longer be read, unless bad ones are left out of the data.
     """
     out.mkdir(parents=True, exist_ok=True)
-    changes = Changes(recipe.augmentation.probability, recipe.augmentation.strength)
-    augmented = AugmentedPairs(pairs.train, processor, changes, recipe.seed)
+    augmented = augmented_pairs(pairs.train, processor, recipe, stage=0)
     for index in sorted({index * len(pairs.train) // SHEETS for index in range(SHEETS)}):
         pair = pairs.train[index]
         try:

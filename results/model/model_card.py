@@ -12,7 +12,9 @@ from results.markdown import markdown_code, markdown_table, markdown_text
 from trainable.alignment import OFF
 from trainable.data.pairs import PairData
 from trainable.detector.hub import name_and_revision
-from trainable.recipe import Recipe
+from trainable.detector.signal_models import class_name_of
+from trainable.model_signal import DIFFERENCE, FEATURES, STACKED
+from trainable.recipe import Input, Recipe
 from trainable.sample import CHECKPOINT
 from trainable.storage.durable_file import write_atomically
 from trainable.text.command_line import documented
@@ -36,6 +38,52 @@ before = aligned(before, after, registration(before, after, "{alignment}"))
 ```
 
 """
+
+PLAIN_USE = """The model's input is a difference, so make one first. Plain transformers and Pillow do:
+
+```python
+from PIL import Image, ImageChops
+from transformers import AutoImageProcessor, pipeline
+
+model = "path/to/this/folder"
+processor = AutoImageProcessor.from_pretrained(model, backend="pil")  # the resizing that it was trained with
+detector = pipeline("object-detection", model=model, image_processor=processor)
+
+before = Image.open("before.png").convert("RGB")
+after = Image.open("after.png").convert("RGB")
+print(detector(ImageChops.difference(before, after), threshold={score_threshold:g}))
+```
+
+"""
+
+OWN_USE = """The model is given two images in a row, which no pipeline of transformers makes. Its weights load in
+`{model_class}`; in a checkout of the project that trained it, this makes its input and runs it:
+
+```python
+import torch
+from PIL import Image
+from trainable.data.resizing import signal_images
+from trainable.detection import detections_from_outputs
+from trainable.detector.loading import class_names, load_model, load_processor
+
+folder = "path/to/this/folder"
+model, processor = load_model(folder, class_names(folder)), load_processor(folder)
+before, after = (Image.open(file).convert("RGB") for file in ("before.png", "after.png"))
+images = processor(images=signal_images(before, after, processor), do_pad=False, return_tensors="pt")["pixel_values"]
+with torch.no_grad():
+    outputs = model(images.flatten(0, 1)[None])
+(found,) = detections_from_outputs(outputs.logits, outputs.pred_boxes)
+print(found.boxes_xyxy_normalised[found.scores >= {score_threshold:g}])
+```
+
+"""
+
+GIVEN = {
+    DIFFERENCE: "whose input is the absolute difference of the two images. A difference shows",
+    STACKED: "whose input is the absolute difference of the two images and the after image. A difference shows",
+    FEATURES: "whose backbone is given both images; the absolute difference of its maps goes on. A difference shows",
+}
+"""What a model is given of a pair."""
 
 TAGS = ("object-detection", "detr", "change-detection", "moved-objects", "before-after")
 
@@ -71,13 +119,13 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
         f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
         f"# Moved objects: {markdown_text(', '.join(pairs.names))}\n",
         "Finds what moved between a before and an after image of a camera that stands still. The model is a DETR "
-        "whose input is the absolute difference of the two images. A difference shows a moved object twice, where it "
-        "was and where it is now; which of them are found is as in the labels that it was trained on.\n",
-        _use(metrics["counted_at"], recipe.input.alignment),
+        f"{GIVEN[recipe.input.signal]} a moved object twice, where it was and where it is now; which of them are found "
+        "is as in the labels that it was trained on.\n",
+        _use(metrics["counted_at"], recipe.input),
         _measured(pairs, metrics),
         _data(pairs),
         _training(origin, recipe),
-        _limits(pairs, metrics),
+        _limits(pairs, metrics, recipe.input.signal),
     ]
     write_atomically(model / "README.md", "\n".join(sections))
 
@@ -116,26 +164,15 @@ def _is_embedded(origin: Origin) -> bool:
     return Path(origin.checkpoint) == CHECKPOINT
 
 
-def _use(score_threshold: float, alignment: str) -> str:
-    registered = "" if alignment == OFF else REGISTERED.format(alignment=alignment)
+def _use(score_threshold: float, given: Input) -> str:
+    if given.signal == DIFFERENCE:
+        use = PLAIN_USE.format(score_threshold=score_threshold)
+        use += "" if given.alignment == OFF else REGISTERED.format(alignment=given.alignment)
+    else:
+        use = OWN_USE.format(score_threshold=score_threshold, model_class=class_name_of(given.signal))
     return f"""## Use
 
-The model's input is a difference, so make one first. Plain transformers and Pillow do:
-
-```python
-from PIL import Image, ImageChops
-from transformers import AutoImageProcessor, pipeline
-
-model = "path/to/this/folder"
-processor = AutoImageProcessor.from_pretrained(model, backend="pil")  # the resizing that it was trained with
-detector = pipeline("object-detection", model=model, image_processor=processor)
-
-before = Image.open("before.png").convert("RGB")
-after = Image.open("after.png").convert("RGB")
-print(detector(ImageChops.difference(before, after), threshold={score_threshold:g}))
-```
-
-{registered}The program that trained it also writes label files and images of what was found, for whole folders:
+{use}The program that trained it also writes label files and images of what was found, for whole folders:
 
 ```
 {documented("predict")} --model path/to/this/folder before/ after/ --out predictions/
@@ -212,12 +249,13 @@ def _training(origin: Origin, recipe: Recipe) -> str:
     )
 
 
-def _limits(pairs: PairData, metrics: dict[str, Any]) -> str:
+def _limits(pairs: PairData, metrics: dict[str, Any], signal: str) -> str:
     unmeasured = [name for name in pairs.names if metrics["per_class"][name]["mAP"] is None]
+    unsigned = signal != STACKED
     lines = [
         "The camera must stand still, and both images must be of one size. What else changes between them, such as "
         "light, shadows, rain or leaves, is in the difference too.",
-        "A difference has no sign: the model cannot tell an object that came from one that left.",
+        *(["A difference has no sign: the model cannot tell an object that came from one that left."] * unsigned),
         f"It was chosen and measured on the same {metrics['pairs']} validation pairs, so these figures flatter it. "
         "Measure it on pairs of its own before relying on it.",
         "It knows the scenes, the distances and the classes of its training pairs, and no others.",

@@ -89,8 +89,9 @@ def write_trial_model(
     assert best is not None, "a trained trial has an epoch"
     recipe = kept_recipe(trial.folder, trial.record.recipe)
     weights = weights_path(trial.folder, best.epoch)
-    trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights).save_pretrained(model)
-    load_processor(trial.checkpoint, recipe.image_size, recipe.input.alignment).save_pretrained(model)
+    trained = trial_model(trial.checkpoint, trial.pairs.names, recipe.seed, weights, recipe.input.signal)
+    trained.save_pretrained(model)
+    load_processor(trial.checkpoint, recipe.image_size, recipe.input).save_pretrained(model)
     evaluation = evaluate(model)
     how = (trial.pairs.skip_bad, recipe.input.alignment)
     metrics = write_evaluation(evaluation, trial.pairs.val, trial.pairs.names, out, rule, *how)

@@ -109,7 +109,7 @@ def _fields(recipe: Recipe) -> dict[str, str]:
         value = getattr(recipe, name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
     augmentation = {f"augmentation {name}": setting(value) for name, value in vars(recipe.augmentation).items()}
-    return fields | {"alignment": recipe.input.alignment} | (augmentation if augments(recipe) else {})
+    return fields | dict(vars(recipe.input)) | (augmentation if augments(recipe) else {})
 
 
 def _shares(counts: Row | None) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from results.prediction.image_pairs import ImagePair
 from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.alignment import OFF
 from trainable.data.difference import open_image
-from trainable.data.resizing import aligned_difference, alignment_of
+from trainable.data.resizing import signal_images
 from trainable.detection import Detections, detections_from_outputs
 from trainable.storage.durable_file import write_atomically
 
@@ -54,10 +54,10 @@ def predict(
     """
     model.eval()
     for pair in pairs:
-        changed = aligned_difference(open_image(pair.before), open_image(pair.after), alignment_of(processor))
-        inputs = processor(images=changed, do_pad=False, return_tensors="pt").to(model.device)
+        images = signal_images(open_image(pair.before), open_image(pair.after), processor)
+        pixel_values = processor(images=images, do_pad=False, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
-            outputs = model(**inputs)
+            outputs = model(pixel_values.flatten(0, 1)[None].to(model.device))
         (found,) = detections_from_outputs(outputs.logits, outputs.pred_boxes)
         yield Prediction(pair, _kept(found, score_threshold))
 

@@ -13,11 +13,9 @@ from results import evaluate, predict
 from results.formatting import cameras
 from tests.moved_camera import write_pairs
 from trainable import train
-from trainable.data.pairs import read_pairs
 from trainable.data.resizing import alignment_of
 from trainable.detector.loading import ModelError, load_processor
-from trainable.recipe import PARTS, Augmentation, Input, Recipe, Stage
-from trainable.training.staged_trainer import train_recipe
+from trainable.recipe import PARTS, Input, Recipe, Stage
 
 RECIPE = Recipe((Stage("heads", PARTS[3:], 1, 1e-3), Stage("all", PARTS, 2, 1e-3)), accumulation_steps=1)
 
@@ -68,8 +66,8 @@ def test_alignment_changes_what_is_trained_and_goes_with_the_model(trained):
 
 
 def test_a_search_from_that_model_aligns_as_its_own_recipes_say(trained):
-    assert alignment_of(load_processor(trained["auto"] / "model", alignment="off")) == "off"
-    assert alignment_of(load_processor(trained["auto"] / "model", 64, "affine")) == "affine"
+    assert alignment_of(load_processor(trained["auto"] / "model", pair_input=Input("off"))) == "off"
+    assert alignment_of(load_processor(trained["auto"] / "model", 64, Input("affine"))) == "affine"
 
 
 @pytest.mark.parametrize("alignment", ["off", "auto"])
@@ -114,28 +112,6 @@ def test_predict_registers_a_pair_as_the_model_was_trained(trained, moved, tmp_p
         for name, sheet in found.items()
     }
     assert brightness["auto"] < 0.8 * brightness["off"], "the registered difference is dark but for what moved"
-
-
-def test_killed_after_any_epoch_a_recipe_with_all_of_it_goes_on_to_the_same_end(moved, checkpoint, tmp_path):
-    pairs = read_pairs(moved)
-    recipe = dataclasses.replace(RECIPE, input=Input("auto"), augmentation=Augmentation(0.7, 0.6))
-    unbroken = train_recipe(recipe, pairs, str(checkpoint), tmp_path / "unbroken", lambda row: None)
-
-    def stop(row):
-        raise KeyboardInterrupt
-
-    for _ in range(recipe.epochs - 1):
-        with pytest.raises(KeyboardInterrupt):
-            train_recipe(recipe, pairs, str(checkpoint), tmp_path / "trial", _after_known(tmp_path / "trial", stop))
-    trial = train_recipe(recipe, pairs, str(checkpoint), tmp_path / "trial", lambda row: None)
-    assert [row.val_loss for row in trial.history] == [row.val_loss for row in unbroken.history]
-    assert [row.train_loss for row in trial.history] == [row.train_loss for row in unbroken.history]
-
-
-def _after_known(folder, stop):
-    """Reports what the folder knows already, and stops with the next epoch."""
-    known = len(losses(folder)) if (folder / "progress.json").exists() else 0
-    return lambda row: stop(row) if row.epoch > known else None
 
 
 def test_an_alignment_that_nobody_knows_is_refused(trained, tmp_path):

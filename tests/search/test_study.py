@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 import random
 import shutil
@@ -14,7 +15,7 @@ from results.journal.journal import TrialRecord
 from search import sampling
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
-from trainable.recipe import PARTS, Recipe, Stage, reference
+from trainable.recipe import PARTS, Input, Recipe, Stage, reference
 
 
 def parameters(search) -> list[dict]:
@@ -231,13 +232,13 @@ def test_a_parameter_may_have_any_name_and_is_kept_by_one_that_can_be_shown(sear
 
 
 def test_a_changed_space_is_refused_with_what_was_drawn_and_what_would_be(search, tmp_path):
-    search("learning_rate").run(3).journal.close()
+    search("staged").run(3).journal.close()
     asked = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     before = next(event["parameters"] for event in asked if event.get("parameters") and event["trial"] == 0)
     with pytest.raises(JournalError, match="the space or the libraries have changed") as caught:
-        search("staged")
+        search("learning_rate")
     assert str(before) in str(caught.value) and "'stages': 3" in str(caught.value)
-    assert "journal.jsonl: trial 0 " in str(caught.value) and "space staged" in str(caught.value)
+    assert "journal.jsonl: trial 0 " in str(caught.value) and "space learning_rate" in str(caught.value)
 
 
 def test_a_changed_space_that_is_forced_keeps_the_trials_and_draws_on(search):
@@ -253,6 +254,28 @@ def test_a_changed_space_that_is_forced_keeps_the_trials_and_draws_on(search):
     assert {trial.state.is_finished() for trial in forced.study.optuna.trials} == {True}
     forced.journal.close()
     assert known(search("staged", forced=True)) == known(forced)
+
+
+def test_a_space_that_has_gained_a_choice_goes_on_with_a_search_that_made_it_as_the_reference_does(search):
+    def before(trial, max_epochs):
+        return load_space("staged").build(trial, max_epochs)
+
+    def later(trial, max_epochs, signals=("difference", "stacked")):
+        given = Input(signal=trial.suggest_categorical("input.signal", signals))
+        return dataclasses.replace(before(trial, max_epochs), input=given)
+
+    def reference_parameters(max_epochs):
+        return load_space("staged").reference_parameters(max_epochs) | {"input.signal": "difference"}
+
+    begun = search(Space("mine", "", before, load_space("staged").reference_parameters)).run(4)
+    begun.journal.close()
+    later_on = search(Space("mine", "", later, reference_parameters))
+    assert known(later_on) == known(begun)
+    drawn = later_on.run(16).study.records.values()
+    assert {"stacked", "difference"} == {record.recipe.input.signal for record in list(drawn)[4:]}
+    later_on.journal.close()
+    with pytest.raises(JournalError, match="the space or the libraries have changed"):
+        search(Space("mine", "", functools.partial(later, signals=("stacked",)), lambda max_epochs: None))
 
 
 def tuple_space(trial, max_epochs):
@@ -286,3 +309,16 @@ def test_head_stages_are_cut_to_the_grace_period():
 def test_every_trial_has_the_searchs_image_size(search):
     study = search("staged", budget=Budget(8, 2, 1000, seed=7, image_size=480)).run(3).study
     assert {record.recipe.image_size for record in study.records.values()} == {480}
+
+
+def test_an_alignment_of_the_whole_search_leaves_each_recipe_its_signal():
+    recipe = dataclasses.replace(reference(8), input=Input("off", "stacked"))
+    assert fit_recipe(recipe, Budget(8, 2, 1000, seed=7, align="auto")).input == Input("auto", "stacked")
+
+
+@pytest.mark.parametrize(
+    ("asked", "signal", "at_a_time"), [("8", "stacked", 8), ("8", "features", 4), ("1", "features", 1)]
+)
+def test_of_pairs_of_which_both_images_pass_the_backbone_half_as_many_go_at_a_time(asked, signal, at_a_time):
+    recipe = dataclasses.replace(reference(8), input=Input(signal=signal))
+    assert fit_recipe(recipe, Budget(8, 2, 1000, seed=7, micro_batch=asked)).micro_batch == at_a_time

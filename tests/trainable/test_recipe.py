@@ -254,8 +254,8 @@ def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_w
 
 def test_what_the_model_is_given_goes_to_a_dict_and_back():
     asked = dataclasses.replace(reference(6), input=Input("auto"), augmentation=Augmentation(0.5, 0.2))
-    assert asked.to_dict()["input"] == {"alignment": "auto"}
-    assert asked.to_dict()["augmentation"] == {"probability": 0.5, "strength": 0.2}
+    assert asked.to_dict()["input"] == {"alignment": "auto", "signal": "difference"}
+    assert asked.to_dict()["augmentation"] == {"probability": 0.5, "strength": 0.2, "variants": None}
     assert Recipe.from_dict(asked.to_dict()) == asked
     with pytest.raises(RecipeError, match=r"input\.alignment: one of off, .*got 'x'"):
         Recipe.from_dict(asked.to_dict() | {"input": {"alignment": "x"}})

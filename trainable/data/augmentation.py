@@ -46,10 +46,12 @@ class Changes:
     Attributes:
         probability: of each change, 0 to 1.
         strength: how far changes go, 0 to 1.
+        exchanges: whether before and after may change places, which makes no difference to a difference.
     """
 
     probability: float
     strength: float
+    exchanges: bool = False
 
     def __call__(self, shot: Shot, rng: np.random.Generator, other: Callable[[], Shot]) -> Shot:
         """The pair, changed; always the same for the same state of `rng`.
@@ -63,6 +65,8 @@ class Changes:
         for change, is_wanted in zip(CHANGES, wanted, strict=True):
             if is_wanted:
                 shot = change(shot, rng, self.strength, other)
+        if self.exchanges and rng.random() < self.probability:
+            return replace(shot, before=shot.after, after=shot.before)
         return shot
 
 

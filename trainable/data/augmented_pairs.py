@@ -1,18 +1,29 @@
-"""The training pairs of a stage, changed at random in every epoch."""
+"""The training pairs of a stage, changed at random: anew in every epoch, or each to a few fixed variants in turn."""
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import DetrImageProcessorPil
 
-from trainable.data.augmentation import Changes, Shot
+from trainable.data.augmentation import PASTED, Changes, Shot
 from trainable.data.dataset import Key, MovedObjectDataset
-from trainable.data.image_cache import ImageCache
+from trainable.data.image_cache import ImageCache, pixels_key
 from trainable.data.pair import Pair
-from trainable.data.resizing import resized_pair
+from trainable.data.resizing import resized_pair, resized_size, signal_of
+from trainable.data.variant_cache import ChangedPair, VariantCache, open_variant_cache
+from trainable.model_signal import DIFFERENCE, FEATURES
+
+VERSION = 1
+"""Goes up whenever the same draws change a pair in another way, or are laid out in another way."""
 
 
 class AugmentedPairs(MovedObjectDataset):
@@ -25,6 +36,7 @@ class AugmentedPairs(MovedObjectDataset):
         changes: how pairs are changed.
         seed: of the draws.
         both: has both resized images of each pair; None makes them when they are asked for.
+        variants: after so many epochs the first one's draws come again; None draws anew in every epoch.
     """
 
     def __init__(
@@ -35,35 +47,92 @@ class AugmentedPairs(MovedObjectDataset):
         seed: int,
         both: ImageCache | None = None,
         stand_ins: bool = False,
+        variants: int | None = None,
     ):
         super().__init__(pairs, processor, None, stand_ins)
         self._changes = changes
         self._seed = seed
         self._both = both
-        self._epoch: int | None = None
+        self._variants = variants
+        self._kept: VariantCache | None = None
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        self._epoch = key[0] if isinstance(key, tuple) else None
-        return super().__getitem__(key)
+    def keep(self, cache_bytes: int, cache: Path | None = None) -> bool:
+        """Has all variants kept, as far as there is room; says whether they are. What is asked for stays the same.
 
-    def item(self, index: int) -> dict[str, Any]:
-        """Item `index`; changed, where it is asked for with an epoch."""
-        if self._epoch is None:
-            return super().item(index)
-        shot = self.changed(index, self._epoch)
-        labels = self.labels(index)
-        height, width = shot.after.shape[:2]
-        corners = torch.from_numpy(shot.boxes / [width, height, width, height])
-        low, high = corners[:, :2], corners[:, 2:]
-        labels["boxes"] = torch.cat([(low + high) / 2, high - low], dim=1).float()
-        labels["class_labels"] = torch.from_numpy(shot.class_ids)
-        return {"pixel_values": self.normalised(_difference(shot)), "labels": labels}
+        Args:
+            cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 keeps nothing.
+            cache: folder to keep them in; the user's cache folder by default.
+
+        Raises:
+            ImageError: an image can no longer be read.
+        """
+        channels, sizes = self.channels, [resized_size(pair, self.processor) for pair in self.pairs]
+        shapes = {name: (channels, *sizes[index]) for name, (_, index) in self.keys().items()}
+        most = max(len(pair.labels.class_ids) for pair in self.pairs) + PASTED
+        self._kept = open_variant_cache(self._variant, shapes, most, self.draws, cache_bytes, cache)
+        return self._kept is not None
+
+    @property
+    def is_kept(self) -> bool:
+        return self._kept is not None
+
+    @property
+    def draws(self) -> str:
+        """SHA-256, in hex, over all that the changed pairs depend on."""
+        pairs = [(pair.images_digest, dataclasses.astuple(pair.labels)) for pair in self.pairs]
+        how = dataclasses.astuple(self._changes), self._seed, self._variants
+        depends_on = [VERSION, cv2.__version__, np.__version__, pixels_key(self.pairs, self.processor), how, pairs]
+        return hashlib.sha256(json.dumps(depends_on, default=str).encode()).hexdigest()
+
+    def keys(self) -> dict[str, tuple[int, int]]:
+        """Epoch and index of all that is ever asked for, by name; of what is drawn anew, of nothing."""
+        variants = range(self._variants or 0)
+        return {self.name((variant, index)): (variant, index) for variant in variants for index in range(len(self))}
+
+    def name(self, key: Key) -> str:
+        """The name of the variant that `key`, with its epoch, asks for."""
+        assert isinstance(key, tuple), "only what is asked for with its epoch is changed"
+        epoch, index = key
+        return f"{index}-{self._drawn_for(epoch)}"
+
+    def item(self, key: Key) -> dict[str, Any]:
+        """The item of `key`; changed, where it is asked for with an epoch."""
+        if not isinstance(key, tuple):
+            return super().item(key)
+        changed = self._given(key)
+        return {"pixel_values": self.normalised(changed.pixels), "labels": self._labels(changed, key[1])}
+
+    def labels(self, key: Key) -> dict[str, Tensor]:
+        """The labels of the item of `key`."""
+        return self._labels(self._given(key), key[1]) if isinstance(key, tuple) else super().labels(key)
 
     def changed(self, index: int, epoch: int) -> Shot:
         """Pair `index` as an epoch is given it, of the model's size."""
-        rng = np.random.default_rng([self._seed, epoch, index])
+        rng = np.random.default_rng([self._seed, self._drawn_for(epoch), index])
         other = int(rng.integers(len(self.pairs)))
         return self._changes(self._shot(index), rng, lambda: self._shot(other))
+
+    def _drawn_for(self, epoch: int) -> int:
+        """The epoch whose draws an epoch takes."""
+        return epoch % self._variants if self._variants else epoch
+
+    def _given(self, key: tuple[int, int]) -> ChangedPair:
+        return self._kept[self.name(key)] if self._kept else self._made(*key)
+
+    def _made(self, epoch: int, index: int) -> ChangedPair:
+        shot = self.changed(index, epoch)
+        height, width = shot.after.shape[:2]
+        low, high = np.hsplit(shot.boxes / [width, height, width, height], 2)
+        boxes = np.hstack([(low + high) / 2, high - low]).astype(np.float32)
+        return ChangedPair(_signal(shot, signal_of(self.processor)), boxes, shot.class_ids)
+
+    def _variant(self, name: str) -> ChangedPair:
+        index, epoch = map(int, name.split("-"))
+        return self._made(epoch, index)
+
+    def _labels(self, changed: ChangedPair, index: int) -> dict[str, Tensor]:
+        boxes, class_ids = torch.from_numpy(changed.boxes_cxcywh_normalised), torch.from_numpy(changed.class_ids)
+        return super().labels(index) | {"boxes": boxes, "class_labels": class_ids}
 
     def _shot(self, index: int) -> Shot:
         pair = self.pairs[index]
@@ -75,7 +144,11 @@ class AugmentedPairs(MovedObjectDataset):
         return Shot(before, after, boxes, np.asarray(pair.labels.class_ids, dtype=np.int64))
 
 
-def _difference(shot: Shot) -> NDArray[np.uint8]:
-    """[3, height, width]."""
-    apart = np.abs(shot.after.astype(np.int16) - shot.before.astype(np.int16)).astype(np.uint8)
-    return np.ascontiguousarray(apart.transpose(2, 0, 1))
+def _signal(shot: Shot, signal: str) -> NDArray[np.uint8]:
+    """[channels, height, width]."""
+    images = [shot.before, shot.after]
+    if signal != FEATURES:
+        images[0] = np.abs(shot.after.astype(np.int16) - shot.before.astype(np.int16)).astype(np.uint8)
+    if signal == DIFFERENCE:
+        images.pop()
+    return np.concatenate([image.transpose(2, 0, 1) for image in images])

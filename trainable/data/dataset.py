@@ -1,7 +1,7 @@
 """Pairs as the model takes them: differences, resized and normalised by the image processor, padded to one size."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from transformers import DetrImageProcessorPil
 
 from trainable.data.image_cache import ImageCache
 from trainable.data.pair import Pair
-from trainable.data.resizing import resized_difference, resized_size
+from trainable.data.resizing import resized_signal, resized_size, signal_of
+from trainable.model_signal import CHANNELS
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +62,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class MovedObjectDataset(Dataset[dict[str, Any]]):
-    """One item a pair: what changed between its images, and the boxes of what moved.
+    """One item a pair: what the model is given of its images, such as their difference, and the boxes of what moved.
 
     Args:
         pairs: checked pairs, as `read_pairs` gives them.
         processor: says how images are resized and normalised. It never pads here: its padding would rewrite boxes,
             which are normalised to the image, into the padded frame.
-        store: has the pairs' resized differences; None makes each of them when it is asked for. Items are the same.
+        store: has what `resized_signal` makes of the pairs; None makes each when it is asked for. Items are the same.
         stand_ins: where an image cannot be read any more, have the next pair stand in for its own, which is logged.
     """
 
@@ -84,6 +85,11 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
         self.stand_ins = stand_ins
         self._normalised = _normalised_values(processor)
 
+    @property
+    def channels(self) -> int:
+        """Of its items' `pixel_values`."""
+        return CHANNELS[signal_of(self.processor)]
+
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -92,44 +98,66 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
 
         Returns, raises: as `item`; with stand-ins, only where no image can be read at all.
         """
-        index = index_of(key)
         if not self.stand_ins:
-            return self.item(index)
+            return self.item(key)
+        index = index_of(key)
         for candidate in (*range(index, len(self)), *range(index)):
             try:
-                return self.item(candidate)
+                return self.item((key[0], candidate) if isinstance(key, tuple) else candidate)
             except ValueError as error:
                 _log.warning("%s; another pair stands in for it", error)
-        return self.item(index)
+        return self.item(key)
 
-    def item(self, index: int) -> dict[str, Any]:
-        """Item `index` itself.
+    @property
+    def is_kept(self) -> bool:
+        """Whether the pixels come out of a store, made of the images that were checked."""
+        return self.store is not None
+
+    @property
+    def draws(self) -> str:
+        """What items depend on beside their pairs and the processor; nothing here."""
+        return ""
+
+    def keys(self) -> Mapping[str, Key]:
+        """By which all items are asked for that there are, by name: items of one name are the same."""
+        return {pair.images_digest: index for index, pair in enumerate(self.pairs)}
+
+    def name(self, key: Key) -> str:
+        """The name of the item of `key`."""
+        return self.pairs[index_of(key)].images_digest
+
+    def item(self, key: Key) -> dict[str, Any]:
+        """The item of `key` itself.
 
         Returns:
-            `pixel_values`, float32 [3, height, width] after resizing, laid out in memory with the channels last, and
-            the `labels`, see there.
+            `pixel_values`, float32 [channels, height, width] after resizing, laid out in memory with the channels last,
+            and the `labels`, see there.
 
         Raises:
             ImageError: an image can no longer be read, or has another size now; the message names the file.
         """
-        pair = self.pairs[index]
-        image = self.store[pair] if self.store else resized_difference(pair, self.processor)
-        return {"pixel_values": self.normalised(image), "labels": self.labels(index)}
+        pair = self.pairs[index_of(key)]
+        image = self.store[pair] if self.store else resized_signal(pair, self.processor)
+        return {"pixel_values": self.normalised(image), "labels": self.labels(key)}
 
     def normalised(self, image: NDArray[np.uint8]) -> Tensor:
-        """What the processor makes of a resized image, [3, height, width], laid out with the channels last."""
-        pixels = np.empty((*image.shape[1:], 3), self._normalised.dtype)
-        for channel, values in enumerate(self._normalised):
-            pixels[..., channel] = values.take(image[channel])
+        """What the processor makes of resized images, [channels, height, width], laid out with the channels last.
+
+        Of the channels, each three are those of an image.
+        """
+        pixels = np.empty((*image.shape[1:], len(image)), self._normalised.dtype)
+        for channel, values in enumerate(image):
+            pixels[..., channel] = self._normalised[channel % 3].take(values)
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
-    def labels(self, index: int) -> dict[str, Tensor]:
-        """The labels of item `index`, without reading an image.
+    def labels(self, key: Key) -> dict[str, Tensor]:
+        """The labels of the item of `key`, without reading an image.
 
         Returns:
             `class_labels` (int64 [n]), `boxes` (float32 [n, 4], cxcywh normalised to the image), `image_id` (int64
             [1], the index).
         """
+        index = index_of(key)
         labels = self.pairs[index].labels
         boxes_cxcywh_normalised = torch.tensor(labels.boxes_cxcywh_normalised, dtype=torch.float32)
         return {
@@ -167,14 +195,14 @@ class PairCollator:
         """Pads n items with zeros at the bottom and on the right, and leaves their labels alone.
 
         Returns:
-            `pixel_values` (float32 [n, 3, height, width]), `pixel_mask` (int64 [n, height, width], 1 on real pixels, 0
-            on padding) and `labels`, the list of the items' label dicts.
+            `pixel_values` (float32 [n, channels, height, width]), `pixel_mask` (int64 [n, height, width], 1 on real
+            pixels, 0 on padding) and `labels`, the list of the items' label dicts.
 
         Raises:
             ValueError: an image is larger than the fixed size.
         """
         # A convolution takes the order of its input for its own: with the channels last, it is a tenth faster on a CPU.
-        shape = (len(items), 3, self.height, self.width)
+        shape = (len(items), len(items[0]["pixel_values"]), self.height, self.width)
         pixel_values = torch.empty(shape, memory_format=torch.channels_last).zero_()
         pixel_mask = torch.zeros(len(items), self.height, self.width, dtype=torch.int64)
         for index, item in enumerate(items):

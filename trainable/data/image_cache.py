@@ -1,4 +1,4 @@
-"""Differences once: what all trials of a node would decode, subtract and resize again."""
+"""Images once: what all trials of a node would decode, subtract and resize again."""
 
 import functools
 import hashlib
@@ -16,11 +16,12 @@ from trainable.alignment import OFF
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.pairs import images_digest
-from trainable.data.resizing import alignment_of, resized_difference, resized_pair, resized_size
+from trainable.data.resizing import alignment_of, resized_pair, resized_signal, resized_size, signal_of
+from trainable.model_signal import CHANNELS
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
 VERSION = 1
-"""Goes up whenever `resized_difference` gives other pixels, or they are laid out in another way."""
+"""Goes up whenever `resized_signal` gives other pixels, or they are laid out in another way."""
 
 
 def open_image_cache(
@@ -30,7 +31,7 @@ def open_image_cache(
     cache: Path | None = None,
     both: bool = False,
 ) -> "ImageCache | None":
-    """The store of these pairs' differences on this node, filled if it is not there yet; or of both their images.
+    """The store of what the model is given of these pairs on this node, filled if it is not there yet.
 
     Any number of processes may call this at once. A store goes by what its pixels depend on, see `pixels_key`.
 
@@ -39,7 +40,7 @@ def open_image_cache(
         processor: resizes them.
         cache_bytes: most bytes of all stores of the cache together, see `open_disk_cache`; 0 turns the store off.
         cache: folder to keep it in; the user's cache folder by default, which follows `XDG_CACHE_HOME`.
-        both: keep the two images of each pair, see `resized_pair`, and not what changed between them.
+        both: keep the two images of each pair instead, see `resized_pair`.
 
     Returns:
         The store; None where it is off or has no room, or the folder cannot be used, which is then logged.
@@ -48,7 +49,7 @@ def open_image_cache(
         ImageError: an image cannot be read, or is not the one that was checked; the message names the file.
     """
     by_digest = {pair.images_digest: pair for pair in pairs}
-    channels, name = (6, "pairs") if both else (3, "differences")
+    channels, name = (6, "pairs") if both else (CHANNELS[signal_of(processor)], "differences")
     shapes = {digest: (channels, *resized_size(pair, processor)) for digest, pair in by_digest.items()}
     records = open_disk_cache(
         name,
@@ -62,7 +63,7 @@ def open_image_cache(
 
 
 class ImageCache:
-    """The resized differences, or images, of a data set, by the contents of their images; made by `open_image_cache`.
+    """The resized images of a data set, by the contents of their images; made by `open_image_cache`.
 
     Attributes:
         path: the file.
@@ -76,7 +77,7 @@ class ImageCache:
         self.bytes = records.bytes
 
     def __getitem__(self, pair: Pair) -> NDArray[np.uint8]:
-        """The pair's `resized_difference` or `resized_pair`, read-only; made anew where the file is damaged.
+        """The pair's `resized_signal` or `resized_pair`, read-only; made anew where the file is damaged.
 
         Raises:
             KeyError: the pair is not among those that the store was opened for.
@@ -87,7 +88,7 @@ class ImageCache:
 
 
 def pixels_key(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> str:
-    """SHA-256, in hex, over all that the pairs' resized differences depend on, in any order.
+    """SHA-256, in hex, over all that the pairs' resized images depend on, in any order.
 
     The contents of the images, the processor's settings, the versions of this code, Pillow, transformers and OpenCV.
     """
@@ -111,6 +112,6 @@ def refuse_changed(pair: Pair) -> None:
 
 
 def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, both: bool, digest: str) -> bytes:
-    image = (resized_pair if both else resized_difference)(by_digest[digest], processor)
+    image = (resized_pair if both else resized_signal)(by_digest[digest], processor)
     refuse_changed(by_digest[digest])
     return image.tobytes()

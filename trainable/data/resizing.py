@@ -1,5 +1,7 @@
 """A pair as pixels of the size that the model takes, before they are normalised."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -9,18 +11,17 @@ from trainable.alignment import ALIGNMENTS, OFF
 from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.model_input import SizeRule
 from trainable.data.pair import Pair
+from trainable.model_signal import DIFFERENCE, FEATURES, SIGNALS
 from trainable.text.shown import shown
 
 
-def resized_difference(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
-    """What changed between the images of a pair: uint8 [3, height, width] after the processor's resizing.
-
-    The camera's motion between them is taken out first, as far as the processor's alignment says.
+def resized_signal(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
+    """What the model is given of a pair: uint8 [channels, height, width] after the processor's resizing.
 
     Raises:
         ImageError: as from `open_pair`.
     """
-    return _resized(aligned_difference(*open_pair(pair), alignment_of(processor)), processor)
+    return np.concatenate([_resized(image, processor) for image in signal_images(*open_pair(pair), processor)])
 
 
 def resized_pair(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
@@ -30,9 +31,20 @@ def resized_pair(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uin
         ImageError: as from `open_pair`.
     """
     before, after = open_pair(pair)
-    return np.concatenate(
-        [_resized(image, processor) for image in (aligned_before(before, after, alignment_of(processor)), after)]
-    )
+    registered = aligned_before(before, after, alignment_of(processor))
+    return np.concatenate([_resized(image, processor) for image in (registered, after)])
+
+
+def signal_images(before: Image.Image, after: Image.Image, processor: DetrImageProcessorPil) -> list[Image.Image]:
+    """The images that the processor's signal is made of, one or two, of the size of the RGB images of a pair.
+
+    The camera's motion is taken out first, as far as the processor's alignment says.
+    """
+    before, signal = aligned_before(before, after, alignment_of(processor)), signal_of(processor)
+    if signal == FEATURES:
+        return [before, after]
+    changed = difference(before, after)
+    return [changed] if signal == DIFFERENCE else [changed, after]
 
 
 def aligned_difference(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
@@ -56,19 +68,33 @@ def alignment_of(processor: DetrImageProcessorPil) -> str:
     Raises:
         ValueError: it says something else.
     """
-    alignment = getattr(processor, "alignment", OFF)
-    if alignment not in ALIGNMENTS:
-        raise ValueError(f"its alignment must be one of {', '.join(ALIGNMENTS)}, got {shown(alignment)}")
-    return str(alignment)
+    return _one_of(processor, "alignment", ALIGNMENTS, OFF)
 
 
-def with_alignment(processor: DetrImageProcessorPil, alignment: str) -> DetrImageProcessorPil:
-    """The processor, from now on with this alignment; `OFF` leaves no trace in its settings."""
-    if alignment != OFF:
-        processor.alignment = alignment
-    elif hasattr(processor, "alignment"):
-        del processor.alignment
+def signal_of(processor: DetrImageProcessorPil) -> str:
+    """What a processor makes of a pair for the model, one of `SIGNALS`; kept with the model likewise.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    return _one_of(processor, "signal", SIGNALS, DIFFERENCE)
+
+
+def with_input(processor: DetrImageProcessorPil, alignment: str, signal: str) -> DetrImageProcessorPil:
+    """The processor, from now on with these; `OFF` and `DIFFERENCE` leave no trace in its settings."""
+    for name, value, default in (("alignment", alignment, OFF), ("signal", signal, DIFFERENCE)):
+        if value != default:
+            setattr(processor, name, value)
+        elif hasattr(processor, name):
+            delattr(processor, name)
     return processor
+
+
+def _one_of(processor: DetrImageProcessorPil, name: str, allowed: Sequence[str], default: str) -> str:
+    value = getattr(processor, name, default)
+    if value not in allowed:
+        raise ValueError(f"its {name} must be one of {', '.join(allowed)}, got {shown(value)}")
+    return str(value)
 
 
 def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
@@ -91,7 +117,7 @@ def _resized(image: Image.Image, processor: DetrImageProcessorPil) -> NDArray[np
 
 
 def resized_size(pair: Pair, processor: DetrImageProcessorPil) -> tuple[int, int]:
-    """Height and width of a pair's `resized_difference`, without reading an image."""
+    """Height and width of a pair's `resized_signal`, without reading an image."""
     return size_rule(processor).resized(pair.size)[::-1]
 
 

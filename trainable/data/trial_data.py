@@ -1,7 +1,7 @@
 """A data set as a trial is fed with it."""
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from torch.utils.data import Dataset
 from transformers import DetrImageProcessorPil
@@ -9,9 +9,6 @@ from transformers import DetrImageProcessorPil
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.data.image_cache import ImageCache
 from trainable.data.pairs import PairData
-
-if TYPE_CHECKING:
-    from trainable.data.augmentation import Changes
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class TrialData:
     train: Dataset[dict[str, Any]]
     val: Dataset[dict[str, Any]]
     collator: PairCollator
-    augmented: bool = False
+    drawn_anew: bool = False
     """Whether the training images are others in every epoch."""
     skip_bad: bool = False
     """Whether other pairs stand in for those whose images cannot be read any more."""
@@ -39,12 +36,3 @@ class TrialData:
             PairCollator(height, width),
             skip_bad=pairs.skip_bad,
         )
-
-    def with_changes(self, changes: "Changes", seed: int, both: ImageCache | None) -> "TrialData":
-        """The same with training pairs that are changed at random, see `AugmentedPairs`."""
-        from trainable.data.augmented_pairs import AugmentedPairs  # It takes OpenCV: only where it is asked for.
-
-        train = self.train
-        assert isinstance(train, MovedObjectDataset)
-        augmented = AugmentedPairs(train.pairs, train.processor, changes, seed, both, train.stand_ins)
-        return replace(self, train=augmented, augmented=True)

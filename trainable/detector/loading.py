@@ -19,11 +19,15 @@ from transformers import (
 )
 
 from trainable.data.absence import LFS_POINTER, cause_at
-from trainable.data.resizing import alignment_of, size_rule, with_alignment
+from trainable.data.resizing import alignment_of, signal_of, size_rule, with_input
 from trainable.detector.class_head import is_kept
 from trainable.detector.hub import name_and_revision
 from trainable.detector.parts import part_of
+from trainable.detector.signal_models import detector_class, signal_of_config, with_signal
+from trainable.model_signal import DIFFERENCE, SIGNALS
+from trainable.recipe import Input
 from trainable.sample import run_folder_fault
+from trainable.text.shown import shown
 
 _TIMM_DEPTHS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
 
@@ -32,7 +36,9 @@ class ModelError(ValueError):
     """The checkpoint that a user named cannot be used; the message says which rule it breaks."""
 
 
-def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> DetrForObjectDetection:
+def load_model(
+    checkpoint: str | Path, names: Sequence[str], seed: int = 0, signal: str | None = None
+) -> DetrForObjectDetection:
     """Loads a DETR whose class head fits `names`.
 
     Checkpoints that name a timm backbone (such as `facebook/detr-resnet-50`) are loaded without timm. The class head
@@ -42,6 +48,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
         checkpoint: a folder made by `save_pretrained`, or a name on the Hugging Face hub, also as `NAME@REVISION`.
         names: class names of the data set, by class id.
         seed: of the new class head's weights.
+        signal: what it is to be given of a pair, see `with_signal`; None leaves it as it is.
 
     Raises:
         ModelError: it is no DETR, cannot be read, or lacks weights other than the class head's.
@@ -53,7 +60,7 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     try:
-        model, loading = DetrForObjectDetection.from_pretrained(
+        model, loading = detector_class(config).from_pretrained(
             **_source(checkpoint),
             config=config,
             key_mapping=key_mapping,
@@ -70,18 +77,21 @@ def load_model(checkpoint: str | Path, names: Sequence[str], seed: int = 0) -> D
         raise ModelError(f"model {checkpoint}: only the class head may be new, but {len(lost)} weights are: {shown}")
     if not is_kept(own_names, names) or absent:
         _new_class_head(model, seed)
-    return _without_memory_of_names(model)
+    # The copy is saved under the same names wherever it comes from. A model is saved under those that it was loaded
+    # from (transformers 5.23): where they were timm's, they no longer go with its config, and the saved model could not
+    # be loaded; and a resumed trial would not write the same bytes.
+    return with_signal(model, signal or signal_of_config(config))
 
 
 def load_processor(
-    checkpoint: str | Path, image_size: int | None = None, alignment: str | None = None
+    checkpoint: str | Path, image_size: int | None = None, pair_input: Input | None = None
 ) -> DetrImageProcessorPil:
     """The checkpoint's image processor on its Pillow back end, so that an installed torchvision changes no number.
 
     Args:
         checkpoint: folder or hub name.
         image_size: pixels to which it is to bring the shorter edge; None leaves it as it is.
-        alignment: how it is to register pairs first, see `trainable.data.resizing`; None leaves it as it is.
+        pair_input: what it is to make of pairs, see `trainable.data.resizing`; None leaves it as it is.
 
     Raises:
         ModelError: the checkpoint is no DETR, or has none that can be read.
@@ -94,7 +104,8 @@ def load_processor(
             size = rule.with_shorter_edge(image_size).settings
             source = _source(checkpoint)
             processor = AutoImageProcessor.from_pretrained(**source, backend="pil", do_resize=True, size=size)
-        return with_alignment(processor, alignment or alignment_of(processor))
+        asked = pair_input or Input(alignment_of(processor), signal_of(processor))
+        return with_input(processor, asked.alignment, asked.signal)
     except (OSError, ValueError) as error:
         raise ModelError(f"model {checkpoint}: its image processor cannot be read: {error}") from None
 
@@ -103,7 +114,7 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
     """The checkpoint's config as a plain dict.
 
     Raises:
-        ModelError: there is none, or it is of another kind than `detr`.
+        ModelError: there is none, or it is of another kind than `detr`, or is given what nobody knows.
     """
     try:
         plain: dict[str, Any] = PreTrainedConfig.get_config_dict(**_source(checkpoint))[0]
@@ -123,6 +134,8 @@ def read_config(checkpoint: str | Path) -> dict[str, Any]:
             f"model {checkpoint}: only models of type 'detr' can be trained, this one is {kind!r}; its heads and its "
             "loss differ"
         )
+    if (signal := plain.get("signal", DIFFERENCE)) not in SIGNALS:
+        raise ModelError(f"model {checkpoint}: its signal must be one of {', '.join(SIGNALS)}, got {shown(signal)}")
     return plain
 
 
@@ -202,17 +215,6 @@ def _timm_key_mapping(depths: Sequence[int]) -> dict[str, str]:
         mapping[rf"{layer}downsample\.0\."] = f"{target}shortcut.convolution."
         mapping[rf"{layer}downsample\.1\."] = f"{target}shortcut.normalization."
     return mapping
-
-
-def _without_memory_of_names(model: DetrForObjectDetection) -> DetrForObjectDetection:
-    """A copy that is saved under the same names wherever it comes from.
-
-    A model is saved under the names that it was loaded from (transformers 5.23). Where they were timm's, they no longer
-    go with its config, and the saved model could not be loaded; and a resumed trial would not write the same bytes.
-    """
-    copy = DetrForObjectDetection(model.config)
-    copy.load_state_dict(model.state_dict())
-    return copy.eval()
 
 
 def _new_class_head(model: DetrForObjectDetection, seed: int) -> None:

@@ -80,8 +80,8 @@ def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any], auxiliary:
 
     Args:
         model: the DETR; its modules are called one by one, so that non-finite outputs are met before the matcher.
-        inputs: `pixel_values` [batch, 3, height, width], `pixel_mask` [batch, height, width] (1 on real pixels) and
-            `labels`.
+        inputs: `pixel_values` [batch, channels, height, width], `pixel_mask` [batch, height, width] (1 on real pixels)
+            and `labels`.
         auxiliary: whether the loss is that of all decoder layers, where the model has auxiliary losses.
 
     Raises:

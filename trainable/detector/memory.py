@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DetrConfig, DetrForObjectDetection
+from transformers import DetrConfig
 
 from trainable.detector.parts import freeze_all_but, part_of
+from trainable.detector.signal_models import config_with_signal, detector_class
+from trainable.model_signal import CHANNELS, DIFFERENCE
 from trainable.recipe import PARTS
 
 FLOAT_BYTES = 4
@@ -69,7 +71,11 @@ def micro_batch_within(memory: int, takes: TrainingMemory, device: str) -> int:
 
 
 def training_memory(
-    config: DetrConfig, padded: tuple[int, int], trainable: Sequence[str] = PARTS, device: str = "cpu"
+    config: DetrConfig,
+    padded: tuple[int, int],
+    trainable: Sequence[str] = PARTS,
+    device: str = "cpu",
+    signal: str = DIFFERENCE,
 ) -> TrainingMemory:
     """What it takes to train these parts in float32; autocast to 16 bits takes about as much.
 
@@ -78,23 +84,29 @@ def training_memory(
         padded: height and width of every image.
         trainable: the parts that learn; all of them take the most.
         device: `cpu` or `cuda`. On a CPU a process keeps a second copy of the weights, which trials start from.
+        signal: what the model is to be given of a pair, whatever the config says.
     """
+    config = config_with_signal(config, signal)
     with torch.device("meta"):
-        model = DetrForObjectDetection(config)
+        model = detector_class(config)(config)
     freeze_all_but(model, trainable)
     sizes = dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
         sizes[part_of(name)] += parameter.numel() * FLOAT_BYTES
     copies = 2 if device == "cpu" else 1
     fixed = PROCESS_BYTES[device] + copies * sum(sizes.values()) + 3 * sum(sizes[part] for part in trainable)
-    kept, largest, cells = _backbone(model.model.backbone, padded)
+    kept, largest, cells = _backbone(model.model.backbone, (CHANNELS[signal], *padded))
     kept += _transformer(config, cells, trainable) * FLOAT_BYTES
     passing = MAPS_AT_ONCE * largest
     return TrainingMemory(fixed, int(max(IN_USE * kept, kept + passing)), passing)
 
 
-def _backbone(backbone: nn.Module, padded: tuple[int, int]) -> tuple[int, int, int]:
-    """Bytes of an image that its backward pass needs, those of its largest map, and cells of the map that it gives."""
+def _backbone(backbone: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What an image [channels, height, width] takes of a backbone.
+
+    Returns:
+        Bytes that its backward pass needs, those of its largest map, and cells of the map that it gives.
+    """
     own = {value.untyped_storage()._cdata for value in (*backbone.parameters(), *backbone.buffers())}
     kept: dict[int, Tensor] = {}
     largest = 0
@@ -111,9 +123,9 @@ def _backbone(backbone: nn.Module, padded: tuple[int, int]) -> tuple[int, int, i
 
     for module in backbone.modules():
         module.register_forward_hook(look)
-    image = torch.empty(1, 3, *padded, device="meta")
+    image = torch.empty(1, *shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        *_, (given, _) = backbone(image, torch.ones(1, *padded, dtype=torch.int64, device="meta"))
+        *_, (given, _) = backbone(image, torch.ones(1, *shape[1:], dtype=torch.int64, device="meta"))
     return sum(value.untyped_storage().nbytes() for value in kept.values()), largest, given[0, 0].numel()
 
 

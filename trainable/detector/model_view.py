@@ -43,7 +43,8 @@ def with_feature_extractor(
 
     Args:
         behind: from `model_from_features`.
-        values_of: from `pixel_values` [n, 3, height, width] and `pixel_mask` to the batch that `behind.model` takes.
+        values_of: from `pixel_values` [n, channels, height, width] and `pixel_mask` to the batch that `behind.model`
+            takes.
     """
     goes_on = behind.model
 

@@ -121,10 +121,8 @@ class FrozenPrefix:
         self._splits = splits
         self._collator = collator
         self._dtype = dtype
-        self._images = {
-            pair.images_digest: (split, index) for split in splits for index, pair in enumerate(split.pairs)
-        }
-        blank = self._collator([{"pixel_values": torch.zeros(3, 1, 1), "labels": {}}])
+        self._items = {name: (split, key) for split in splits for name, key in split.keys().items()}
+        blank = self._collator([{"pixel_values": torch.zeros(splits[0].channels, 1, 1), "labels": {}}])
         self._padded_size = tuple(blank["pixel_values"].shape[-2:])
         values, mask = self._outputs(blank)
         self.values_dtype = values.dtype
@@ -142,6 +140,7 @@ class FrozenPrefix:
             pixels_key([pair for split in self._splits for pair in split.pairs], self._splits[0].processor),
             self._padded_size,
             self._dtype,
+            *(split.draws for split in self._splits if split.draws),
             *computed_with(model.device),
             transformers.__version__,
         ]
@@ -153,20 +152,20 @@ class FrozenPrefix:
         return digest.hexdigest()
 
     def record_sizes(self) -> dict[str, int]:
-        """Bytes of each image's `record`, by `images_digest`."""
+        """Bytes of each item's `record`, by its name."""
         size = self._values_shape.numel() * self.values_dtype.itemsize + self._mask_shape.numel()
-        return dict.fromkeys(self._images, size)
+        return dict.fromkeys(self._items, size)
 
-    def record(self, images_digest: str) -> bytes:
-        """What the parts make of an image, bit for bit: the values' bytes, then the mask's, one a pixel.
+    def record(self, name: str) -> bytes:
+        """What the parts make of an item's image, bit for bit: the values' bytes, then the mask's, one a pixel.
 
         Raises:
             ImageError, ValueError: the image cannot be read, or is not the one that was checked.
         """
-        split, index = self._images[images_digest]
-        values, mask = self._outputs(self._collator([split.item(index)]))
-        if split.store is None:
-            refuse_changed(split.pairs[index])
+        split, key = self._items[name]
+        values, mask = self._outputs(self._collator([split.item(key)]))
+        if not split.is_kept:
+            refuse_changed(split.pairs[index_of(key)])
         return _bytes(values) + _bytes(mask)
 
     def batch(self, pixel_values: Tensor, pixel_mask: Tensor) -> dict[str, Tensor]:
@@ -214,9 +213,8 @@ class ActivationDataset(Dataset[dict[str, Any]]):
 
         No image is read, unless its record is damaged.
         """
-        index = index_of(key)
-        values, mask = self._prefix.outputs(self._records[self.pairs[index].images_digest])
-        return {"pixel_values": values, "pixel_mask": mask, "labels": self._images.labels(index)}
+        values, mask = self._prefix.outputs(self._records[self._images.name(key)])
+        return {"pixel_values": values, "pixel_mask": mask, "labels": self._images.labels(key)}
 
 
 class ActivationCollator(PairCollator):

@@ -1,6 +1,7 @@
 """A recipe from its first epoch to its last: stage after stage, each from the best weights of the one before."""
 
 import dataclasses
+import functools
 import gc
 import logging
 import math
@@ -29,11 +30,11 @@ from trainable.history import EpochRow, Row, stage_is_over
 from trainable.precision import torch_dtype
 from trainable.recipe import Recipe, augments, cap_restart_cycles, updates_per_epoch
 from trainable.reuse.config import NO_CACHE, ReuseConfig
-from trainable.reuse.frozen_features import use_frozen_features
+from trainable.reuse.frozen_features import frozen_prefix, use_frozen_features
 from trainable.storage.mirror import Mirror
 from trainable.training.evaluation import Evaluation
 from trainable.training.exhaustion import is_out_of_memory
-from trainable.training.stage_trainer import StageTrainer, stage_seed
+from trainable.training.stage_trainer import StageTrainer
 from trainable.training.trial_folder import TrialFolder
 from trainable.training.weights import trial_model
 
@@ -78,15 +79,24 @@ def train_recipe(
     trial = TrialFolder(folder, recipe, mirror, reported)
     for row in trial.history:
         report(row)
-    processor = load_processor(checkpoint, recipe.image_size, recipe.input.alignment)
+    processor = load_processor(checkpoint, recipe.image_size, recipe.input)
     data = TrialData.of(pairs, processor, _cached((*pairs.train, *pairs.val), processor, reuse, pairs.skip_bad))
     both = _cached(pairs.train, processor, reuse, pairs.skip_bad, both=True) if augments(recipe) else None
+
+    def data_of(stage: int) -> TrialData:
+        if not augments(recipe):
+            return data
+        from trainable.training.augmenting import augmented  # It takes OpenCV: only where it is asked for.
+
+        return augmented(data, recipe, stage, both, reuse)
+
     try:
         while (stage := trial.next_stage()) is not None:
             _free_memory()
-            model = trial_model(checkpoint, pairs.names, trial.recipe.seed, trial.start_weights(stage))
+            weights = trial.start_weights(stage)
+            model = trial_model(checkpoint, pairs.names, recipe.seed, weights, recipe.input.signal)
             try:
-                _train_stage(trial, stage, model, _changed(data, recipe, stage, both), report, compute, reuse)
+                _train_stage(trial, stage, model, data_of(stage), report, compute, reuse)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_micro_batch()):
                     raise
@@ -119,16 +129,6 @@ def _cached(
         return None
 
 
-def _changed(data: TrialData, recipe: Recipe, stage: int, both: ImageCache | None) -> TrialData:
-    """The data with the training pairs of a stage as the recipe's augmentation changes them."""
-    if not augments(recipe):
-        return data
-    from trainable.data.augmentation import Changes  # It takes OpenCV: only where it is asked for.
-
-    changes = Changes(recipe.augmentation.probability, recipe.augmentation.strength)
-    return data.with_changes(changes, stage_seed(recipe.seed, stage), both)
-
-
 def _free_memory() -> None:
     """Gives back what the stage before held, or the trial before in this process, however that ended.
 
@@ -150,9 +150,10 @@ def _train_stage(
 ) -> None:
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to(compute.device)
+    layer_bytes = 0 if data.drawn_anew else reuse.layer_bytes
+    if layer_bytes < reuse.layer_bytes and frozen_prefix(trainable):
+        _say_computed_anew()
     try:
-        # What a frozen part makes of images that are others in every epoch is not worth keeping.
-        layer_bytes = 0 if data.augmented else reuse.layer_bytes
         behind, inputs = use_frozen_features(model, trainable, data, dtype, layer_bytes)
     except ValueError as error:
         if not data.skip_bad:
@@ -169,6 +170,15 @@ def _train_stage(
         trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
     finally:
         trainer.close()
+
+
+@functools.cache
+def _say_computed_anew() -> None:
+    """Says it once a process."""
+    _log.warning(
+        "augmented pairs are others in every epoch, so that what frozen parts make of them is computed anew each time; "
+        "a recipe's augmentation.variants has a few of them kept"
+    )
 
 
 class _EpochCallback(TrainerCallback):

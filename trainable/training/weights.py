@@ -16,6 +16,7 @@ from transformers import DetrForObjectDetection
 
 from trainable.detector.loading import ModelError, load_model
 from trainable.detector.parts import part_of
+from trainable.model_signal import DIFFERENCE
 from trainable.recipe import Recipe
 from trainable.storage.durable_file import write_atomically
 
@@ -39,7 +40,7 @@ def save_weights(model: DetrForObjectDetection, parts: frozenset[str], path: Pat
 
 
 def trial_model(
-    checkpoint: str | Path, names: Sequence[str], seed: int, weights: Path | None = None
+    checkpoint: str | Path, names: Sequence[str], seed: int, weights: Path | None = None, signal: str = DIFFERENCE
 ) -> DetrForObjectDetection:
     """The DETR of a trial, a model of its own each time.
 
@@ -48,12 +49,13 @@ def trial_model(
         names: class names of the data set, by class id.
         seed: the recipe's, of a new class head.
         weights: file of `save_weights` to put on top.
+        signal: what the model is given of a pair, as the recipe says.
 
     Raises:
         ModelError: the checkpoint cannot be used, or `weights` is damaged.
         OSError: `weights` cannot be read.
     """
-    model = copy.deepcopy(_base_model(str(checkpoint), tuple(names), seed))
+    model = copy.deepcopy(_base_model(str(checkpoint), tuple(names), seed, signal))
     if weights is not None:
         try:
             trained = safetensors.torch.load_file(weights)
@@ -65,5 +67,5 @@ def trial_model(
 
 
 @functools.lru_cache(maxsize=1)
-def _base_model(checkpoint: str, names: tuple[str, ...], seed: int) -> DetrForObjectDetection:
-    return load_model(checkpoint, names, seed)
+def _base_model(checkpoint: str, names: tuple[str, ...], seed: int, signal: str) -> DetrForObjectDetection:
+    return load_model(checkpoint, names, seed, signal)

@@ -126,3 +126,19 @@ def test_no_probability_changes_nothing_and_full_probability_everything():
     assert Changes(0.0, 1.0)(pair, np.random.default_rng(0), other) is pair
     changed = Changes(1.0, 1.0)(pair, np.random.default_rng(0), other)
     assert not np.array_equal(changed.before, pair.before)
+
+
+def test_before_and_after_change_places_only_where_that_is_asked_for():
+    pair, exchanged = shot(), 0
+    for seed in range(20):
+        plain = Changes(1e-9, 0.5)(pair, np.random.default_rng(seed), other)
+        assert np.array_equal(plain.after, pair.after)
+        changed = Changes(0.5, 0.0, exchanges=True)
+        same_draws = Changes(0.5, 0.0)(pair, np.random.default_rng(seed), other)
+        swapped = changed(pair, np.random.default_rng(seed), other)
+        assert np.array_equal(swapped.boxes, same_draws.boxes)
+        if np.array_equal(swapped.after, same_draws.before) and np.array_equal(swapped.before, same_draws.after):
+            exchanged += 1
+        else:
+            assert np.array_equal(swapped.after, same_draws.after)
+    assert 5 <= exchanged <= 15

@@ -1,15 +1,21 @@
 """Training pairs are other ones in every epoch, the same whoever loads them, and validation pairs stay as they are."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from trainable.data.annotations import Labels
 from trainable.data.augmentation import Changes
 from trainable.data.augmented_pairs import AugmentedPairs
 from trainable.data.dataset import EpochSampler, MovedObjectDataset
 from trainable.data.image_cache import open_image_cache
 from trainable.detector.loading import load_processor
+from trainable.model_signal import CHANNELS, SIGNALS
+from trainable.recipe import Input
 
 CHANGES = Changes(0.6, 0.8)
 
@@ -84,3 +90,52 @@ def test_images_come_out_of_the_store_as_from_the_disk(augmented, pair_data, pro
     assert all(same(stored[2, index], augmented[2, index]) for index in range(len(augmented)))
     differences = open_image_cache(pair_data.train, processor, 10**9, tmp_path / "cache")
     assert differences.path != both.path
+
+
+class TestVariants:
+    @pytest.fixture
+    def two(self, pair_data, processor):
+        return AugmentedPairs(pair_data.train, processor, CHANGES, 5, variants=2)
+
+    def test_they_come_in_turn_and_are_the_first_epochs_of_pairs_that_are_drawn_anew(self, two, augmented):
+        assert all(same(two[epoch, 3], augmented[epoch % 2, 3]) for epoch in range(5))
+        assert not same(two[0, 3], two[1, 3])
+
+    @pytest.mark.parametrize("signal", SIGNALS)
+    def test_kept_ones_are_those_made_each_time_to_the_last_bit(self, pair_data, checkpoint, tmp_path, signal):
+        of = pair_data.train, load_processor(checkpoint, pair_input=Input(signal=signal)), CHANGES, 5
+        made, kept = (AugmentedPairs(*of, variants=2) for _ in range(2))
+        assert kept.keep(10**9, tmp_path / "cache") and kept.is_kept and not made.is_kept
+        again = pickle.loads(pickle.dumps(kept))  # As it goes to a loader's worker.
+        for epoch in (0, 1, 2):
+            for index in range(len(made)):
+                wanted = made[epoch, index]
+                assert len(wanted["pixel_values"]) == CHANNELS[signal]
+                assert same(kept[epoch, index], wanted) and same(again[epoch, index], wanted)
+                labels = kept.labels((epoch, index))
+                assert all(torch.equal(labels[name], value) for name, value in wanted["labels"].items())
+
+    def test_a_damaged_one_is_made_anew(self, two, tmp_path):
+        wanted = [two[1, index] for index in range(len(two))]
+        two.keep(10**9, tmp_path / "cache")
+        (file,) = (tmp_path / "cache" / "variants").glob("*.records")
+        file.write_bytes(bytes(len(file.read_bytes())))
+        assert all(map(same, (two[1, index] for index in range(len(two))), wanted))
+
+    def test_without_room_they_are_made_each_time(self, two, augmented, tmp_path, caplog):
+        assert not two.keep(0, tmp_path / "cache") and not two.keep(1000, tmp_path / "cache")
+        assert "variants are not cached, every trial makes its own" in caplog.text
+        assert same(two[3, 1], augmented[1, 1])
+
+    def test_a_store_goes_by_all_that_it_was_drawn_from(self, pair_data, processor, checkpoint):
+        pairs = pair_data.train
+        others = [
+            AugmentedPairs(pairs, processor, CHANGES, 5, variants=2),
+            AugmentedPairs(pairs, processor, CHANGES, 6, variants=2),
+            AugmentedPairs(pairs, processor, CHANGES, 5, variants=3),
+            AugmentedPairs(pairs, processor, Changes(0.6, 0.7), 5, variants=2),
+            AugmentedPairs(pairs[1:], processor, CHANGES, 5, variants=2),
+            AugmentedPairs((replace(pairs[0], labels=Labels((), ())), *pairs[1:]), processor, CHANGES, 5, variants=2),
+            AugmentedPairs(pairs, load_processor(checkpoint, 40), CHANGES, 5, variants=2),
+        ]
+        assert len({each.draws for each in others}) == len(others)

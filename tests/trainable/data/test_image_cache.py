@@ -20,7 +20,7 @@ from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.image_cache import VERSION, open_image_cache
 from trainable.data.pair import Pair
 from trainable.data.pairs import images_digest
-from trainable.data.resizing import resized_difference
+from trainable.data.resizing import resized_signal
 
 PROCESSOR = DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 64})
 SIZES = ((64, 48), (48, 64), (101, 37), (33, 97), (3, 5), (64, 48))
@@ -58,9 +58,9 @@ def made(monkeypatch):
 
     def make(pair, processor):
         ids.append(pair.id)
-        return resized_difference(pair, processor)
+        return resized_signal(pair, processor)
 
-    monkeypatch.setattr(trainable.data.image_cache, "resized_difference", make)
+    monkeypatch.setattr(trainable.data.image_cache, "resized_signal", make)
     return ids
 
 
@@ -93,7 +93,7 @@ class TestItems:
 
     def test_pixels_that_change_need_a_new_version(self, pairs):
         """Where this fails, `VERSION` must go up with it: caches of users hold what the old code made."""
-        digest = hashlib.sha256(b"".join(resized_difference(pair, PROCESSOR).tobytes() for pair in pairs)).hexdigest()
+        digest = hashlib.sha256(b"".join(resized_signal(pair, PROCESSOR).tobytes() for pair in pairs)).hexdigest()
         assert (VERSION, digest[:16]) == (1, "2397c4b6f6a7c7b6")
 
     def test_a_pair_that_the_store_was_not_opened_for_is_refused(self, pairs, cache, tmp_path):
@@ -166,7 +166,7 @@ class TestDamage:
         whole = store.path.read_bytes()
         store.path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
         made.clear()
-        assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
+        assert all(np.array_equal(store[pair], resized_signal(pair, PROCESSOR)) for pair in pairs)
         assert len(made) == 1 and store.path.read_bytes() == whole
 
 
@@ -186,9 +186,9 @@ def _open_and_check(pairs, cache, together):
     def make(pair, processor):
         with (cache.parent / "filled").open("a") as file:
             file.write(f"{pair.id}\n")
-        return resized_difference(pair, processor)
+        return resized_signal(pair, processor)
 
-    trainable.data.image_cache.resized_difference = make
+    trainable.data.image_cache.resized_signal = make
     together.wait(timeout=30)
     store = open_image_cache(pairs, PROCESSOR, PLENTY, cache)
-    assert all(np.array_equal(store[pair], resized_difference(pair, PROCESSOR)) for pair in pairs)
+    assert all(np.array_equal(store[pair], resized_signal(pair, PROCESSOR)) for pair in pairs)
