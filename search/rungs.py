@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from results.journal.events import Ended, Event, Paused, Promoted, Reported
+from results.journal.events import Asked, Ended, Event, Paused, Promoted, Reported
 from results.rungs import rung_epochs
 
 REFERENCE = 0
@@ -55,7 +55,7 @@ class Rungs(ABC):
         return None
 
     def last(self) -> int | None:
-        """The paused trial to go on with when no new ones come; None where there is none."""
+        """The paused trial to go on with when no new ones come; None where there is none at present."""
         return None
 
     def at_lowest(self) -> dict[int, float]:
@@ -105,6 +105,9 @@ class Promotion(Rungs):
     Of `n` trials that reached a rung, the best `n / reduction` go on, and never more than so many, as in delayed ASHA
     (arXiv 2201.06834): a trial that was promoted too early is not followed by all that overtake it. A trial that is one
     of them when it comes to the rung does not pause.
+
+    When no new trials come, workers have nothing to do while the last ones are trained. Then the best of those that
+    wait go on to their next rung, as far as they get there no later than another trial gets to its own.
     """
 
     promote = True
@@ -117,22 +120,36 @@ class Promotion(Rungs):
         self._promoted: list[set[int]] = [set() for _ in self.epochs]
         self._at: dict[int, int] = {}
         """The last rung that each trial has reached."""
+        self._max_epochs = max_epochs
+        self._trained: dict[int, int] = {}
+        """Epochs of the trials that are being trained."""
+        self._filling: set[int] = set()
+        """Those of them that go on only since there was nothing else to do."""
 
     def take_in(self, event: Event) -> None:
         trial = event.trial
-        if isinstance(event, Reported):
+        if isinstance(event, Asked):
+            self._trained[trial] = 0
+        elif isinstance(event, Reported):
+            self._trained[trial] = event.metrics.epoch
             self._best[trial] = min(event.metrics.val_loss, self._best.get(trial, event.metrics.val_loss))
             if (rung := self.reached(event.metrics.epoch)) is not None:
                 self._losses[rung][trial], self._at[trial] = self._best[trial], rung
         elif isinstance(event, Paused):
             self._waiting[trial] = self._at[trial]
         elif isinstance(event, Promoted):
+            self._trained[trial] = self.epochs[self._at[trial]]
+            if trial not in self._chosen(self._at[trial]) and trial != self._best_if_waiting():
+                self._filling.add(trial)
             self._promoted[self._at[trial]].add(trial)
             self._waiting.pop(trial, None)
         elif isinstance(event, Ended) and event.status != "PRUNED":
             self._waiting.pop(trial, None)
             if event.status == "FAILED":
                 self._best.pop(trial, None)
+        if isinstance(event, Paused | Ended):
+            self._trained.pop(trial, None)
+            self._filling.discard(trial)
 
     def ends(self, trial: int, epoch: int) -> bool:
         rung = self.reached(epoch)
@@ -150,12 +167,32 @@ class Promotion(Rungs):
         return None
 
     def last(self) -> int | None:
-        """The best of all trials, if that is paused.
+        """The best of all trials, if that is paused, so that it is always trained to its own end.
 
-        So the best of a search has always been trained to its own end.
+        Otherwise one that fills in where a worker would wait.
         """
+        best = self._best_if_waiting()
+        return self._next_to_fill_in() if best is None else best
+
+    def _best_if_waiting(self) -> int | None:
         best = min(self._best, key=lambda trial: (self._best[trial], trial), default=None)
         return best if best in self._waiting else None
+
+    def _next_to_fill_in(self) -> int | None:
+        """The best of the trials that come to their next rung before another one that is being trained does."""
+        time = max((self._epochs_left(trial) for trial in self._trained.keys() - self._filling), default=0)
+        fitting = [trial for trial, rung in self._waiting.items() if self._stop_after(rung) - self.epochs[rung] <= time]
+        return min(fitting, key=lambda trial: (self._best[trial], trial), default=None)
+
+    def _epochs_left(self, trial: int) -> int:
+        """Epochs until a trial may have to wait, or is at its end."""
+        trained = self._trained[trial]
+        stops = [] if trial == REFERENCE else [epoch for epoch in self.epochs if epoch > trained]
+        return min([*stops, self._max_epochs]) - trained
+
+    def _stop_after(self, rung: int) -> int:
+        """The epoch of the rung above, or of the end."""
+        return [*self.epochs, self._max_epochs][rung + 1]
 
     def _chosen(self, rung: int) -> Sequence[int]:
         """The trials of a rung that may be promoted, the best first; none where enough have been."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from results.journal.events import Ended, Paused, Promoted, Reported
+from results.journal.events import Asked, Ended, Paused, Promoted, Reported
 from search.rungs import Promotion, Rungs, Stopping
 from tests.made_up import made_up_row
 
@@ -152,6 +152,53 @@ def test_when_no_new_ones_come_the_best_of_all_goes_on(promotion):
     report(promotion, 1, 7, 1.0)
     promotion.take_in(Ended(1, "COMPLETED", None, 0.0))
     assert promotion.last() is None
+
+
+class TestFillingIn:
+    """Rungs at epochs 2, 6 and 18 of 24; no new trials come."""
+
+    @pytest.fixture
+    def waiting(self, promotion):
+        """Trial 1 is the best, and at its end; 2 to 5 wait, the best first, of which none is to be promoted."""
+        ask(promotion, 1)
+        for number in (2, 3, 4, 5):
+            pause(promotion, number, 2, float(number))
+        assert report(promotion, 1, 2, 1.0)
+        promotion.take_in(Ended(1, "COMPLETED", None, 0.0))
+        assert promotion.next() is None and promotion.last() is None
+        return promotion
+
+    def test_while_another_is_trained_for_as_long_the_best_that_wait_go_on(self, waiting):
+        ask(waiting, 0)  # The reference, which trains on to the end.
+        assert waiting.last() == 2
+        waiting.take_in(Promoted(2, 0.0))
+        assert waiting.last() == 3
+        report(waiting, 0, 20, 9.0)
+        assert waiting.last() == 3, "4 epochs each"
+        report(waiting, 0, 21, 9.0)
+        assert waiting.last() is None, "the reference would be waited for no more"
+
+    def test_one_that_may_have_to_wait_itself_is_trained_to_its_rung_only(self, waiting):
+        ask(waiting, 6)
+        assert waiting.last() is None, "2 epochs are left until its rung"
+        for epoch in (1, 2):
+            waiting.take_in(Reported(6, made_up_row(epoch, 9.0), 0.0))
+        assert waiting.last() == 2, "it has gone on, and has 4 epochs left until the next one"
+
+    def test_nobody_goes_on_since_others_do_that_fill_in(self, waiting):
+        ask(waiting, 0)
+        waiting.take_in(Promoted(2, 0.0))
+        waiting.take_in(Ended(0, "COMPLETED", None, 0.0))
+        assert waiting.last() is None
+        pause(waiting, 2, 6, 1.5)
+        assert waiting.last() is None
+
+    def test_alone_nobody_does(self, waiting):
+        assert waiting.last() is None
+
+
+def ask(rungs: Rungs, number: int) -> None:
+    rungs.take_in(Asked(number, {}, None, number == 0, 0.0))
 
 
 def test_a_trial_that_failed_is_not_waited_for(promotion):
