@@ -16,7 +16,8 @@ from tests.gpu.conftest import ON_CPU
 from trainable.compute import Compute
 from trainable.detector.loading import model_config
 from trainable.detector.memory import training_memory
-from trainable.recipe import PARTS, Recipe, Stage
+from trainable.model_signal import SIGNALS
+from trainable.recipe import PARTS, Input, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
 from trainable.training.stage_trainer import StageTrainer
@@ -90,15 +91,18 @@ def test_where_it_is_not_enough_half_as_many_images_go_at_a_time_and_the_recipe_
     assert found == pytest.approx(expected, rel=1e-2)
 
 
-def test_the_estimate_by_which_a_micro_batch_is_chosen_is_not_too_low(train, large_images, pair_data, on_gpu):
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_the_estimate_by_which_a_micro_batch_is_chosen_is_not_too_low(train, large_images, pair_data, on_gpu, signal):
     def peak(images):
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        train(Recipe((Stage("all", PARTS, 1, 1e-4),), 2, 4, images), f"{images}-at-a-time", checkpoint=large_images)
+        recipe = Recipe((Stage("all", PARTS, 1, 1e-4),), 2, 4, images, input=Input(signal=signal))
+        train(recipe, f"{images}-at-a-time", checkpoint=large_images)
         return torch.cuda.max_memory_allocated()
 
-    assert (peak(8) - peak(4)) / 4 < training_memory(model_config(large_images), (1066, 1066), device="cuda").image
+    foretold = training_memory(model_config(large_images), (1066, 1066), device="cuda", signal=signal)
+    assert (peak(8) - peak(4)) / 4 < foretold.image
 
 
 def held() -> dict[str, int]:

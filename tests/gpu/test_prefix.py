@@ -5,7 +5,8 @@ import torch
 
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
-from trainable.recipe import PARTS, Recipe, Stage
+from trainable.model_signal import DIFFERENCE, FEATURES
+from trainable.recipe import PARTS, Input, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.reuse.frozen_features import FrozenPrefix, use_frozen_features
 from trainable.sample import CHECKPOINT
@@ -18,14 +19,19 @@ def dtype(request):
     return getattr(torch, request.param)
 
 
+@pytest.fixture(scope="module", params=[DIFFERENCE, FEATURES])
+def signal(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def data(sample):
-    return TrialData.of(sample, load_processor(CHECKPOINT))
+def data(sample, signal):
+    return TrialData.of(sample, load_processor(CHECKPOINT, pair_input=Input(signal=signal)))
 
 
 @pytest.fixture
-def model(sample, device):
-    return load_model(CHECKPOINT, sample.names).to(device).eval()
+def model(sample, device, signal):
+    return load_model(CHECKPOINT, sample.names, signal=signal).to(device).eval()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from trainable.compute import CPU, Compute
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_model, load_processor
 from trainable.history import best_row
-from trainable.recipe import PARTS, Recipe, Stage
+from trainable.model_signal import SIGNALS
+from trainable.recipe import PARTS, Augmentation, Input, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
 from trainable.sample import CHECKPOINT
 from trainable.training.evaluation import evaluate, evaluate_batches, evaluation_batches
@@ -52,6 +53,20 @@ class TestPrecision:
         model = trial_model(CHECKPOINT, sample.names, recipe.seed, trial.best_weights).to(device)
         again = evaluate(model, data.val, data.collator).losses["val_loss"]
         assert again == pytest.approx(best_row(trial.history).val_loss, rel=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_whatever_the_model_is_given_variants_that_are_kept_train_there_as_without(
+    train, sample, repeating, signal, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    augmentation = Augmentation(0.5, 0.5, variants=2)
+    recipe = Recipe(STAGES, 4, 2, input=Input("auto", signal), augmentation=augmentation)
+    without = train(recipe, "without", pairs=sample, checkpoint=CHECKPOINT)
+    kept = train(recipe, "kept", pairs=sample, checkpoint=CHECKPOINT, reuse=ReuseConfig(10**9))
+    assert {path.parent.name for path in (tmp_path / "cache").rglob("*.records")} >= {"variants", "activations"}
+    assert losses(kept) == pytest.approx(losses(without), rel=1e-3)
+    assert losses(kept)[-1] < losses(kept)[0]
 
 
 def test_auto_is_what_the_gpu_has(train, device):

@@ -9,6 +9,8 @@ from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 from trainable.detector.loading import load_model
 from trainable.detector.memory import IN_USE, MOST_AT_A_TIME, SHARE, TrainingMemory, micro_batch_within, training_memory
 from trainable.detector.parts import freeze_all_but, set_modes
+from trainable.detector.signal_models import signal_of_config, with_signal
+from trainable.model_signal import CHANNELS, SIGNALS
 from trainable.recipe import PARTS
 from trainable.sample import CHECKPOINT
 
@@ -38,14 +40,15 @@ def kept_for_backward(model, trainable, height, width):
     mask = torch.ones(1, height, width, dtype=torch.int64)
     mask[:, -1] = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        model(torch.rand(1, 3, height, width), mask)
+        model(torch.rand(1, CHANNELS[signal_of_config(model.config)], height, width), mask)
     return sum(value.untyped_storage().nbytes() for value in kept.values())
 
 
+@pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("trainable", [PARTS, PARTS[1:]], ids=lambda parts: parts[0])
-def test_what_backward_needs_of_an_image_is_foretold_to_a_tenth(model, trainable):
-    foretold = training_memory(model.config, (192, 256), trainable)
-    kept = kept_for_backward(model, trainable, 192, 256)
+def test_what_backward_needs_of_an_image_is_foretold_to_a_tenth(model, trainable, signal):
+    foretold = training_memory(model.config, (192, 256), trainable, signal=signal)
+    kept = kept_for_backward(with_signal(model, signal), trainable, 192, 256)
     assert foretold.image == pytest.approx(max(IN_USE * kept, kept + foretold.evaluated_image), rel=0.1)
 
 
