@@ -111,7 +111,7 @@ def evaluate(checkpoint: Path, images: int = 1000, seed: int = 12345) -> str:
         pixels, labels = _batch([sample])
         with torch.no_grad():
             outputs = model(pixel_values=pixels)
-        found += detections_from_outputs(outputs.logits, outputs.pred_boxes)
+        found += detections_from_outputs(outputs.logits.numpy(force=True), outputs.pred_boxes.numpy(force=True))
         ground_truth.append(ground_truth_from_labels(labels[0]))
     metrics = coco_metrics(found, ground_truth, [IMAGE_SIZE] * images, SHAPES)
     return f"mAP {metrics['mAP']:.3f}, mAP50 {metrics['mAP50']:.3f} over {images} unseen images"

@@ -26,7 +26,7 @@ from PIL import Image
 from trainable.alignment import AUTO, LADDER
 from trainable.data.pair import Pair
 from trainable.data.registration import Registration, registration
-from trainable.data.resizing import open_pair
+from trainable.data.signal_images import open_pair
 from trainable.data.source import read_source
 from trainable.sample.data_set import MOVED_CAMERA, camera_motions, sample_data_set
 

@@ -1,15 +1,16 @@
 """Writes the model of any trial whose weights a search has kept, measured as the search measures its best one.
 
-python results/export_model.py runs/NAME --trial 5 --out my_model/
+python results/export_model.py runs/NAME --trial 5 --out my_model/ [--format onnx]
 """
 
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 if __name__ == "__main__":  # The checkout that this file lies in runs, whichever one the environment has installed.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -21,6 +22,7 @@ from results.evaluate import print_metrics
 from results.journal.events import JournalError
 from results.journal.opened_run import NoRunError
 from results.model.kept_trial import KeptTrial, kept_trial
+from results.prediction.detector import DetectorError
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
 from trainable.data.model_input import read_model_input
@@ -32,11 +34,26 @@ from trainable.sample.data_set import located
 from trainable.text.command_line import Command, Threads, stop
 from trainable.text.console import plain_console
 
+if TYPE_CHECKING:
+    from results.model.onnx_export import OnnxFile
+    from results.model.trial_model import MeasuredModel
+
 app = Command()
 
 
 class ExportError(ValueError):
     """The model cannot be written; the message says why and what to do."""
+
+
+FAULTS = (ExportError, DetectorError, NoRunError, JournalError, DataError, ImageError, RecipeError)
+"""What can be wrong with what a user has given."""
+
+
+class Format(StrEnum):
+    """What there is to write."""
+
+    TRANSFORMERS = "transformers"
+    ONNX = "onnx"
 
 
 @app.command(help=__doc__)
@@ -48,6 +65,10 @@ def main(
         str | None,
         typer.Option(help="The search's data set, where it has moved", show_default="where the search found it"),
     ] = None,
+    to: Annotated[
+        Format,
+        typer.Option("--format", help="A folder for transformers, or that with a model.onnx for onnxruntime"),
+    ] = Format.TRANSFORMERS,
     cpus: Threads = 1,
 ) -> None:
     console = plain_console(soft_wrap=True)
@@ -57,15 +78,23 @@ def main(
         with kept_trial(run, trial) as kept:
             if data:
                 kept = replace(kept, asked={**kept.asked, "data": data})
-            metrics = export_model(kept, _read_pairs(kept.asked, console), out, cpus)
-    except (ExportError, NoRunError, JournalError, DataError, ImageError, RecipeError, OSError) as error:
+            metrics, onnx = export_model(kept, _read_pairs(kept.asked, console), out, cpus, to is Format.ONNX)
+    except (*FAULTS, OSError) as error:
         stop(error)
     console.print(f"trial {trial}, {kept.record.status.lower()}, as of epoch {kept.best.epoch}")
     print_metrics(metrics, out)
     console.print(f"model    {out}")
+    if onnx:
+        console.print(
+            f"onnx     {out / onnx.path.name}, opset {onnx.opset}; on {onnx.pairs} pairs, boxes within "
+            f"{onnx.boxes_within:.1e} of torch's, F1 {onnx.f1:.3f} (torch {onnx.f1_of_torch:.3f})",
+            highlight=False,
+        )
 
 
-def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict[str, Any]:
+def export_model(
+    kept: KeptTrial, pairs: PairData, out: Path, cpus: int, with_onnx: bool = False
+) -> tuple[dict[str, Any], "OnnxFile | None"]:
     """Writes a trial's model, its image processor and its card, with `metrics.json`, `sweep.csv` and `recipe.yaml`.
 
     Args:
@@ -73,12 +102,14 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
         pairs: the data set of its search; the validation pairs are what it is measured on.
         out: the folder; it appears only when whole.
         cpus: threads of the forward pass.
+        with_onnx: write the model as an ONNX file as well, see `results.model.onnx_export`.
 
     Returns:
-        Contents of `metrics.json`.
+        Contents of `metrics.json`, and what the ONNX file is.
 
     Raises:
         ExportError: the model cannot be made, or does not give the loss that its trial reported.
+        DetectorError: the ONNX file cannot be written, or does not give what torch gives.
         ImageError: an image can no longer be read.
         RecipeError: the trial's recipe cannot be read.
         OSError: the folder cannot be written.
@@ -87,6 +118,7 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
 
     from results.measures.metrics import evaluate_checkpoint
     from results.measures.operating_point import PointRule
+    from results.model.onnx_export import check_packages
     from results.model.trial_model import TrainedTrial, train_command, write_trial_model
     from trainable.compute import usable_device
     from trainable.data.dataset import padded_size
@@ -94,6 +126,8 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    if with_onnx:
+        check_packages()
     asked, number, checkpoint = kept.asked, kept.record.number, checkpoint_of(kept.asked["model"])
     trained = TrainedTrial(kept.run, kept.folder, kept.record, pairs, checkpoint)
     rule = PointRule(asked.get("min_precision"), asked.get("min_recall"))
@@ -120,8 +154,25 @@ def export_model(kept: KeptTrial, pairs: PairData, out: Path, cpus: int) -> dict
                 f"--trial {number}: its model has a val_loss of {written.metrics['val_loss']:.6g}, but the trial "
                 f"reported {kept.best.val_loss:.6g}: {checkpoint} or the code has changed since the search"
             )
+        onnx = None
+        if with_onnx:
+            onnx = _export_onnx(made, padded, pairs, written, cpus)
         made.rename(out)
-    return written.metrics
+    return written.metrics, onnx
+
+
+def _export_onnx(
+    made: Path, padded: tuple[int, int], pairs: PairData, written: "MeasuredModel", cpus: int
+) -> "OnnxFile":
+    """The model as an ONNX file beside it, held against what torch gives on a CPU."""
+    from results.measures.metrics import evaluate_checkpoint
+    from results.model.onnx_export import export_onnx
+    from trainable.compute import usable_device
+
+    evaluation = written.evaluation
+    if usable_device().type != "cpu":  # Whose convolutions may round to 10 bits.
+        evaluation = evaluate_checkpoint(made, pairs.val, pairs.names, padded, cpus, skip_bad=pairs.skip_bad)
+    return export_onnx(made, padded, pairs.val, evaluation, written.metrics["counted_at"])
 
 
 def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:

@@ -21,10 +21,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from results.prediction.detector import Detector, DetectorError
 from results.prediction.image_pairs import ImagePair, pairs_of_csv, pairs_of_paths
+from results.prediction.onnx_detector import SUFFIX, onnx_detector
 from results.prediction.prediction_folder import PredictionFolderError, drop_earlier, refuse_files_of_others
 from trainable.data.difference import ImageError
-from trainable.data.faults import DataError, write_report
+from trainable.data.faults import DataError, Fault, write_report
 from trainable.data.model_input import ModelInput, read_model_input
 from trainable.data.notices import print_notices
 from trainable.data.surprises import image_notices
@@ -40,7 +42,7 @@ app = Command()
 
 @app.command(help=__doc__)
 def main(
-    model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model")],
+    model: Annotated[str, typer.Option(help="Model folder, such as a run's best/model, or an exported model.onnx")],
     before: Annotated[Path | None, typer.Argument(help="The before image, or a folder of them")] = None,
     after: Annotated[
         Path | None, typer.Argument(help="The after image, or a folder in which they have the same names")
@@ -67,10 +69,11 @@ def main(
         refuse_files_of_others(out)
         out.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint_of(model)
-        usable = _usable_pairs(before, after, pairs, read_model_input(checkpoint), out, skip_bad, console)
+        takes = read_model_input(Path(checkpoint).parent if checkpoint.endswith(SUFFIX) else checkpoint)
+        usable = _usable_pairs(before, after, pairs, takes, out, skip_bad, console)
         print_notices(image_notices([pair.id for pair in usable], [pair.sight for pair in usable]), console)
         _predict(checkpoint, usable, score, out, console)
-    except (DataError, ImageError, PredictionFolderError) as error:
+    except (DataError, DetectorError, ImageError, PredictionFolderError) as error:
         stop(error)
     except OSError as error:
         stop(f"--out {out}: cannot be written: {error}")
@@ -101,39 +104,43 @@ def _usable_pairs(
 
 
 def _predict(checkpoint: str, pairs: list[ImagePair], score: float | None, out: Path, console: Console) -> None:
-    # Torch and transformers take seconds to import: only now that the images are good.
-    import transformers
-
+    # What runs the model takes seconds to import: only now that the images are good.
     from results.prediction.predictions import predict, write_prediction, write_summary
-    from trainable.compute import usable_device
-    from trainable.data.resizing import alignment_of
-    from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        names, recommended = class_names(checkpoint), read_config(checkpoint).get("score_threshold")
-        model = load_model(checkpoint, names).to(usable_device())
-        processor = load_processor(checkpoint)
-        alignment = alignment_of(processor)
-    except ModelError as error:
-        stop(error)
-    threshold, source = _score_threshold(score, recommended)
+    detector = _detector(checkpoint)
+    kind, advice = "larger than the model takes", "export the model on pairs of that size"
+    sizes = [(pair, why) for pair in pairs if (why := detector.misfit(pair.size))]
+    if sizes:
+        raise DataError([Fault(kind, str(pair.after), None, why, advice) for pair, why in sizes])
+    threshold, source = _score_threshold(score, detector.score_threshold)
     drop_earlier(out)
     found = []
-    predicted = predict(model, processor, pairs, threshold)
+    predicted = predict(detector, pairs, threshold)
     try:
         for prediction in track(
             predicted, "predicting", len(pairs), console=console, transient=True, disable=not console.is_terminal
         ):
             found.append(prediction)
-            write_prediction(prediction, names, threshold, out, alignment)
+            write_prediction(prediction, detector.names, threshold, out, detector.alignment)
     finally:  # Also of a call that is interrupted: the next one goes by it.
-        write_summary(found, names, checkpoint, threshold, out)
+        write_summary(found, detector.names, checkpoint, threshold, out)
     boxes = sum(len(prediction.detections.scores) for prediction in found)
     console.print(f"{len(found)} pair(s), {boxes} box(es) at score >= {threshold:.2f}, {source}")
     for path in ("predictions.json", "labels", "coco_results.json", "overlays"):
         console.print(f"{path.partition('.')[0]:<14}{out / path}")
+
+
+def _detector(checkpoint: str) -> Detector:
+    """The model, loaded by what runs it.
+
+    Raises:
+        DetectorError: it cannot be.
+    """
+    if checkpoint.endswith(SUFFIX):
+        return onnx_detector(Path(checkpoint))
+    from results.prediction.torch_detector import torch_detector
+
+    return torch_detector(checkpoint)
 
 
 def _score_threshold(asked: float | None, recommended: float | None) -> tuple[float, str]:

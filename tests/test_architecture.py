@@ -36,7 +36,8 @@ FLOORS = {
     "results": (
         ("environment", "formatting", "journal", "markdown", "measures", "rungs", "schema"),
         ("description", "drawing", "retrained", "selection", "tensorboard_log"),
-        ("evaluate", "model", "page", "prediction", "table"),
+        ("prediction",),
+        ("evaluate", "model", "page", "table"),
         ("export", "export_model", "predict", "report"),
     ),
     "search": (

@@ -11,10 +11,9 @@ holds at a score threshold is read off the detections at or above it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 _BLOCK = 1 << 16
 """Detections compared with their labels at a time; bounds the memory of `match`."""
@@ -73,36 +72,31 @@ class Scores:
     fn: int
 
 
-def detections_from_outputs(logits: Tensor, pred_boxes_cxcywh_normalised: Tensor) -> list[Detections]:
+def detections_from_outputs(logits: np.ndarray, pred_boxes_cxcywh_normalised: np.ndarray) -> list[Detections]:
     """Each query with its best real class, as Hugging Face's `post_process_object_detection`, without a threshold.
 
-    Computed in float32 on the CPU, whatever the outputs are.
-
     Args:
-        logits: [batch, queries, classes + 1], the last one being no-object.
-        pred_boxes_cxcywh_normalised: [batch, queries, 4].
+        logits: float32 [batch, queries, classes + 1], the last one being no-object.
+        pred_boxes_cxcywh_normalised: float32 [batch, queries, 4].
 
     Returns:
         One `Detections` an image of the batch, in order.
     """
-    probabilities = logits.detach().cpu().float().softmax(-1)
-    scores, class_ids = probabilities[..., :-1].max(-1)  # each [batch, queries]
-    boxes_xyxy_normalised = _corners(pred_boxes_cxcywh_normalised.detach().cpu().float())
-    return [
-        Detections(boxes.numpy(), score.numpy(), class_id.numpy())
-        for boxes, score, class_id in zip(boxes_xyxy_normalised, scores, class_ids, strict=True)
-    ]
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = (odds / odds.sum(-1, keepdims=True))[..., :-1]  # [batch, queries, classes]
+    boxes_xyxy_normalised = _corners(pred_boxes_cxcywh_normalised)
+    each = zip(boxes_xyxy_normalised, probabilities.max(-1), probabilities.argmax(-1), strict=True)
+    return [Detections(boxes, scores, class_ids) for boxes, scores, class_ids in each]
 
 
-def ground_truth_from_labels(labels: Mapping[str, Tensor]) -> GroundTruth:
+def ground_truth_from_labels(labels: Mapping[str, Any]) -> GroundTruth:
     """The labels of one image as the data set gives them.
 
     Args:
-        labels: `boxes` [m, 4] as normalised centre, width and height, and `class_labels` [m].
+        labels: `boxes` [m, 4] as normalised centre, width and height, and `class_labels` [m]; in the memory of the CPU.
     """
-    boxes_cxcywh_normalised = torch.as_tensor(labels["boxes"]).detach().cpu().reshape(-1, 4)
-    class_ids = torch.as_tensor(labels["class_labels"]).detach().cpu().long()
-    return GroundTruth(_corners(boxes_cxcywh_normalised).numpy(), class_ids.numpy())
+    boxes_cxcywh_normalised = np.asarray(labels["boxes"]).reshape(-1, 4)
+    return GroundTruth(_corners(boxes_cxcywh_normalised), np.asarray(labels["class_labels"], dtype=np.int64))
 
 
 def match(
@@ -186,10 +180,10 @@ def iou(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
     return _ratio(intersection, area + other_area - intersection)
 
 
-def _corners(boxes_cxcywh: Tensor) -> Tensor:
+def _corners(boxes_cxcywh: np.ndarray) -> np.ndarray:
     """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same unit."""
-    centre, size = boxes_cxcywh.split(2, dim=-1)
-    return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
+    centre, size = np.split(boxes_cxcywh, 2, axis=-1)
+    return np.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
 
 
 @dataclass(frozen=True)

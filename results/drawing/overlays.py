@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -14,9 +14,11 @@ from results.measures.operating_point import IOU_THRESHOLD
 from trainable.alignment import OFF
 from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
-from trainable.data.resizing import aligned_difference, open_pair
+from trainable.data.signal_images import aligned_difference, open_pair
 from trainable.detection import Detections, GroundTruth, match
-from trainable.training.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from trainable.training.evaluation import Evaluation
 
 # Okabe and Ito's colours, which readers with any common colour blindness can tell apart; beside white they also differ
 # in brightness, and every kind has a line style of its own, so that a grey print can be read.
@@ -109,7 +111,7 @@ def draw_predictions(
 
 
 def write_overlays(
-    evaluation: Evaluation,
+    evaluation: "Evaluation",
     pairs: Sequence[Pair],
     names: Sequence[str],
     order: Sequence[int],

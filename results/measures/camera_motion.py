@@ -10,7 +10,7 @@ from typing import Any
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.registration import NONE, Registration, registration
-from trainable.data.resizing import open_pair
+from trainable.data.signal_images import open_pair
 
 MOST_KEPT = 100
 """Pairs at most that `metrics.json` names; the table has all."""

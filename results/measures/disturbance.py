@@ -8,7 +8,7 @@ import numpy as np
 
 from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
-from trainable.data.resizing import open_pair
+from trainable.data.signal_images import open_pair
 
 CHANGED = 16
 """A pixel has changed where its difference, the mean over the channels, is above this, of 255."""

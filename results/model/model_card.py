@@ -60,19 +60,11 @@ OWN_USE = """The model is given two images in a row, which no pipeline of transf
 `{model_class}`; in a checkout of the project that trained it, this makes its input and runs it:
 
 ```python
-import torch
 from PIL import Image
-from trainable.data.resizing import signal_images
-from trainable.detection import detections_from_outputs
-from trainable.detector.loading import class_names, load_model, load_processor
+from results.prediction.torch_detector import torch_detector
 
-folder = "path/to/this/folder"
-model, processor = load_model(folder, class_names(folder)), load_processor(folder)
 before, after = (Image.open(file).convert("RGB") for file in ("before.png", "after.png"))
-images = processor(images=signal_images(before, after, processor), do_pad=False, return_tensors="pt")["pixel_values"]
-with torch.no_grad():
-    outputs = model(images.flatten(0, 1)[None])
-(found,) = detections_from_outputs(outputs.logits, outputs.pred_boxes)
+found = torch_detector("path/to/this/folder").detect(before, after)
 print(found.boxes_xyxy_normalised[found.scores >= {score_threshold:g}])
 ```
 

@@ -1,9 +1,4 @@
-"""What a model finds in pairs without labels, and the files that it is written to.
-
-Every pair goes through the model alone and without padding, as plain transformers does it: a pair's boxes do not depend
-on the other pairs, and may be of any size. During training images of unequal size are padded to one, which moves
-DETR's outputs a little (single logits by some hundredths); where all images are of one size the two are the same.
-"""
+"""What a model finds in pairs without labels, and the files that it is written to."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
 from results.drawing.overlays import draw_predictions
 from results.measures.coco import coco_results
+from results.prediction.detector import Detector
 from results.prediction.image_pairs import ImagePair
 from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.alignment import OFF
 from trainable.data.difference import open_image
-from trainable.data.resizing import signal_images
-from trainable.detection import Detections, detections_from_outputs
+from trainable.detection import Detections
 from trainable.storage.durable_file import write_atomically
 
 
@@ -35,30 +28,19 @@ class Prediction:
     """Boxes cut at the image's edge."""
 
 
-def predict(
-    model: DetrForObjectDetection,
-    processor: DetrImageProcessorPil,
-    pairs: Sequence[ImagePair],
-    score_threshold: float,
-) -> Iterator[Prediction]:
-    """Predicts pair after pair, in float32 on the model's device.
+def predict(detector: Detector, pairs: Sequence[ImagePair], score_threshold: float) -> Iterator[Prediction]:
+    """Predicts pair after pair.
 
     Args:
-        model: put into eval mode.
-        processor: the model's own.
-        pairs: images of any size.
+        detector: the model.
+        pairs: images of any size that it takes.
         score_threshold: a detection counts at score >= threshold.
 
     Raises:
         ImageError: an image can no longer be read.
     """
-    model.eval()
     for pair in pairs:
-        images = signal_images(open_image(pair.before), open_image(pair.after), processor)
-        pixel_values = processor(images=images, do_pad=False, return_tensors="pt")["pixel_values"]
-        with torch.no_grad():
-            outputs = model(pixel_values.flatten(0, 1)[None].to(model.device))
-        (found,) = detections_from_outputs(outputs.logits, outputs.pred_boxes)
+        found = detector.detect(open_image(pair.before), open_image(pair.after))
         yield Prediction(pair, _kept(found, score_threshold))
 
 

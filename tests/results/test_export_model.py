@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,24 @@ def test_a_model_that_is_not_the_trials_is_not_written(run, checkpoint, tmp_path
     weights.write_bytes(b"torn")
     assert_refused(export(run, "--trial", 1, "--out", out), "--trial 1: its model cannot be made on top of ")
     assert sorted(path.name for path in tmp_path.iterdir()) == [run.name]
+
+
+def test_a_model_is_written_for_onnxruntime_as_well(run, data_folder, tmp_path):
+    out = tmp_path / "out"
+    result = export(run, "--trial", 1, "--out", out, "--format", "onnx")
+    assert result.exit_code == 0, result.output
+    assert f"onnx     {out}/model.onnx, opset " in result.output
+    assert "on 4 pairs, boxes within " in result.output and " of torch's, F1 " in result.output
+    pair = [data_folder / side / "v0.png" for side in ("before", "after")]
+    words = ["--model", out / "model.onnx", *pair, "--out", tmp_path / "found"]
+    predicted = CliRunner().invoke(results.predict.app, [str(word) for word in words])
+    assert predicted.exit_code == 0 and "as the model's config recommends" in predicted.output, predicted.output
+
+
+def test_what_cannot_be_exported_leaves_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert_refused(
+        export(run, "--trial", 1, "--out", tmp_path / "new" / "out", "--format", "onnx"),
+        "onnxscript is missing: pip install 'moved-object-search[onnx]'",
+    )
+    assert not (tmp_path / "new").exists()

@@ -107,15 +107,33 @@ def read_model_input(checkpoint: str | Path, image_size: int | None = None) -> M
         None where the files cannot be read or say it in no way that is known: then the model cannot be loaded either.
     """
     try:
-        config = _settings(checkpoint, "config.json")
-        nested = _settings(checkpoint, "processor_config.json", {}).get("image_processor")
-        processor = nested if isinstance(nested, dict) else _settings(checkpoint, "preprocessor_config.json")
+        config, processor = read_config_file(checkpoint), read_processor_file(checkpoint)
         queries = config.get("num_queries", _DEFAULT_QUERIES)
         size = SizeRule.of(processor)
         size = size.with_shorter_edge(image_size) if image_size else size
         return ModelInput(size, queries) if isinstance(queries, int) else None
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_config_file(checkpoint: str | Path) -> dict[str, Any]:
+    """The config of a checkpoint's model, as it is written.
+
+    Raises:
+        OSError: it is not there and cannot be fetched.
+        ValueError: it is no mapping in JSON.
+    """
+    return _settings(checkpoint, "config.json")
+
+
+def read_processor_file(checkpoint: str | Path) -> dict[str, Any]:
+    """The settings of a checkpoint's image processor, as they are written.
+
+    Raises:
+        OSError, ValueError: as `read_config_file`.
+    """
+    nested = _settings(checkpoint, "processor_config.json", {}).get("image_processor")
+    return nested if isinstance(nested, dict) else _settings(checkpoint, "preprocessor_config.json")
 
 
 def _settings(checkpoint: str | Path, name: str, missing: dict[str, Any] | None = None) -> dict[str, Any]:

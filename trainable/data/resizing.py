@@ -8,10 +8,10 @@ from PIL import Image
 from transformers import DetrImageProcessorPil
 
 from trainable.alignment import ALIGNMENTS, OFF
-from trainable.data.difference import ImageError, difference, open_image
 from trainable.data.model_input import SizeRule
 from trainable.data.pair import Pair
-from trainable.model_signal import DIFFERENCE, FEATURES, SIGNALS
+from trainable.data.signal_images import aligned_before, open_pair, signal_images
+from trainable.model_signal import DIFFERENCE, SIGNALS
 from trainable.text.shown import shown
 
 
@@ -21,7 +21,8 @@ def resized_signal(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.u
     Raises:
         ImageError: as from `open_pair`.
     """
-    return np.concatenate([_resized(image, processor) for image in signal_images(*open_pair(pair), processor)])
+    images = signal_images(*open_pair(pair), alignment_of(processor), signal_of(processor))
+    return np.concatenate([_resized(image, processor) for image in images])
 
 
 def resized_pair(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:
@@ -33,33 +34,6 @@ def resized_pair(pair: Pair, processor: DetrImageProcessorPil) -> NDArray[np.uin
     before, after = open_pair(pair)
     registered = aligned_before(before, after, alignment_of(processor))
     return np.concatenate([_resized(image, processor) for image in (registered, after)])
-
-
-def signal_images(before: Image.Image, after: Image.Image, processor: DetrImageProcessorPil) -> list[Image.Image]:
-    """The images that the processor's signal is made of, one or two, of the size of the RGB images of a pair.
-
-    The camera's motion is taken out first, as far as the processor's alignment says.
-    """
-    before, signal = aligned_before(before, after, alignment_of(processor)), signal_of(processor)
-    if signal == FEATURES:
-        return [before, after]
-    changed = difference(before, after)
-    return [changed] if signal == DIFFERENCE else [changed, after]
-
-
-def aligned_difference(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
-    """The `difference` of two RGB images, the before image registered to the after image first unless that is `OFF`."""
-    return difference(aligned_before(before, after, alignment), after)
-
-
-def aligned_before(before: Image.Image, after: Image.Image, alignment: str) -> Image.Image:
-    """The before image, registered to the after image unless that is `OFF`."""
-    if alignment == OFF:
-        return before
-    # OpenCV takes memory and time to import: only where it is asked for.
-    from trainable.data.registration import aligned, registration
-
-    return aligned(before, after, registration(before, after, alignment))
 
 
 def alignment_of(processor: DetrImageProcessorPil) -> str:
@@ -95,20 +69,6 @@ def _one_of(processor: DetrImageProcessorPil, name: str, allowed: Sequence[str],
     if value not in allowed:
         raise ValueError(f"its {name} must be one of {', '.join(allowed)}, got {shown(value)}")
     return str(value)
-
-
-def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
-    """The before and the after image, of the size that they had when they were checked.
-
-    Raises:
-        ImageError: one of them can no longer be read, or has another size now; the message names the file.
-    """
-    before, after = open_image(pair.before), open_image(pair.after)
-    for path, image in ((pair.before, before), (pair.after, after)):
-        if image.size != pair.size:
-            was, now = (f"{width} x {height}" for width, height in (pair.size, image.size))
-            raise ImageError(f"{path}: is {now} pixels now and was {was} when it was checked")
-    return before, after
 
 
 def _resized(image: Image.Image, processor: DetrImageProcessorPil) -> NDArray[np.uint8]:

@@ -147,7 +147,8 @@ def evaluate_batches(
             inputs = to_device(batch, model.device)
             result = forward(model, inputs, auxiliary=False)
             sums.add(result.terms, inputs["labels"])
-            detections += detections_from_outputs(result.logits, result.boxes_cxcywh_normalised)
+            outputs = result.logits, result.boxes_cxcywh_normalised
+            detections += detections_from_outputs(*(values.float().numpy(force=True) for values in outputs))
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
             terms.append(image_terms(result.terms, inputs["labels"], model.config))
     return Evaluation(sums.losses(), detections, ground_truth, np.concatenate(terms))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainable.alignment import ALIGNMENTS, AUTO, LADDER, OFF
 from trainable.data.registration import NONE, aligned, made_with, registration
-from trainable.data.resizing import aligned_difference
+from trainable.data.signal_images import aligned_difference
 
 SIZE = (192, 144)
 STILL = np.eye(3)
