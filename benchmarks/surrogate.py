@@ -106,7 +106,7 @@ class Surrogate:
         # By how many of its table's recipes are better, so that tables can be told from one another.
         ranks = np.concatenate([_share_below(each, each.noise_best) for each in noisy])
         nearest = np.argsort(abs(ranks - _share_below(table, np.array([best]))), kind="stable")[:NOISE_CURVES]
-        picked = int.from_bytes(hashlib.sha256(f"{recipe} {seed}".encode()).digest()[:4]) % len(nearest)
+        picked = int.from_bytes(hashlib.sha256(f"{recipe.to_yaml()} {seed}".encode()).digest()[:4]) % len(nearest)
         return np.asarray(np.concatenate([each.noise for each in noisy])[nearest[picked]])
 
 
