@@ -25,6 +25,7 @@ SUMMARIES = {
     "report": "Write the report of a run.",
     "export": "Write the table of a run.",
     "export-model": "Write the model of any trial whose weights were kept.",
+    "convert": "Write labels of COCO, VOC, CSV or MOT as before/after pairs.",
 }
 """What each sub-command does; its own help says more."""
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("search", "spaces", "results", "trainable")
 SCRIPTS = [
     *("search/run.py", "trainable/train.py", "results/evaluate.py", "results/export.py", "results/export_model.py"),
-    *("results/predict.py", "results/report.py"),
+    *("results/predict.py", "results/report.py", "trainable/data/convert.py"),
 ]
 
 

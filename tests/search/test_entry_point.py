@@ -52,7 +52,7 @@ def test_every_script_that_a_user_starts_is_a_sub_command():
     scripts = {
         path.relative_to(ROOT).as_posix()
         for package in ("search", "results", "trainable")
-        for path in (ROOT / package).glob("*.py")
+        for path in (ROOT / package).rglob("*.py")
         if re.search(r"^if __name__ == .__main__.:\n    (app\(\)|guard_output\(\))", path.read_text(), re.MULTILINE)
     }
     assert scripts - {"search/command_line.py"} == {script for script, *_ in SCRIPTS.values()}

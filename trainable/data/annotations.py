@@ -1,5 +1,8 @@
 """Label files: the boxes of what moved, one a line as `class_id x_center y_center width height`, in shares of the
-image."""
+image.
+
+A line of a segment, `class_id x1 y1 x2 y2 x3 y3 ...`, stands for the box around it.
+"""
 
 import math
 from collections.abc import Iterator
@@ -15,6 +18,9 @@ EDGE_TOLERANCE = 1e-3
 """How far a box may reach over the edge, as a share of the image; tools round. Such a box is clipped."""
 MOST_CLASSES = 1000
 """Class ids must be below this where nothing says how many classes there are: a stray number is no thousand names."""
+
+_ORIENTED = 9
+"""Fields of a line of a class and four corners: an oriented box, as YOLO writes it."""
 
 _Box = tuple[float, float, float, float]
 
@@ -63,7 +69,7 @@ def _parse(text: str, file: str, number_of_classes: int | None) -> tuple[Labels,
             continue
         broken = list(_line_faults(fields, number_of_classes))
         if not broken:
-            class_id, box = int(fields[0]), tuple(float(field) for field in fields[1:])
+            class_id, box = int(fields[0]), _box(fields)
             first = first_lines.setdefault((class_id, *box), number)
             if first == number:
                 boxes.append((class_id, _clipped(*box)))
@@ -75,13 +81,32 @@ def _parse(text: str, file: str, number_of_classes: int | None) -> tuple[Labels,
 
 def _line_faults(fields: list[str], number_of_classes: int | None) -> Iterator[tuple[str, str, str]]:
     """Kind, value and advice of everything wrong with one line, taken alone."""
-    if len(fields) != len(FIELDS):
+    if len(fields) == _ORIENTED:
+        yield "oriented box", " ".join(fields), "boxes lie along the edges of the image: export them as upright ones"
+        return
+    names = ("x", "y") * ((len(fields) - 1) // 2) if _is_segment(fields) else FIELDS[1:]
+    if len(fields) != 1 + len(names):
         kind = "too few fields" if len(fields) < len(FIELDS) else "too many fields"
         yield kind, " ".join(fields), f"a line is: {' '.join(FIELDS)}"
         return
     yield from _class_faults(fields[0], number_of_classes)
-    broken = [fault for name, field in zip(FIELDS[1:], fields[1:], strict=True) for fault in _field_faults(name, field)]
-    yield from broken or _box_faults(*(float(field) for field in fields[1:]))
+    broken = [fault for name, field in zip(names, fields[1:], strict=True) for fault in _field_faults(name, field)]
+    yield from broken or _box_faults(*_box(fields))
+
+
+def _is_segment(fields: list[str]) -> bool:
+    """Whether a line is a class and the corners of a polygon."""
+    return len(fields) >= 7 and len(fields) % 2 == 1
+
+
+def _box(fields: list[str]) -> _Box:
+    """The box of a line of numbers; of a segment the one around it."""
+    values = [float(field) for field in fields[1:]]
+    if not _is_segment(fields):
+        x, y, width, height = values
+        return x, y, width, height
+    (left, right), (top, bottom) = ((min(values[axis::2]), max(values[axis::2])) for axis in (0, 1))
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
 def _class_faults(field: str, number_of_classes: int | None) -> Iterator[tuple[str, str, str]]:

@@ -33,6 +33,7 @@ SCRIPTS = {
     "report": ("results/report.py",),
     "export": ("results/export.py",),
     "export-model": ("results/export_model.py",),
+    "convert": ("trainable/data/convert.py",),
 }
 """What each sub-command of the entry point is without it: a script, and what comes before the user's own words."""
 

@@ -147,3 +147,23 @@ def test_a_box_counts_exactly_when_it_lies_within_the_image_and_its_tolerance(re
         assert labels.boxes_cxcywh_normalised == ((cx, cy, width, height),)
     elif min(edges) < -EDGE_TOLERANCE - 1e-9:
         assert labels.boxes_cxcywh_normalised == ()
+
+
+def test_a_segment_stands_for_the_box_around_it(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("1 0.2 0.3 0.6 0.35 0.4 0.7 0.25 0.5 0.2 0.4\n")
+    labels, faults = read_labels(file, 2)
+    assert not faults and labels.class_ids == (1,)
+    assert labels.boxes_cxcywh_normalised[0] == pytest.approx((0.4, 0.5, 0.4, 0.4))
+    file.write_text("1 0.2 0.3 0.6 0.35 1.4 0.7\n0 0.2 0.2 0.4 0.2 0.3 0.2\n")
+    _, faults = read_labels(file, 2)
+    assert [(fault.line, fault.kind) for fault in faults] == [
+        (1, "coordinate outside [0, 1]"),
+        (2, "zero or negative size"),
+    ]
+
+
+def test_an_oriented_box_is_refused_by_its_name(tmp_path):
+    (tmp_path / "a.txt").write_text("1 0.2 0.3 0.6 0.35 0.6 0.5 0.2 0.45\n")
+    _, (fault,) = read_labels(tmp_path / "a.txt", 2)
+    assert fault.kind == "oriented box" and "upright" in fault.advice
