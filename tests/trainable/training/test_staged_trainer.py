@@ -120,7 +120,7 @@ class TestRepeating:
         reuse = ReuseConfig(10**9, frozen_layers=False)
         train(RECIPE, reuse=reuse)
         # From here on there is nothing but the store: no image may be decoded.
-        monkeypatch.setattr("trainable.data.resizing.open_image", lambda path: pytest.fail(f"{path} was read"))
+        monkeypatch.setattr("trainable.data.signal_images.open_image", lambda path: pytest.fail(f"{path} was read"))
         stored = train(EVENTFUL, reuse=reuse)
         assert without_seconds(stored.history) == without_seconds(without.history)
         assert last_weights(stored) == last_weights(without)
