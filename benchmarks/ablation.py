@@ -35,7 +35,7 @@ from results.journal.journal import read_journal, trial_records
 from trainable.data.pairs import read_pairs
 from trainable.data.trial_data import TrialData
 from trainable.detector.loading import load_processor
-from trainable.detector.loss import forward, loss_normalisers, scaled_loss
+from trainable.detector.loss import criterion_of, forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, set_modes
 from trainable.precision import autocast
 from trainable.recipe import PARTS
@@ -194,12 +194,12 @@ class Step:
     def run(self, steps: int) -> float:
         """CPU seconds of so many steps."""
         started = time.process_time()
-        whole = loss_normalisers(self.images["labels"], self.model.config)
+        whole = loss_normalisers(self.images["labels"], criterion_of(self.model.config))
         for _ in range(steps):
             for part in micro_batches(self.images, self.at_a_time):
                 with autocast(torch.device("cpu"), self.dtype):
                     result = forward(self.model, part)
-                scaled_loss(result.terms, whole, self.model.config).backward()
+                scaled_loss(result.terms, whole, criterion_of(self.model.config)).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
         return time.process_time() - started

@@ -15,7 +15,8 @@ from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorP
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from results.measures.coco import coco_metrics
-from trainable.detection import detections_from_outputs, ground_truth_from_labels
+from trainable.detection import ground_truth_from_labels
+from trainable.readout import SOFTMAX
 
 MEAN, STD = 0.05, 0.15
 """Mean and deviation of difference images in 0-1; most of a difference is nearly black, unlike a photograph."""
@@ -111,7 +112,7 @@ def evaluate(checkpoint: Path, images: int = 1000, seed: int = 12345) -> str:
         pixels, labels = _batch([sample])
         with torch.no_grad():
             outputs = model(pixel_values=pixels)
-        found += detections_from_outputs(outputs.logits.numpy(force=True), outputs.pred_boxes.numpy(force=True))
+        found += SOFTMAX.detections(outputs.logits.numpy(force=True), outputs.pred_boxes.numpy(force=True))
         ground_truth.append(ground_truth_from_labels(labels[0]))
     metrics = coco_metrics(found, ground_truth, [IMAGE_SIZE] * images, SHAPES)
     return f"mAP {metrics['mAP']:.3f}, mAP50 {metrics['mAP50']:.3f} over {images} unseen images"

@@ -21,7 +21,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model found in one image, one entry a query."""
+    """What a model found in one image, an entry each."""
 
     boxes_xyxy_normalised: np.ndarray
     """[n, 4], corners relative to the image's width and height; may reach beyond [0, 1]."""
@@ -70,23 +70,6 @@ class Scores:
     tp: int
     fp: int
     fn: int
-
-
-def detections_from_outputs(logits: np.ndarray, pred_boxes_cxcywh_normalised: np.ndarray) -> list[Detections]:
-    """Each query with its best real class, as Hugging Face's `post_process_object_detection`, without a threshold.
-
-    Args:
-        logits: float32 [batch, queries, classes + 1], the last one being no-object.
-        pred_boxes_cxcywh_normalised: float32 [batch, queries, 4].
-
-    Returns:
-        One `Detections` an image of the batch, in order.
-    """
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = (odds / odds.sum(-1, keepdims=True))[..., :-1]  # [batch, queries, classes]
-    boxes_xyxy_normalised = _corners(pred_boxes_cxcywh_normalised)
-    each = zip(boxes_xyxy_normalised, probabilities.max(-1), probabilities.argmax(-1), strict=True)
-    return [Detections(boxes, scores, class_ids) for boxes, scores, class_ids in each]
 
 
 def ground_truth_from_labels(labels: Mapping[str, Any]) -> GroundTruth:

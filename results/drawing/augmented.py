@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from transformers import DetrImageProcessorPil
 
 from results.drawing.canvas import Mark, Panel, draw_sheet
 from results.drawing.overlays import COMPRESSION, LABEL, brightened, file_name
 from trainable.data.difference import ImageError
 from trainable.data.pairs import PairData
+from trainable.data.resizing import ImageProcessor
 from trainable.recipe import Recipe
 from trainable.training.augmenting import augmented_pairs
 
@@ -17,7 +17,7 @@ SHEETS = 6
 """Pairs that are drawn, evenly spread over the training pairs."""
 
 
-def write_augmented(pairs: PairData, processor: DetrImageProcessorPil, recipe: Recipe, out: Path) -> None:
+def write_augmented(pairs: PairData, processor: ImageProcessor, recipe: Recipe, out: Path) -> None:
     """Draws some training pairs as the first epoch of a recipe is given them, into the folder `out`, which is made.
 
     Args:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DetrImageProcessorPil
 
 from results.measures.calibration import calibration
 from results.measures.coco import coco_metrics
@@ -27,6 +26,7 @@ from trainable.compute import CPU
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
+from trainable.data.resizing import ImageProcessor
 from trainable.detection import match
 from trainable.detector.loading import load_model, load_processor
 from trainable.storage.durable_file import write_atomically
@@ -66,7 +66,7 @@ def evaluate_checkpoint(
 class _NotingDataset(MovedObjectDataset):
     """Takes note of why others stand in, by index; for a loader without workers of its own."""
 
-    def __init__(self, pairs: Sequence[Pair], processor: DetrImageProcessorPil, stand_ins: bool):
+    def __init__(self, pairs: Sequence[Pair], processor: ImageProcessor, stand_ins: bool):
         super().__init__(pairs, processor, stand_ins=stand_ins)
         self.unread: dict[int, str] = {}
 

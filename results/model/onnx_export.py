@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 
 from results.measures.operating_point import IOU_THRESHOLD
 from results.prediction.detector import DetectorError
@@ -127,7 +127,7 @@ class _Named(nn.Module):
         return outputs.logits, outputs.pred_boxes
 
 
-def _write(model: DetrForObjectDetection, image: tuple[int, int, int], path: Path) -> int:
+def _write(model: PreTrainedModel, image: tuple[int, int, int], path: Path) -> int:
     """Writes the file, for images of so many channels, height and width; returns the version of ONNX's operators."""
     # Two images: of a dimension of one, the exporter takes for granted that it stays so.
     given = torch.zeros(2, *image), torch.ones(2, *image[1:], dtype=torch.int64)

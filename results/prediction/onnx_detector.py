@@ -16,8 +16,9 @@ from results.prediction.detector import Detector, DetectorError
 from trainable.alignment import OFF
 from trainable.data.model_input import Size, SizeRule, read_config_file, read_processor_file
 from trainable.data.signal_images import signal_images
-from trainable.detection import Detections, detections_from_outputs
+from trainable.detection import Detections
 from trainable.model_signal import DIFFERENCE
+from trainable.readout import readout_of
 
 SUFFIX = ".onnx"
 INPUTS, OUTPUTS = ("pixel_values", "pixel_mask"), ("logits", "pred_boxes")
@@ -37,7 +38,7 @@ def onnx_detector(path: Path) -> Detector:
     try:
         config, settings = read_config_file(path.parent), read_processor_file(path.parent)
         names = tuple(config["id2label"][name] for name in sorted(config["id2label"], key=int))
-        prepare = _Preparation(settings)
+        prepare, readout = _Preparation(settings), readout_of(str(config.get("model_type")))
     except (OSError, ValueError, LookupError, AttributeError) as error:
         raise DetectorError(
             f"model {path}: the config.json and preprocessor_config.json beside it cannot be read: {error}"
@@ -64,7 +65,7 @@ def onnx_detector(path: Path) -> Detector:
         pixel_values[0, :, : image.shape[1], : image.shape[2]] = image
         pixel_mask[0, : image.shape[1], : image.shape[2]] = 1
         given = dict(zip(INPUTS, (pixel_values, pixel_mask), strict=True))
-        (found,) = detections_from_outputs(*session.run(list(OUTPUTS), given))
+        (found,) = readout.detections(*session.run(list(OUTPUTS), given))
         return found
 
     return Detector(names, config.get("score_threshold"), prepare.alignment, detect, misfit)

@@ -13,8 +13,9 @@ from results.prediction.detector import Detector, DetectorError
 from trainable.compute import usable_device
 from trainable.data.resizing import alignment_of, signal_of
 from trainable.data.signal_images import signal_images
-from trainable.detection import Detections, detections_from_outputs
+from trainable.detection import Detections
 from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
+from trainable.readout import readout_of
 
 
 def torch_detector(checkpoint: str) -> Detector:
@@ -30,14 +31,14 @@ def torch_detector(checkpoint: str) -> Detector:
         model, processor = load_model(checkpoint, names).to(usable_device()).eval(), load_processor(checkpoint)
     except ModelError as error:
         raise DetectorError(error) from None
-    given = alignment_of(processor), signal_of(processor)
+    given, readout = (alignment_of(processor), signal_of(processor)), readout_of(model.config.model_type)
 
     def detect(before: Image.Image, after: Image.Image) -> Detections:
         images = signal_images(before, after, *given)
         pixel_values = processor(images=images, do_pad=False, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             outputs = model(pixel_values.flatten(0, 1)[None].to(model.device))
-        (found,) = detections_from_outputs(*(each.numpy(force=True) for each in (outputs.logits, outputs.pred_boxes)))
+        (found,) = readout.detections(*(each.numpy(force=True) for each in (outputs.logits, outputs.pred_boxes)))
         return found
 
     return Detector(names, recommended, given[0], detect)

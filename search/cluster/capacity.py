@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from transformers import DetrConfig
+from transformers import PreTrainedConfig
 
 from results.formatting import gib
 from trainable.compute import memory_share
@@ -20,7 +20,7 @@ from trainable.training.evaluation import evaluation_batch_size
 class TrialSize:
     """What decides how much memory a trial takes; it travels to the nodes of a cluster."""
 
-    config: DetrConfig
+    config: PreTrainedConfig
     rule: SizeRule
     images: frozenset[Size]
     """The sizes of the data set's images as they lie on the disk."""

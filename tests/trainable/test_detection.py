@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 from faster_coco_eval import COCOeval_faster
-from transformers import DetrImageProcessorPil
-from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
 from results.measures.coco import coco_labels, coco_metrics, coco_results
 from trainable.detection import (
     Detections,
     GroundTruth,
-    detections_from_outputs,
     ground_truth_from_labels,
     match,
     precision_recall_f1,
@@ -34,17 +31,6 @@ def ground_truth(*rows: tuple[list[float], int]) -> GroundTruth:
 
 BOX = [0.0, 0.0, 0.5, 0.5]
 FAR = [0.75, 0.75, 1.0, 1.0]
-
-
-def test_post_processing_equals_hugging_faces() -> None:
-    torch.manual_seed(0)
-    logits, boxes = torch.randn(3, 7, 4), torch.rand(3, 7, 4)
-    outputs = DetrObjectDetectionOutput(logits=logits, pred_boxes=boxes)
-    expected = DetrImageProcessorPil().post_process_object_detection(outputs, threshold=-1.0)
-    for ours, theirs in zip(detections_from_outputs(logits.numpy(), boxes.numpy()), expected, strict=True):
-        np.testing.assert_allclose(ours.boxes_xyxy_normalised, theirs["boxes"].numpy(), rtol=0, atol=1e-7)
-        np.testing.assert_allclose(ours.scores, theirs["scores"].numpy(), rtol=1e-6)
-        np.testing.assert_array_equal(ours.class_ids, theirs["labels"].numpy())
 
 
 def test_labels_become_corners() -> None:

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DetrImageProcessorPil
 
 from trainable.data.augmentation import PASTED, Changes, Shot
 from trainable.data.dataset import Key, MovedObjectDataset
 from trainable.data.image_cache import ImageCache, pixels_key
 from trainable.data.pair import Pair
-from trainable.data.resizing import resized_pair, resized_size, signal_of
+from trainable.data.resizing import ImageProcessor, resized_pair, resized_size, signal_of
 from trainable.data.variant_cache import ChangedPair, VariantCache, open_variant_cache
 from trainable.model_signal import DIFFERENCE, FEATURES
 
@@ -42,7 +41,7 @@ class AugmentedPairs(MovedObjectDataset):
     def __init__(
         self,
         pairs: Sequence[Pair],
-        processor: DetrImageProcessorPil,
+        processor: ImageProcessor,
         changes: Changes,
         seed: int,
         both: ImageCache | None = None,

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers import DetrImageProcessorPil
 
 from trainable.data.image_cache import ImageCache
 from trainable.data.pair import Pair
-from trainable.data.resizing import resized_signal, resized_size, signal_of
+from trainable.data.resizing import ImageProcessor, resized_signal, resized_size, signal_of
 from trainable.model_signal import CHANNELS
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         pairs: Sequence[Pair],
-        processor: DetrImageProcessorPil,
+        processor: ImageProcessor,
         store: ImageCache | None = None,
         stand_ins: bool = False,
     ):
@@ -167,7 +166,7 @@ class MovedObjectDataset(Dataset[dict[str, Any]]):
         }
 
 
-def _normalised_values(processor: DetrImageProcessorPil) -> NDArray[np.float32]:
+def _normalised_values(processor: ImageProcessor) -> NDArray[np.float32]:
     """What the processor makes of each of the 256 values that a pixel can have, by channel: [3, 256].
 
     It rescales and normalises pixel by pixel: looking the results up gives the same bits in half the time, laid out so
@@ -215,7 +214,7 @@ class PairCollator:
         return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "labels": [item["labels"] for item in items]}
 
 
-def padded_size(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> tuple[int, int]:
+def padded_size(pairs: Sequence[Pair], processor: ImageProcessor) -> tuple[int, int]:
     """Largest height and largest width that the processor gives any of the pairs, without reading an image.
 
     Args:

@@ -10,13 +10,12 @@ import numpy as np
 import PIL
 import transformers
 from numpy.typing import NDArray
-from transformers import DetrImageProcessorPil
 
 from trainable.alignment import OFF
 from trainable.data.difference import ImageError
 from trainable.data.pair import Pair
 from trainable.data.pairs import images_digest
-from trainable.data.resizing import alignment_of, resized_pair, resized_signal, resized_size, signal_of
+from trainable.data.resizing import ImageProcessor, alignment_of, resized_pair, resized_signal, resized_size, signal_of
 from trainable.model_signal import CHANNELS
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
 
@@ -26,7 +25,7 @@ VERSION = 1
 
 def open_image_cache(
     pairs: Sequence[Pair],
-    processor: DetrImageProcessorPil,
+    processor: ImageProcessor,
     cache_bytes: int,
     cache: Path | None = None,
     both: bool = False,
@@ -87,7 +86,7 @@ class ImageCache:
         return np.frombuffer(pixels, np.uint8).reshape(self._shapes[pair.images_digest])
 
 
-def pixels_key(pairs: Sequence[Pair], processor: DetrImageProcessorPil) -> str:
+def pixels_key(pairs: Sequence[Pair], processor: ImageProcessor) -> str:
     """SHA-256, in hex, over all that the pairs' resized images depend on, in any order.
 
     The contents of the images, the processor's settings, the versions of this code, Pillow, transformers and OpenCV.
@@ -111,7 +110,7 @@ def refuse_changed(pair: Pair) -> None:
         raise ImageError(f"{pair.before} or {pair.after} has changed since it was checked; start the search anew")
 
 
-def _pixels(by_digest: Mapping[str, Pair], processor: DetrImageProcessorPil, both: bool, digest: str) -> bytes:
+def _pixels(by_digest: Mapping[str, Pair], processor: ImageProcessor, both: bool, digest: str) -> bytes:
     image = (resized_pair if both else resized_signal)(by_digest[digest], processor)
     refuse_changed(by_digest[digest])
     return image.tobytes()

@@ -16,13 +16,15 @@ Size = tuple[int, int]
 _DEFAULT_QUERIES = 100
 _DEFAULT_LONGEST = 1333
 _DEFAULT_SIZE = {"shortest_edge": 800, "longest_edge": _DEFAULT_LONGEST}
-_FORMS = (("shortest_edge", "longest_edge"), ("max_height", "max_width"), ("height", "width"))
+SQUARE_FORM = ("height", "width")
+"""The keys of a rule that makes all images of one size."""
+_FORMS = (("shortest_edge", "longest_edge"), ("max_height", "max_width"), SQUARE_FORM)
 """The keys by which a processor's `size` may say its rule, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True)
 class SizeRule:
-    """To what size DETR's image processor brings an image."""
+    """To what size a detector's image processor brings an image."""
 
     form: tuple[str, str] | None
     """One of `_FORMS`; None leaves images as they are."""
@@ -72,7 +74,7 @@ class SizeRule:
             return size
         width, height = size
         first, second = self.values
-        if self.form == ("height", "width"):
+        if self.form == SQUARE_FORM:
             return second, first
         if self.form == ("max_height", "max_width"):
             scale = min(first / height, second / width)
@@ -108,7 +110,8 @@ def read_model_input(checkpoint: str | Path, image_size: int | None = None) -> M
     """
     try:
         config, processor = read_config_file(checkpoint), read_processor_file(checkpoint)
-        queries = config.get("num_queries", _DEFAULT_QUERIES)
+        proposals = config.get("two_stage_num_proposals") if config.get("two_stage") else None
+        queries = proposals or config.get("num_queries", _DEFAULT_QUERIES)
         size = SizeRule.of(processor)
         size = size.with_shorter_edge(image_size) if image_size else size
         return ModelInput(size, queries) if isinstance(queries, int) else None

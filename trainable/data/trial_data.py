@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import Dataset
-from transformers import DetrImageProcessorPil
 
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.data.image_cache import ImageCache
 from trainable.data.pairs import PairData
+from trainable.data.resizing import ImageProcessor
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrialData:
     """Whether other pairs stand in for those whose images cannot be read any more."""
 
     @classmethod
-    def of(cls, pairs: PairData, processor: DetrImageProcessorPil, store: ImageCache | None = None) -> "TrialData":
+    def of(cls, pairs: PairData, processor: ImageProcessor, store: ImageCache | None = None) -> "TrialData":
         """The data set's images through `processor`, padded to the largest height and width of them all.
 
         They come out of `store` if there is one; it makes no difference to the numbers.

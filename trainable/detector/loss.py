@@ -1,10 +1,10 @@
-"""DETR's loss with its normalisers in our own hands, and all decoder layers in one go.
+"""A detector's loss with its normalisers in our own hands, and all decoder layers in one go.
 
-DETR divides its box losses by the number of labelled boxes and its cross entropy by the sum of class weights, both of
-*the batch*. So the mean over batches is not the loss of their union: evaluation would move with the batch size
-(huggingface/transformers#28893), and accumulated gradients would not be those of the large batch. Here the terms of
-a batch are sums; divided by the normalisers (`LossNormalisers`) of the optimizer step, or of the whole validation set,
-they are exact.
+DETR divides its box losses by the number of labelled boxes and its cross entropy by the sum of class weights, other
+families all of it by the number of boxes; of *the batch*. So the mean over batches is not the loss of their union:
+evaluation would move with the batch size (huggingface/transformers#28893), and accumulated gradients would not be those
+of the large batch. Here the terms of a batch are sums; divided by the normalisers (`LossNormalisers`) of the optimizer
+step, or of the whole validation set, they are exact.
 
 transformers matches and scores one decoder layer after the other, and compares the boxes of each image with the labels
 of all. Here the layers are one more dimension, and an image meets its own labels only: the costs, and so the matches,
@@ -20,9 +20,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DetrConfig, DetrForObjectDetection
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from trainable.detector.criterion import Criterion
+from trainable.detector.families.family import Family, Predictions
+from trainable.detector.families.registry import family_of
 
 Labels = Sequence[Mapping[str, Tensor]]
 """One mapping an image: `class_labels`, int64 [n], and `boxes`, float32 [n, 4], cxcywh normalised."""
@@ -30,24 +33,26 @@ Labels = Sequence[Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class LossNormalisers:
-    """What DETR divides by: a batch's, an optimizer step's, or a whole data set's."""
+    """What the loss is divided by: a batch's, an optimizer step's, or a whole data set's."""
 
     class_weight: float
-    """Sum of the class weights of all queries: 1 for a query that has a label, `eos_coefficient` for the others."""
+    """See `ClassLoss.weight`; above 0."""
     boxes: int
     """Number of labelled boxes, at least 1."""
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """DETR's loss terms of a batch, undivided; each float32 [layers], the last decoder layer at the end."""
+    """The loss terms of a batch, undivided; each float32 [layers], the last decoder layer at the end."""
 
-    cross_entropy: Tensor
-    """Of all queries, times the weights of their classes."""
+    classes: Tensor
+    """Of all queries, as the family scores them: for DETR, cross entropy times the weights of their classes."""
     bbox: Tensor
     """L1 distances of matched boxes."""
     giou: Tensor
     """1 - GIoU of matched boxes."""
+    corners: Tensor
+    """What a family has beside these, weighted (`Family.corner_terms`); 0 for most. It is no part of `val_loss`."""
     images: Tensor
     """float32 [batch, 3]: the three of each image, of the last layer alone and without gradients."""
 
@@ -57,8 +62,8 @@ class Forward:
     """What one batch gives.
 
     Attributes:
-        logits: float32 [batch, queries, classes + 1], the last class is "no object".
-        boxes_cxcywh_normalised: float32 [batch, queries, 4].
+        logits: float32 [batch, queries, classes], of the last decoder layer; see `Predictions`.
+        boxes_cxcywh_normalised: float32 [batch, queries, 4], likewise.
         terms: of the loss; of the last decoder layer alone, or of those before it too.
     """
 
@@ -67,19 +72,21 @@ class Forward:
     terms: LossTerms
 
 
-def loss_normalisers(labels: Labels, config: DetrConfig) -> LossNormalisers:
+def criterion_of(config: PreTrainedConfig) -> Criterion:
+    """The loss of a model, by its config."""
+    return family_of(config).criterion(config)
+
+
+def loss_normalisers(labels: Labels, criterion: Criterion) -> LossNormalisers:
     """The normalisers of the images whose `labels` these are."""
-    counts = [len(label["class_labels"]) for label in labels]
-    matched = sum(min(config.num_queries, count) for count in counts)
-    unmatched = config.num_queries * len(counts) - matched
-    return LossNormalisers(matched + config.eos_coefficient * unmatched, max(sum(counts), 1))
+    return LossNormalisers(_class_weight(labels, criterion) or 1.0, max(_number_of(labels), 1))
 
 
-def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any], auxiliary: bool = True) -> Forward:
+def forward(model: PreTrainedModel, inputs: Mapping[str, Any], auxiliary: bool = True) -> Forward:
     """One batch through the model and the loss; matching and loss are computed in float32 whatever the autocast.
 
     Args:
-        model: the DETR; its modules are called one by one, so that non-finite outputs are met before the matcher.
+        model: the detector; non-finite outputs are met before the matcher.
         inputs: `pixel_values` [batch, channels, height, width], `pixel_mask` [batch, height, width] (1 on real pixels)
             and `labels`.
         auxiliary: whether the loss is that of all decoder layers, where the model has auxiliary losses.
@@ -87,55 +94,62 @@ def forward(model: DetrForObjectDetection, inputs: Mapping[str, Any], auxiliary:
     Raises:
         FloatingPointError: the model's outputs are not finite.
     """
-    hidden = model.model(pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"])
-    states = hidden.last_hidden_state[None]  # [layers, batch, queries, d_model]
-    if auxiliary and model.config.auxiliary_loss:
-        states = torch.cat([hidden.intermediate_hidden_states[:-1], states])
-    logits, boxes = model.class_labels_classifier(states).float(), model.bbox_predictor(states).float().sigmoid()
+    family = family_of(model.config)
+    predictions = family.predictions(model, inputs, auxiliary)
+    logits, boxes = predictions.logits, predictions.boxes_cxcywh_normalised
     if not (torch.isfinite(logits).all() & torch.isfinite(boxes).all()):
         raise FloatingPointError("the model's outputs are not finite")
     with torch.autocast(logits.device.type, enabled=False):
-        return Forward(logits[-1], boxes[-1], loss_terms(logits, boxes, inputs["labels"], model.config))
+        return Forward(logits[-1], boxes[-1], loss_terms(predictions, inputs["labels"], family, model.config))
 
 
-def loss_terms(logits: Tensor, boxes_cxcywh_normalised: Tensor, labels: Labels, config: DetrConfig) -> LossTerms:
+def loss_terms(predictions: Predictions, labels: Labels, family: Family, config: PreTrainedConfig) -> LossTerms:
     """The terms of the outputs of one or more decoder layers, each matched by itself.
 
     Args:
-        logits: float32 [layers, batch, queries, classes + 1].
-        boxes_cxcywh_normalised: float32 [layers, batch, queries, 4].
+        predictions: of the layers.
         labels: of the batch's images.
-        config: holds the costs of the matcher and the weight of the class "no object".
+        family: of the model.
+        config: of the model.
     """
+    criterion, logits, boxes = family.criterion(config), predictions.logits, predictions.boxes_cxcywh_normalised
     layers, batch, queries, classes = logits.shape
-    taking, taken = _matches(logits, boxes_cxcywh_normalised, labels, config)
+    taking, taken = _matches(logits, boxes, labels, criterion)
     class_ids = torch.cat([label["class_labels"] for label in labels])
     truths = torch.cat([label["boxes"] for label in labels])[taken]  # [layers, matched, 4]
-    wanted = class_ids.new_full((logits[..., 0].numel(),), classes - 1)
+    wanted = class_ids.new_full((logits[..., 0].numel(),), classes - criterion.classes.extra_classes)
     wanted[taking] = class_ids[taken]
-    weights = logits.new_ones(classes)
-    weights[-1] = config.eos_coefficient
-    entropies = cross_entropy(logits.flatten(0, 2), wanted, weights, reduction="none")
-    found = boxes_cxcywh_normalised.flatten(0, 2)[taking]  # [layers, matched, 4]
-    distances, apart = (found - truths).abs(), 1 - _giou(_corners(found), _corners(truths))
+    found = boxes.flatten(0, 2)[taking]  # [layers, matched, 4]
+    overlap = _Overlap.of(_corners(found), _corners(truths))
+    ious = boxes.new_zeros(len(wanted))
+    ious[taking] = overlap.iou.detach()
+    of_classes = criterion.classes.of_queries(logits.flatten(0, 2), wanted, ious)
+    distances, apart = (found - truths).abs(), 1 - overlap.giou
     with torch.no_grad():
-        images = entropies.new_zeros(batch, 3)
-        images[:, 0] = entropies.view(layers, batch, queries)[-1].sum(1)
+        images = of_classes.new_zeros(batch, 3)
+        images[:, 0] = of_classes.view(layers, batch, queries)[-1].sum(1)
         of_boxes = torch.stack([distances[-1].sum(-1), apart[-1]], dim=1)
         images[:, 1:].index_add_(0, taking[-1] // queries - (layers - 1) * batch, of_boxes)
-    return LossTerms(entropies.view(layers, -1).sum(1), distances.sum((1, 2)), apart.sum(1), images)
+    corners = of_classes.new_zeros(layers)
+    if predictions.corners is not None:
+        having = len(predictions.corners)
+        first = layers - having
+        places = taking[first:] - first * batch * queries
+        local = family.corner_terms(config, predictions, places, truths[first:], overlap.iou[first:].detach())
+        corners = torch.cat([corners[:first], local])
+    return LossTerms(of_classes.view(layers, -1).sum(1), distances.sum((1, 2)), apart.sum(1), corners, images)
 
 
-def scaled_loss(terms: LossTerms, whole: LossNormalisers, config: DetrConfig) -> Tensor:
+def scaled_loss(terms: LossTerms, whole: LossNormalisers, criterion: Criterion) -> Tensor:
     """The share of a batch in the loss of the `whole` it belongs to; summed over the whole's batches it is exact.
 
     Args:
         terms: the batch's; all layers count.
         whole: of all batches of the optimizer step.
-        config: holds the weights of the box losses.
+        criterion: holds the weights of the terms.
     """
-    boxes: Tensor = config.bbox_loss_coefficient * terms.bbox + config.giou_loss_coefficient * terms.giou
-    return (terms.cross_entropy / whole.class_weight + boxes / whole.boxes).sum()
+    boxes: Tensor = criterion.bbox_weight * terms.bbox + criterion.giou_weight * terms.giou + terms.corners
+    return (criterion.class_weight * terms.classes / whole.class_weight + boxes / whole.boxes).sum()
 
 
 @dataclass
@@ -146,8 +160,8 @@ class LossAccumulator:
     terms, and means the same with and without auxiliary losses.
     """
 
-    config: DetrConfig
-    cross_entropy: float = 0.0
+    criterion: Criterion
+    classes: float = 0.0
     bbox: float = 0.0
     giou: float = 0.0
     images: int = 0
@@ -156,52 +170,72 @@ class LossAccumulator:
 
     def add(self, terms: LossTerms, labels: Labels) -> None:
         """Adds a batch: its loss terms and the labels that they come from."""
-        cross_entropy, bbox, giou = torch.stack([terms.cross_entropy, terms.bbox, terms.giou])[:, -1].tolist()
-        self.cross_entropy += cross_entropy
+        classes, bbox, giou = torch.stack([terms.classes, terms.bbox, terms.giou])[:, -1].tolist()
+        self.classes += classes
         self.bbox += bbox
         self.giou += giou
         self.images += len(labels)
-        self.boxes += sum(len(label["class_labels"]) for label in labels)
-        self.matched += sum(min(self.config.num_queries, len(label["class_labels"])) for label in labels)
+        self.boxes += _number_of(labels)
+        self.matched += _matched(labels, self.criterion)
 
     def losses(self) -> dict[str, float]:
-        """`val_loss` and its parts `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` (the latter two unweighted)."""
-        unmatched = self.config.num_queries * self.images - self.matched
-        weight = self.matched + self.config.eos_coefficient * unmatched
-        ce, bbox, giou = self.cross_entropy / weight, self.bbox / max(self.boxes, 1), self.giou / max(self.boxes, 1)
-        loss = ce + self.config.bbox_loss_coefficient * bbox + self.config.giou_loss_coefficient * giou
+        """`val_loss` and its parts `val_loss_ce`, `val_loss_bbox`, `val_loss_giou` (unweighted)."""
+        criterion, boxes = self.criterion, max(self.boxes, 1)
+        unmatched = criterion.queries * self.images - self.matched
+        weight = criterion.classes.weight(self.matched, unmatched, self.boxes) or 1.0
+        ce, bbox, giou = self.classes / weight, self.bbox / boxes, self.giou / boxes
+        loss = criterion.class_weight * ce + criterion.bbox_weight * bbox + criterion.giou_weight * giou
         return {"val_loss": loss, "val_loss_ce": ce, "val_loss_bbox": bbox, "val_loss_giou": giou}
 
 
-def image_terms(terms: LossTerms, labels: Labels, config: DetrConfig) -> NDArray[np.float64]:
+def image_terms(terms: LossTerms, labels: Labels, criterion: Criterion) -> NDArray[np.float64]:
     """What each image of a batch adds to the loss of a set: float64 [batch, 4].
 
-    The columns are cross entropy, class weight, the weighted loss of the boxes, and their number; the loss of any set
-    of images is the sum of the first by that of the second, and the sum of the third by that of the fourth, at least 1.
+    The columns are the weighted loss of classes, the class weight, the weighted loss of the boxes, and their number;
+    the loss of any set of images is the sum of the first by that of the second (by 1, where that is 0), and the sum of
+    the third by that of the fourth, at least 1.
 
     Args:
         terms: the batch's.
         labels: of its images.
-        config: the model's.
+        criterion: the model's.
     """
-    cross_entropy, bbox, giou = terms.images.double().cpu().numpy().T
-    own = [loss_normalisers([label], config) for label in labels]
+    classes, bbox, giou = terms.images.double().cpu().numpy().T
     return np.stack(
         [
-            cross_entropy,
-            [of_image.class_weight for of_image in own],
-            config.bbox_loss_coefficient * bbox + config.giou_loss_coefficient * giou,
+            criterion.class_weight * classes,
+            [_class_weight([label], criterion) for label in labels],
+            criterion.bbox_weight * bbox + criterion.giou_weight * giou,
             [len(label["class_labels"]) for label in labels],
         ],
         axis=1,
     )
 
 
+def _class_weight(labels: Labels, criterion: Criterion) -> float:
+    matched = _matched(labels, criterion)
+    unmatched = criterion.queries * len(labels) - matched
+    return criterion.classes.weight(matched, unmatched, _number_of(labels))
+
+
+def _matched(labels: Labels, criterion: Criterion) -> int:
+    """Queries that take a label."""
+    return sum(min(criterion.queries, len(label["class_labels"])) for label in labels)
+
+
+def _number_of(labels: Labels) -> int:
+    return sum(len(label["class_labels"]) for label in labels)
+
+
 @torch.no_grad()
-def _matches(logits: Tensor, boxes: Tensor, labels: Labels, config: DetrConfig) -> tuple[Tensor, Tensor]:
+def _matches(logits: Tensor, boxes: Tensor, labels: Labels, criterion: Criterion) -> tuple[Tensor, Tensor]:
     """Which queries take which labels, in each layer those that cost least together (transformers' matcher).
 
-    Args: as `loss_terms`.
+    Args:
+        logits: float32 [layers, batch, queries, classes].
+        boxes: float32 [layers, batch, queries, 4], cxcywh normalised.
+        labels: of the batch's images.
+        criterion: holds the costs.
 
     Returns:
         Two int64 [layers, matched], in order of image and query: where the query lies in [layers, batch, queries],
@@ -211,10 +245,10 @@ def _matches(logits: Tensor, boxes: Tensor, labels: Labels, config: DetrConfig) 
     counts = [len(label["class_labels"]) for label in labels]
     class_ids = pad_sequence([label["class_labels"] for label in labels], batch_first=True)  # [batch, most labels]
     truths = pad_sequence([label["boxes"] for label in labels], batch_first=True)  # [batch, most labels, 4]
-    of_class = logits.softmax(-1).gather(-1, class_ids[:, None].expand(layers, batch, queries, -1))
-    giou = _giou(_corners(boxes)[..., None, :], _corners(truths)[:, None])
+    giou = _Overlap.of(_corners(boxes)[..., None, :], _corners(truths)[:, None]).giou
     distance = torch.cdist(boxes, truths, p=1)
-    cost = config.bbox_cost * distance + config.class_cost * -of_class + config.giou_cost * -giou
+    of_class = criterion.classes.cost(logits, class_ids)
+    cost = criterion.bbox_cost * distance + criterion.class_cost * of_class + criterion.giou_cost * -giou
     # What is no number, such as the GIoU of two points, is taken last; the matcher would refuse it.
     most = torch.finfo(cost.dtype).max
     costs = torch.nan_to_num(cost, nan=most, posinf=most, neginf=most).cpu().numpy()
@@ -236,14 +270,23 @@ def _corners(boxes_cxcywh: Tensor) -> Tensor:
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
-def _giou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
-    """Generalised intersection over union of boxes [..., 4], of shapes that broadcast; NaN for two points."""
-    left_top, right_bottom = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
-    other_left_top, other_right_bottom = others_xyxy[..., :2], others_xyxy[..., 2:]
-    overlap = _area((torch.min(right_bottom, other_right_bottom) - torch.max(left_top, other_left_top)).clamp(min=0))
-    union = _area(right_bottom - left_top) + _area(other_right_bottom - other_left_top) - overlap
-    around = _area(torch.max(right_bottom, other_right_bottom) - torch.min(left_top, other_left_top))
-    return overlap / union - (around - union) / around
+@dataclass(frozen=True)
+class _Overlap:
+    """How far boxes lie upon others, of shapes that broadcast; NaN for two points."""
+
+    iou: Tensor
+    giou: Tensor
+    """Generalised: below 0 where they lie apart."""
+
+    @classmethod
+    def of(cls, boxes_xyxy: Tensor, others_xyxy: Tensor) -> "_Overlap":
+        left_top, right_bottom = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+        other_left_top, other_right_bottom = others_xyxy[..., :2], others_xyxy[..., 2:]
+        shared = _area((torch.min(right_bottom, other_right_bottom) - torch.max(left_top, other_left_top)).clamp(min=0))
+        union = _area(right_bottom - left_top) + _area(other_right_bottom - other_left_top) - shared
+        around = _area(torch.max(right_bottom, other_right_bottom) - torch.min(left_top, other_left_top))
+        iou = shared / union
+        return cls(iou, iou - (around - union) / around)
 
 
 def _area(size: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DetrConfig
+from transformers import PreTrainedConfig
 
+from trainable.detector.families.registry import family_of
 from trainable.detector.parts import freeze_all_but, part_of
 from trainable.detector.signal_models import config_with_signal, detector_class
 from trainable.model_signal import CHANNELS, DIFFERENCE
@@ -71,7 +72,7 @@ def micro_batch_within(memory: int, takes: TrainingMemory, device: str) -> int:
 
 
 def training_memory(
-    config: DetrConfig,
+    config: PreTrainedConfig,
     padded: tuple[int, int],
     trainable: Sequence[str] = PARTS,
     device: str = "cpu",
@@ -92,20 +93,20 @@ def training_memory(
     freeze_all_but(model, trainable)
     sizes = dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
-        sizes[part_of(name)] += parameter.numel() * FLOAT_BYTES
+        sizes[part_of(model, name)] += parameter.numel() * FLOAT_BYTES
     copies = 2 if device == "cpu" else 1
     fixed = PROCESS_BYTES[device] + copies * sum(sizes.values()) + 3 * sum(sizes[part] for part in trainable)
     kept, largest, cells = _backbone(model.model.backbone, (CHANNELS[signal], *padded))
-    kept += _transformer(config, cells, trainable) * FLOAT_BYTES
+    kept += family_of(config).kept_numbers(config, cells, trainable) * FLOAT_BYTES
     passing = MAPS_AT_ONCE * largest
     return TrainingMemory(fixed, int(max(IN_USE * kept, kept + passing)), passing)
 
 
-def _backbone(backbone: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def _backbone(backbone: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int, list[int]]:
     """What an image [channels, height, width] takes of a backbone.
 
     Returns:
-        Bytes that its backward pass needs, those of its largest map, and cells of the map that it gives.
+        Bytes that its backward pass needs, those of its largest map, and cells of each map that it gives.
     """
     own = {value.untyped_storage()._cdata for value in (*backbone.parameters(), *backbone.buffers())}
     kept: dict[int, Tensor] = {}
@@ -125,22 +126,7 @@ def _backbone(backbone: nn.Module, shape: tuple[int, int, int]) -> tuple[int, in
         module.register_forward_hook(look)
     image = torch.empty(1, *shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        *_, (given, _) = backbone(image, torch.ones(1, *shape[1:], dtype=torch.int64, device="meta"))
-    return sum(value.untyped_storage().nbytes() for value in kept.values()), largest, given[0, 0].numel()
-
-
-def _transformer(config: DetrConfig, cells: int, trainable: Sequence[str]) -> int:
-    """Numbers of an image that its backward pass needs.
-
-    A layer keeps the inputs of its projections, norms and attention, 12 (a decoder's: 17) vectors of `d_model`, and the
-    inner state of its feed-forward part, of each cell (or query); a decoder's, the keys and values of all cells as
-    well. Attention itself keeps no matrix of cells x cells: torch's kernels compute it again.
-    """
-    width, parts = config.d_model, set(trainable)
-    numbers = 0
-    if parts & {"backbone", "encoder"}:
-        numbers += config.encoder_layers * cells * (12 * width + config.encoder_ffn_dim)
-    if parts & {"backbone", "encoder", "decoder"}:
-        queries = config.num_queries * (17 * width + config.decoder_ffn_dim)
-        numbers += config.decoder_layers * (queries + 2 * cells * width)
-    return numbers
+        given = backbone(image, torch.ones(1, *shape[1:], dtype=torch.int64, device="meta"))
+    # Some families' backbones give their maps alone, others the embeddings of places beside them.
+    maps = [each[0, 0].numel() for each, _ in (given if isinstance(given, list) else given[0])]
+    return sum(value.untyped_storage().nbytes() for value in kept.values()), largest, maps

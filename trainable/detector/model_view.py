@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.detr.modeling_detr import DetrDecoderOutput, DetrModelOutput
 
 
-def model_from_features(
-    model: DetrForObjectDetection, parts: Sequence[str], dtype: torch.dtype
-) -> DetrForObjectDetection:
+def model_from_features(model: PreTrainedModel, parts: Sequence[str], dtype: torch.dtype) -> PreTrainedModel:
     """A view of a model that takes the values of its first parts for the images.
 
     Its `model.model` takes them as `pixel_values` [n, ...], float32, and the mask of the backbone's map as `pixel_mask`
@@ -36,9 +34,7 @@ def model_from_features(
     return _with(model, {"model": _with(model.model, stubs)})
 
 
-def with_feature_extractor(
-    behind: DetrForObjectDetection, values_of: Callable[..., dict[str, Tensor]]
-) -> DetrForObjectDetection:
+def with_feature_extractor(behind: PreTrainedModel, values_of: Callable[..., dict[str, Tensor]]) -> PreTrainedModel:
     """A view that takes images, has `values_of` make of them what `behind` takes, and goes on as that does.
 
     Args:
@@ -56,7 +52,7 @@ def with_feature_extractor(
     return _with(behind, {"model": fed})
 
 
-def kept_values(model: DetrForObjectDetection, parts: Sequence[str], maps: Tensor, mask: Tensor) -> Tensor:
+def kept_values(model: PreTrainedModel, parts: Sequence[str], maps: Tensor, mask: Tensor) -> Tensor:
     """The values of a model's first parts for one image, in the precision that the model gives.
 
     Args:

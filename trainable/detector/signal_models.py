@@ -1,4 +1,4 @@
-"""The detectors by what they are given of a pair, see `trainable.model_signal`; all have a DETR's parameters.
+"""The detectors by what they are given of a pair, see `trainable.model_signal`; all DETRs have the same parameters.
 
 A model's config keeps its `signal` unless that is the plain difference.
 """
@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DetrConfig, DetrForObjectDetection
+from transformers import (
+    MODEL_FOR_OBJECT_DETECTION_MAPPING,
+    DetrConfig,
+    DetrForObjectDetection,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.detr.modeling_detr import DetrConvEncoder
 
 from trainable.model_signal import CHANNELS, DIFFERENCE, FEATURES, STACKED
@@ -32,14 +38,16 @@ class _DifferenceOfMaps(DetrConvEncoder):  # type: ignore[misc]  # As above.
         return [((last - first).abs(), mask) for (first, mask), (last, _) in zip(before, after, strict=True)]
 
 
-def signal_of_config(config: DetrConfig) -> str:
+def signal_of_config(config: PreTrainedConfig) -> str:
     """What a model is given, one of `SIGNALS`."""
     return str(getattr(config, "signal", DIFFERENCE))
 
 
-def detector_class(config: DetrConfig) -> type[DetrForObjectDetection]:
+def detector_class(config: PreTrainedConfig) -> Any:
     """The class of a model: transformers' own, unless the model is given `FEATURES`."""
-    return FeatureDifferenceDetr if signal_of_config(config) == FEATURES else DetrForObjectDetection
+    if signal_of_config(config) == FEATURES:
+        return FeatureDifferenceDetr
+    return MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)]
 
 
 def class_name_of(signal: str) -> str:
@@ -49,7 +57,7 @@ def class_name_of(signal: str) -> str:
     return "transformers.DetrForObjectDetection"
 
 
-def config_with_signal(config: DetrConfig, signal: str) -> DetrConfig:
+def config_with_signal(config: PreTrainedConfig, signal: str) -> PreTrainedConfig:
     """A copy of a model's config, for another signal or the same."""
     changed = copy.deepcopy(config)
     if signal != DIFFERENCE:
@@ -61,7 +69,7 @@ def config_with_signal(config: DetrConfig, signal: str) -> DetrConfig:
     return changed
 
 
-def with_signal(model: DetrForObjectDetection, signal: str) -> DetrForObjectDetection:
+def with_signal(model: PreTrainedModel, signal: str) -> PreTrainedModel:
     """A copy of a model that is given another signal, or the same.
 
     Channels that are new to the first convolution begin with weights of 0, so that a model that is given `STACKED`

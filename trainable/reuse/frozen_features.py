@@ -18,15 +18,16 @@ import torch
 import transformers
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 
 from trainable.compute import computed_with, repeating_cudnn
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.image_cache import pixels_key, refuse_changed
 from trainable.data.pair import Pair
 from trainable.data.trial_data import TrialData
+from trainable.detector.families.registry import family_of
 from trainable.detector.model_view import kept_values, model_from_features, with_feature_extractor
-from trainable.detector.parts import PART_MODULES, part_of
+from trainable.detector.parts import part_of
 from trainable.precision import autocast
 from trainable.recipe import PARTS
 from trainable.storage.disk_cache import DiskCache, open_disk_cache
@@ -34,18 +35,17 @@ from trainable.storage.disk_cache import DiskCache, open_disk_cache
 VERSION = 2
 """Goes up whenever what is kept of an image changes, to the last bit, or is laid out in another way."""
 
-_CACHEABLE = PARTS[:3]
 _NOT_IN_OUTPUTS = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
 
 
 def use_frozen_features(
-    model: DetrForObjectDetection,
+    model: PreTrainedModel,
     trainable: Sequence[str],
     data: TrialData,
     dtype: torch.dtype,
     cache_bytes: int,
     cache: Path | None = None,
-) -> tuple[DetrForObjectDetection, TrialData]:
+) -> tuple[PreTrainedModel, TrialData]:
     """A model and a data set with which a stage trains without computing its frozen first parts again.
 
     The model is a view of `model`: it lacks those parts and shares all other parameters, under the same names. The data
@@ -61,13 +61,14 @@ def use_frozen_features(
         cache: folder to keep the outputs in; the user's cache folder by default.
 
     Returns:
-        `model` and `data` themselves where the first part trains. Where the outputs are not kept, or cannot be, which
+        `model` and `data` themselves where the first part trains, or the family of the model does not say how to begin
+        behind it. Where the outputs are not kept, or cannot be, which
         is then logged, a view that computes them from `data`'s batches each time, in the same way and to the same bits.
 
     Raises:
         ImageError, ValueError: an image cannot be read, or is not the one that was checked.
     """
-    parts = frozen_prefix(trainable)
+    parts = frozen_prefix(trainable, family_of(model.config).cacheable)
     if not parts:
         return model, data
     train, val = data.train, data.val
@@ -89,9 +90,9 @@ def use_frozen_features(
     return begins_behind, behind
 
 
-def frozen_prefix(trainable: Sequence[str]) -> tuple[str, ...]:
-    """The parts in front of the first one that trains, as far as their outputs are worth keeping."""
-    return _CACHEABLE[: min(PARTS.index(part) for part in trainable)]
+def frozen_prefix(trainable: Sequence[str], cacheable: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts in front of the first one that trains, as far as their outputs can be kept and are worth it."""
+    return cacheable[: min(PARTS.index(part) for part in trainable)]
 
 
 class FrozenPrefix:
@@ -110,7 +111,7 @@ class FrozenPrefix:
 
     def __init__(
         self,
-        model: DetrForObjectDetection,
+        model: PreTrainedModel,
         parts: Sequence[str],
         splits: Sequence[MovedObjectDataset],
         collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
@@ -146,7 +147,7 @@ class FrozenPrefix:
         ]
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode())
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if part_of(name) in self._parts:
+            if part_of(model, name) in self._parts:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode())
                 digest.update(_bytes(tensor))
         return digest.hexdigest()
@@ -185,7 +186,7 @@ class FrozenPrefix:
         """Values and mask of a batch of one image."""
         model, device = self._model, self._model.device
         for part in self._parts:
-            for module in PART_MODULES[part]:
+            for module in family_of(model.config).parts[part]:
                 model.get_submodule(module).eval()
         with torch.no_grad(), autocast(device, self._dtype), repeating_cudnn():
             maps, mask = model.model.backbone(batch["pixel_values"].to(device), batch["pixel_mask"].to(device))[-1]

@@ -4,13 +4,12 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
-from transformers import DetrImageProcessorPil
-
 from trainable.data.augmentation import Changes
 from trainable.data.augmented_pairs import AugmentedPairs
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.image_cache import ImageCache
 from trainable.data.pair import Pair
+from trainable.data.resizing import ImageProcessor
 from trainable.data.trial_data import TrialData
 from trainable.model_signal import STACKED
 from trainable.recipe import Recipe
@@ -22,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 def augmented_pairs(
     pairs: Sequence[Pair],
-    processor: DetrImageProcessorPil,
+    processor: ImageProcessor,
     recipe: Recipe,
     stage: int,
     both: ImageCache | None = None,

@@ -9,19 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 
 from trainable.data.dataset import PairCollator
 from trainable.detection import (
     Detections,
     GroundTruth,
-    detections_from_outputs,
     ground_truth_from_labels,
     match,
     scores_at,
 )
-from trainable.detector.loss import LossAccumulator, forward, image_terms
+from trainable.detector.loss import LossAccumulator, criterion_of, forward, image_terms
 from trainable.precision import autocast
+from trainable.readout import readout_of
 from trainable.training.validation_terms import losses_of
 
 Item = TypeVar("Item")
@@ -79,7 +79,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: DetrForObjectDetection,
+    model: PreTrainedModel,
     dataset: Dataset[dict[str, Any]],
     collator: PairCollator,
     dtype: torch.dtype = torch.float32,
@@ -126,7 +126,7 @@ def evaluation_batch_size(padded: tuple[int, int], device: str) -> int:
 
 
 def evaluate_batches(
-    model: DetrForObjectDetection,
+    model: PreTrainedModel,
     batches: Iterable[dict[str, Any]],
     dtype: torch.dtype = torch.float32,
 ) -> Evaluation:
@@ -141,16 +141,17 @@ def evaluate_batches(
         FloatingPointError: the model's outputs are not finite.
     """
     model.eval()
-    sums, detections, ground_truth, terms = LossAccumulator(model.config), [], [], [np.empty((0, 4))]
+    criterion, readout = criterion_of(model.config), readout_of(model.config.model_type)
+    sums, detections, ground_truth, terms = LossAccumulator(criterion), [], [], [np.empty((0, 4))]
     with torch.no_grad(), autocast(model.device, dtype):
         for batch in batches:
             inputs = to_device(batch, model.device)
             result = forward(model, inputs, auxiliary=False)
             sums.add(result.terms, inputs["labels"])
             outputs = result.logits, result.boxes_cxcywh_normalised
-            detections += detections_from_outputs(*(values.float().numpy(force=True) for values in outputs))
+            detections += readout.detections(*(values.float().numpy(force=True) for values in outputs))
             ground_truth += [ground_truth_from_labels(label) for label in batch["labels"]]
-            terms.append(image_terms(result.terms, inputs["labels"], model.config))
+            terms.append(image_terms(result.terms, inputs["labels"], criterion))
     return Evaluation(sums.losses(), detections, ground_truth, np.concatenate(terms))
 
 

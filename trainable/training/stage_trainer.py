@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
-    DetrForObjectDetection,
+    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -21,7 +21,7 @@ from transformers import (
 
 from trainable.data.dataset import EpochSampler
 from trainable.data.trial_data import TrialData
-from trainable.detector.loss import LossNormalisers, forward, loss_normalisers, scaled_loss
+from trainable.detector.loss import LossNormalisers, criterion_of, forward, loss_normalisers, scaled_loss
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.precision import autocast, torch_dtype
 from trainable.recipe import Recipe
@@ -50,7 +50,7 @@ class StageTrainer(Trainer):
 
     def __init__(
         self,
-        model: DetrForObjectDetection,
+        model: PreTrainedModel,
         recipe: Recipe,
         stage: int,
         data: TrialData,
@@ -61,6 +61,7 @@ class StageTrainer(Trainer):
         self.recipe = recipe
         self.stage = recipe.stages[stage]
         self.dtype = torch_dtype(recipe.dtype)
+        self.criterion = criterion_of(model.config)
         self.step_normalisers = LossNormalisers(0.0, 1)
         self.losses_of_epoch: list[float] = []
         self.train_batches: DataLoader[dict[str, Any]] | None = None
@@ -117,7 +118,7 @@ class StageTrainer(Trainer):
         Raises:
             FloatingPointError: it is not finite; the message says where.
         """
-        self.step_normalisers = loss_normalisers(inputs["labels"], self.model.config)
+        self.step_normalisers = loss_normalisers(inputs["labels"], self.criterion)
         loss = torch.zeros((), device=self.args.device)
         for part in micro_batches(inputs, self.recipe.images_at_a_time):
             loss += super().training_step(model, to_device(part, self.args.device))
@@ -134,7 +135,7 @@ class StageTrainer(Trainer):
         with self._located(self.state.global_step + 1):
             with autocast(self.args.device, self.dtype):
                 result = forward(self.model, inputs)
-            loss = scaled_loss(result.terms, self.step_normalisers, self.model.config)
+            loss = scaled_loss(result.terms, self.step_normalisers, self.criterion)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the training loss is {loss.item()}")
         self.losses_of_epoch.append(loss.item())
@@ -199,7 +200,7 @@ class StageTrainer(Trainer):
         groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault((part_of(name) == "backbone", name in decaying), []).append(parameter)
+                groups.setdefault((part_of(self.model, name) == "backbone", name in decaying), []).append(parameter)
         return [
             {
                 "params": parameters,
@@ -210,14 +211,14 @@ class StageTrainer(Trainer):
         ]
 
 
-def _keep_modes(model: DetrForObjectDetection, trainable: Sequence[str]) -> None:
+def _keep_modes(model: PreTrainedModel, trainable: Sequence[str]) -> None:
     """Has `model.train()`, which Trainer calls at every batch, leave what is frozen in eval mode.
 
     It also walks the modules only where the mode changes: for a stage that trains from cached layer outputs, the walk
     takes as long as the batch.
     """
 
-    def train(mode: bool = True) -> DetrForObjectDetection:
+    def train(mode: bool = True) -> PreTrainedModel:
         if mode and not model.training:
             set_modes(model, trainable)
         elif not mode:

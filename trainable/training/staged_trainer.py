@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 from transformers import (
-    DetrForObjectDetection,
-    DetrImageProcessorPil,
+    PreTrainedModel,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -24,7 +23,9 @@ from trainable.compute import CPU, ON_CPU, Compute
 from trainable.data.image_cache import ImageCache, open_image_cache
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData
+from trainable.data.resizing import ImageProcessor
 from trainable.data.trial_data import TrialData
+from trainable.detector.families.registry import family_of
 from trainable.detector.loading import load_processor
 from trainable.history import EpochRow, Row, stage_is_over
 from trainable.precision import torch_dtype
@@ -117,7 +118,7 @@ def effective_recipe(recipe: Recipe, images: int, device: torch.device = CPU) ->
 
 
 def _cached(
-    pairs: Sequence[Pair], processor: DetrImageProcessorPil, reuse: ReuseConfig, skip_bad: bool, both: bool = False
+    pairs: Sequence[Pair], processor: ImageProcessor, reuse: ReuseConfig, skip_bad: bool, both: bool = False
 ) -> ImageCache | None:
     """The store of the pairs' differences, or of both their images; None where there can be none."""
     try:
@@ -142,7 +143,7 @@ def _free_memory() -> None:
 def _train_stage(
     trial: TrialFolder,
     stage: int,
-    model: DetrForObjectDetection,
+    model: PreTrainedModel,
     data: TrialData,
     report: Callable[[EpochRow], None],
     compute: Compute,
@@ -151,7 +152,7 @@ def _train_stage(
     trainable, dtype = trial.recipe.stages[stage].trainable, torch_dtype(trial.recipe.dtype)
     model.to(compute.device)
     layer_bytes = 0 if data.drawn_anew else reuse.layer_bytes
-    if layer_bytes < reuse.layer_bytes and frozen_prefix(trainable):
+    if layer_bytes < reuse.layer_bytes and frozen_prefix(trainable, family_of(model.config).cacheable):
         _say_computed_anew()
     try:
         behind, inputs = use_frozen_features(model, trainable, data, dtype, layer_bytes)
@@ -193,7 +194,7 @@ class _EpochCallback(TrainerCallback):
         self,
         trial: TrialFolder,
         stage: int,
-        model: DetrForObjectDetection,
+        model: PreTrainedModel,
         report: Callable[[EpochRow], None],
         reuse: ReuseConfig,
     ):

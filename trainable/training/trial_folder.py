@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 
 from trainable.history import EpochRow, best_row, current_stage
 from trainable.recipe import Recipe, RecipeError
@@ -116,7 +116,7 @@ class TrialFolder:
         """Where the weights of an epoch are kept, if they are; see `trainable.training.weights`."""
         return weights_path(self.path, row.epoch)
 
-    def commit(self, row: EpochRow, model: DetrForObjectDetection, terms: NDArray[np.float64] | None = None) -> None:
+    def commit(self, row: EpochRow, model: PreTrainedModel, terms: NDArray[np.float64] | None = None) -> None:
         """Makes an epoch durable: its row, and its weights where they are the best so far.
 
         An epoch that is known keeps the row that it has.

@@ -20,14 +20,15 @@ def losses_of(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     """The losses of sets of images.
 
     Args:
-        terms: [..., 4], of each set the sums of its images' terms, or those of single images: cross entropy, class
-            weight, the weighted loss of the boxes, and their number.
+        terms: [..., 4], of each set the sums of its images' terms, or those of single images: weighted loss of the
+            classes, class weight, weighted loss of the boxes, and their number.
 
     Returns:
         [...].
     """
-    cross_entropy, class_weight, boxes_loss, boxes = np.moveaxis(terms, -1, 0)
-    losses: NDArray[np.float64] = cross_entropy / class_weight + boxes_loss / np.maximum(boxes, 1)
+    of_classes, class_weight, boxes_loss, boxes = np.moveaxis(terms, -1, 0)
+    weight = np.where(class_weight > 0, class_weight, 1)
+    losses: NDArray[np.float64] = of_classes / weight + boxes_loss / np.maximum(boxes, 1)
     return losses
 
 

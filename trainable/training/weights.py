@@ -12,7 +12,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from transformers import DetrForObjectDetection
+from transformers import PreTrainedModel
 
 from trainable.detector.loading import ModelError, load_model
 from trainable.detector.parts import part_of
@@ -26,13 +26,13 @@ def trained_parts(recipe: Recipe, stage: int) -> frozenset[str]:
     return frozenset(part for earlier in recipe.stages[: stage + 1] for part in earlier.trainable)
 
 
-def save_weights(model: DetrForObjectDetection, parts: frozenset[str], path: Path) -> int:
+def save_weights(model: PreTrainedModel, parts: frozenset[str], path: Path) -> int:
     """Writes the parameters of `parts` to one safetensors file, which appears whole and is on the disk.
 
     Returns:
         Its checksum, see `trainable.storage.durable_file`.
     """
-    tensors = {name: value.detach() for name, value in model.named_parameters() if part_of(name) in parts}
+    tensors = {name: value.detach() for name, value in model.named_parameters() if part_of(model, name) in parts}
     data = safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
@@ -41,8 +41,8 @@ def save_weights(model: DetrForObjectDetection, parts: frozenset[str], path: Pat
 
 def trial_model(
     checkpoint: str | Path, names: Sequence[str], seed: int, weights: Path | None = None, signal: str = DIFFERENCE
-) -> DetrForObjectDetection:
-    """The DETR of a trial, a model of its own each time.
+) -> PreTrainedModel:
+    """The detector of a trial, a model of its own each time.
 
     Args:
         checkpoint: folder or hub name of what the trial started from; read once a process.
@@ -67,5 +67,5 @@ def trial_model(
 
 
 @functools.lru_cache(maxsize=1)
-def _base_model(checkpoint: str, names: tuple[str, ...], seed: int, signal: str) -> DetrForObjectDetection:
+def _base_model(checkpoint: str, names: tuple[str, ...], seed: int, signal: str) -> PreTrainedModel:
     return load_model(checkpoint, names, seed, signal)

@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DetrForObjectDetection, DetrImageProcessorPil
 
+from trainable.detector.families.registry import FAMILIES
 from trainable.detector.loading import ModelError, load_model, load_processor
-from trainable.detector.parts import part_of
 from trainable.recipe import PARTS
 
 NAMES = ("person", "car")
+part_of = FAMILIES["detr"].part_of
 
 
 @pytest.fixture
@@ -76,8 +77,14 @@ def test_the_seed_alone_decides_the_new_class_head(make_checkpoint):
 
 def test_models_of_another_kind_are_refused_by_name(copy_of):
     folder, edit_config, _ = copy_of
-    edit_config(model_type="conditional_detr")
-    with pytest.raises(ModelError, match=rf"{re.escape(str(folder))}: only models of type 'detr'.*'conditional_detr'"):
+    edit_config(model_type="lw_detr")
+    said = (
+        rf"{re.escape(str(folder))}: only models of type conditional_detr, .* can be trained, .* 'lw_detr'; its queries"
+    )
+    with pytest.raises(ModelError, match=said):
+        load_model(folder, NAMES)
+    edit_config(model_type="bert")
+    with pytest.raises(ModelError, match=r"this one is 'bert'$"):
         load_model(folder, NAMES)
 
 

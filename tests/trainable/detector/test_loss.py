@@ -7,6 +7,7 @@ from trainable.detector.loss import (
     LossAccumulator,
     LossNormalisers,
     _matches,
+    criterion_of,
     forward,
     loss_normalisers,
     scaled_loss,
@@ -57,10 +58,10 @@ def test_totals_are_what_detr_divides_by(model):
     config = model.config
     assert (config.num_queries, config.eos_coefficient) == (6, 0.1)
     # 1 + 0 + 6 queries have a label (two of the 8 labels of the last image find none), the other 11 have not.
-    totals = loss_normalisers(labels_of([1, 0, 8]), config)
+    totals = loss_normalisers(labels_of([1, 0, 8]), criterion_of(config))
     assert totals.class_weight == pytest.approx(7 + 0.1 * 11)
     assert totals.boxes == 9
-    assert loss_normalisers(labels_of([0, 0]), config) == LossNormalisers(pytest.approx(1.2), 1)
+    assert loss_normalisers(labels_of([0, 0]), criterion_of(config)) == LossNormalisers(pytest.approx(1.2), 1)
 
 
 def test_outputs_are_transformers_own(model):
@@ -76,11 +77,11 @@ def test_terms_of_all_layers_at_once_are_transformers_own_of_one_after_the_other
     batch = batch_of(counts)
     with torch.no_grad():
         terms, expected = forward(model, batch).terms, model(**batch).loss_dict
-    totals = loss_normalisers(batch["labels"], model.config)
+    totals = loss_normalisers(batch["labels"], criterion_of(model.config))
     layers = ["_0", ""] if model.config.auxiliary_loss else [""]
     assert {f"loss_ce{layer}" for layer in layers} == {name for name in expected if "loss_ce" in name}
     of_layers = {
-        "loss_ce": terms.cross_entropy / totals.class_weight,
+        "loss_ce": terms.classes / totals.class_weight,
         "loss_bbox": terms.bbox / totals.boxes,
         "loss_giou": terms.giou / totals.boxes,
     }
@@ -93,8 +94,8 @@ def test_gradients_are_those_of_transformers_own_loss(model, counts):
     batch = batch_of(counts)
     model(**batch).loss.backward()
     expected = gradients(model)
-    totals = loss_normalisers(batch["labels"], model.config)
-    scaled_loss(forward(model, batch).terms, totals, model.config).backward()
+    totals = loss_normalisers(batch["labels"], criterion_of(model.config))
+    scaled_loss(forward(model, batch).terms, totals, criterion_of(model.config)).backward()
     torch.testing.assert_close(gradients(model), expected, rtol=1e-6, atol=1e-6 * max(map(torch.max, expected)).item())
 
 
@@ -107,7 +108,7 @@ def test_matches_are_transformers_own_to_the_last_bit_of_their_costs(model):
         close = 1 + torch.randint(-1, 2, (3, 4, 6, 4), generator=generator) * 2**-23
         boxes = 0.5 * torch.rand(3, 4, 1, 4, generator=generator) * close
         logits = torch.randn(3, 4, 1, 3, generator=generator).expand(-1, -1, 6, -1)
-        taking, taken = _matches(logits, boxes, labels, model.config)
+        taking, taken = _matches(logits, boxes, labels, criterion_of(model.config))
         for layer in range(3):
             matches = matcher({"logits": logits[layer], "pred_boxes": boxes[layer]}, labels)
             queries = torch.cat([query + 6 * (4 * layer + image) for image, (query, _) in enumerate(matches)])
@@ -122,7 +123,7 @@ def test_without_auxiliary_layers_the_last_ones_terms_are_the_same(model):
         every, last = forward(model, batch), forward(model, batch, auxiliary=False)
     assert len(last.terms.giou) == 1
     assert torch.equal(last.logits, every.logits)
-    for name in ("cross_entropy", "bbox", "giou"):
+    for name in ("classes", "bbox", "giou"):
         assert getattr(last.terms, name).tolist() == pytest.approx(getattr(every.terms, name)[-1:].tolist(), rel=1e-6)
 
 
@@ -131,7 +132,7 @@ def test_two_points_for_boxes_are_matched_last_and_never_raise(model):
     labels = [{"class_labels": torch.tensor([0]), "boxes": torch.tensor([[0.5, 0.5, 0.0, 0.0]])}]
     boxes = torch.tensor([0.5, 0.5, 0.0, 0.0]).repeat(1, 1, 6, 1)
     boxes[..., 4, :] = torch.tensor([0.1, 0.1, 0.1, 0.1])
-    taking, _ = _matches(torch.zeros(1, 1, 6, 3), boxes, labels, model.config)
+    taking, _ = _matches(torch.zeros(1, 1, 6, 3), boxes, labels, criterion_of(model.config))
     assert taking.tolist() == [[4]]
 
 
@@ -141,8 +142,10 @@ def test_shares_of_the_batches_add_up_to_the_loss_of_their_union(model, counts, 
     whole = batch_of(counts)
     with torch.no_grad():
         expected = model(**whole).loss
-        totals = loss_normalisers(whole["labels"], model.config)
-        shares = [scaled_loss(forward(model, part).terms, totals, model.config) for part in parts(whole, sizes)]
+        totals = loss_normalisers(whole["labels"], criterion_of(model.config))
+        shares = [
+            scaled_loss(forward(model, part).terms, totals, criterion_of(model.config)) for part in parts(whole, sizes)
+        ]
     assert sum(shares).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -150,7 +153,7 @@ def test_shares_of_the_batches_add_up_to_the_loss_of_their_union(model, counts, 
 @pytest.mark.parametrize("counts", [(2, 0, 1, 3, 1), (0, 0, 8, 0, 0), (0, 0, 0, 0, 0)], ids=str)
 def test_sums_divided_once_are_the_last_layers_loss_of_the_union(model, counts, sizes):
     whole = batch_of(counts)
-    sums = LossAccumulator(model.config)
+    sums = LossAccumulator(criterion_of(model.config))
     with torch.no_grad():
         terms = model(**whole).loss_dict
         for part in parts(whole, sizes):

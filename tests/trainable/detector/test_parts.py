@@ -14,9 +14,9 @@ def test_every_parameter_and_buffer_belongs_to_one_part(make_checkpoint):
         resnet_50 = DetrForObjectDetection(DetrConfig(backbone_config=ResNetConfig(out_features=["stage4"])))
     for model in (load_model(make_checkpoint(), NAMES), resnet_50):
         names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
-        assert {part_of(name) for name in names} == set(PARTS)
-    with pytest.raises(KeyError, match="neck belongs to no part"):
-        part_of("model.neck")
+        assert {part_of(model, name) for name in names} == set(PARTS)
+    with pytest.raises(KeyError, match="neck belongs to no part of a detr"):
+        part_of(resnet_50, "model.neck")
 
 
 @pytest.mark.parametrize("trainable", [("class_head",), ("box_head", "decoder"), PARTS], ids="+".join)
@@ -25,6 +25,6 @@ def test_only_trainable_parts_require_gradients_and_are_in_train_mode(make_check
     freeze_all_but(model, trainable)
     set_modes(model, trainable)
     for name, parameter in model.named_parameters():
-        assert parameter.requires_grad == (part_of(name) in trainable), name
+        assert parameter.requires_grad == (part_of(model, name) in trainable), name
         owner = model.get_submodule(name.rpartition(".")[0])
-        assert owner.training == (part_of(name) in trainable), name
+        assert owner.training == (part_of(model, name) in trainable), name

@@ -10,9 +10,10 @@ import torch
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.difference import ImageError
 from trainable.data.trial_data import TrialData
+from trainable.detector.families.registry import FAMILIES
 from trainable.detector.loading import load_model, load_processor
-from trainable.detector.loss import forward, loss_normalisers, scaled_loss
-from trainable.detector.parts import freeze_all_but, part_of, set_modes
+from trainable.detector.loss import criterion_of, forward, loss_normalisers, scaled_loss
+from trainable.detector.parts import freeze_all_but, set_modes
 from trainable.precision import autocast
 from trainable.recipe import Recipe, Stage
 from trainable.reuse.frozen_features import frozen_prefix, use_frozen_features
@@ -27,6 +28,7 @@ LEVELS = {
     ("backbone", "encoder", "decoder"): ("box_head", "class_head"),
 }
 every_level = pytest.mark.parametrize("trainable", LEVELS.values(), ids="+".join)
+DETR = FAMILIES["detr"]
 
 
 @pytest.fixture
@@ -77,8 +79,8 @@ def batches(common_cache, data):
 def outputs_and_loss(model, batch, dtype=torch.float32):
     with autocast(torch.device("cpu"), dtype):
         result = forward(model, batch)
-    totals = loss_normalisers(batch["labels"], model.config)
-    loss = scaled_loss(result.terms, totals, model.config)
+    totals = loss_normalisers(batch["labels"], criterion_of(model.config))
+    loss = scaled_loss(result.terms, totals, criterion_of(model.config))
     return result.logits, result.boxes_cxcywh_normalised, loss
 
 
@@ -110,8 +112,8 @@ def images_read(monkeypatch):
     + [(parts, prefix) for prefix, parts in LEVELS.items()],
 )
 def test_the_prefix_is_what_lies_in_front_of_the_first_part_that_trains(trainable, expected):
-    assert frozen_prefix(trainable) == expected
-    assert frozen_prefix(trainable[::-1]) == expected
+    assert frozen_prefix(trainable, DETR.cacheable) == expected
+    assert frozen_prefix(trainable[::-1], DETR.cacheable) == expected
 
 
 @every_level
@@ -144,7 +146,7 @@ class TestNumbers:
             gradients.append({name: p.grad.clone() for name, p in view.named_parameters() if p.grad is not None})
             view.zero_grad()
         expected, found = gradients
-        assert {part_of(name) for name in found} == set(trainable) and found.keys() == expected.keys()
+        assert {DETR.part_of(name) for name in found} == set(trainable) and found.keys() == expected.keys()
         for name, gradient in expected.items():
             assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-7, name
 
@@ -188,7 +190,7 @@ class TestTheView:
         trainer.train()
         assert trainer.evaluate_data_set().losses == evaluate(behind, inputs.val, inputs.collator).losses
         after = states(model)
-        changed = {part_of(name) for name in after if not torch.equal(after[name], before[name])}
+        changed = {DETR.part_of(name) for name in after if not torch.equal(after[name], before[name])}
         assert changed == set(trainable)
         assert evaluate(behind, inputs.val, inputs.collator).losses == pytest.approx(
             evaluate(model, data.val, data.collator).losses, rel=1e-5

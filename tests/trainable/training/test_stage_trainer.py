@@ -9,14 +9,15 @@ from transformers import Trainer, TrainerCallback
 
 from trainable.data.dataset import MovedObjectDataset
 from trainable.data.trial_data import TrialData
+from trainable.detector.families.registry import FAMILIES
 from trainable.detector.loading import load_model, load_processor
-from trainable.detector.loss import forward, scaled_loss
-from trainable.detector.parts import PART_MODULES, part_of
+from trainable.detector.loss import criterion_of, forward, scaled_loss
 from trainable.precision import torch_dtype
 from trainable.recipe import PARTS, Recipe, Stage, cap_restart_cycles
 from trainable.training.stage_trainer import StageTrainer, stage_seed
 
 NAMES = ("person", "car")
+PART_MODULES, part_of = FAMILIES["detr"].parts, FAMILIES["detr"].part_of
 
 
 def one_stage(trainable=PARTS, epochs=1, learning_rate=1e-3, restart_cycles=1, **fields):
@@ -126,7 +127,7 @@ def test_a_recipe_that_says_nothing_gives_the_bits_of_its_own_batches(make_train
             for first in range(0, len(images), 3):
                 items = [self.trainer.train_dataset[index] for index in images[first : first + 3]]
                 batch = self.trainer.data_collator(items)
-                scaled_loss(forward(model, batch).terms, normalisers, model.config).backward()
+                scaled_loss(forward(model, batch).terms, normalisers, criterion_of(model.config)).backward()
             return [parameter.grad for parameter in model.parameters()]
 
     callback = Exactly()

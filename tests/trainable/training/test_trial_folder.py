@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import DetrConfig
 
 import trainable.training.progress
 from tests.made_up import trained_row
@@ -43,6 +44,7 @@ class FakeModel(torch.nn.Module):
 
     def __init__(self, number):
         super().__init__()
+        self.config = DetrConfig()
         self.class_labels_classifier = torch.nn.Linear(1, 1)
         torch.nn.init.constant_(self.class_labels_classifier.weight, number)
 

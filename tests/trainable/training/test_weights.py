@@ -2,13 +2,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainable.detector.families.registry import FAMILIES
 from trainable.detector.loading import ModelError
-from trainable.detector.parts import part_of
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.storage.durable_file import checksum
 from trainable.training.weights import save_weights, trained_parts, trial_model
 
 NAMES = ("person", "car")
+part_of = FAMILIES["detr"].part_of
 
 
 def changed(model, value):
