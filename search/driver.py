@@ -94,7 +94,7 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
                 resources = engine.enter_context(_ray(options, resumed, console))
                 from search.micro_batch import with_micro_batch_of
 
-                inputs = check_checkpoint(inputs, console)
+                inputs = check_checkpoint(inputs, options, console)
                 trial = _checked_memory(options, inputs, resources, resumed)
                 options = with_micro_batch_of(options, trial, resources)
                 identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)

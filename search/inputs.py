@@ -11,7 +11,7 @@ from rich.text import Text
 from search.earlier_runs import EarlierRunError, earlier_recipes
 from search.options import Options
 from search.run_folder.run_folder import publish
-from spaces.registry import Space, check_space, load_space
+from spaces.registry import Space, check_space, load_space, signals_of
 from trainable.data.faults import write_report
 from trainable.data.model_input import ModelInput, read_model_input
 from trainable.data.notices import Notice, print_notices
@@ -40,7 +40,7 @@ class Inputs:
     model: str
     """What `--model` stands for: a name on the hub has the commit with it that every node is to use."""
     checkpoint: str
-    """Folder or hub name of the DETR that every trial starts from; `check_checkpoint` loads it."""
+    """Folder or hub name of the detector that every trial starts from; `check_checkpoint` loads it."""
     notices: tuple[Notice, ...] = ()
     """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
     earlier: list[dict[str, Any]] | None = None
@@ -141,28 +141,35 @@ def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, 
         console.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def check_checkpoint(inputs: Inputs, console: Console) -> Inputs:
+def check_checkpoint(inputs: Inputs, options: Options, console: Console) -> Inputs:
     """Loads the checkpoint once, so that what is wrong with it is said now; says what would surprise.
 
     Returns:
         The inputs, with what was said of the checkpoint.
 
     Raises:
-        InputError: the checkpoint cannot be used.
+        InputError: the checkpoint cannot be used, or not as the space would use it.
     """
     import transformers
 
-    from trainable.detector.loading import ModelError, class_names, load_model, load_processor
+    from trainable.detector.families.registry import FAMILIES
+    from trainable.detector.loading import ModelError, class_names, load_model, load_processor, read_config
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     names = inputs.pairs.names
     try:
-        load_processor(inputs.checkpoint)
+        load_processor(inputs.checkpoint, options.image_size)
         load_model(inputs.checkpoint, names)
-        own = class_names(inputs.checkpoint)
+        own, kind = class_names(inputs.checkpoint), read_config(inputs.checkpoint)["model_type"]
     except ModelError as error:
         raise InputError(str(error)) from None
+    if others := signals_of(inputs.space, options.max_epochs).difference(FAMILIES[kind].signals):
+        raise InputError(
+            f"--space {inputs.space.name}: its recipes give a model {', '.join(sorted(others))} of a pair, but one of "
+            f"type {kind!r} takes {', '.join(FAMILIES[kind].signals)} alone; a "
+            "space of your own may leave input.signal out"
+        )
     notices = [notice] if (notice := new_head_notice(own, names)) else []
     print_notices(notices, console)
     return replace(inputs, notices=(*inputs.notices, *notices), new_class_head=not is_kept(own, names))

@@ -110,6 +110,12 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
     ]
 
 
+def signals_of(space: Space, max_epochs: int) -> set[str]:
+    """What the recipes of a checked space have the model be given of a pair, as far as a few draws show it."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return {_build(space, study.ask(), max_epochs).input.signal for _ in range(DRAWS)}
+
+
 def _choices_of_other_kinds(study: optuna.Study) -> dict[str, str]:
     """Names of parameters whose choices are of a type that Optuna does not store as it is, and that type."""
     found: dict[str, str] = {}

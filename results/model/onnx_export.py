@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from trainable.text.command_line import documented
 from trainable.training.evaluation import Evaluation
 
 FILE = "model.onnx"
-BOXES_WITHIN, F1_WITHIN = 1e-3, 0.01
-"""By so much of the image's side may a box differ from torch's, and F1 at the operating point."""
+BOXES_WITHIN, SCORES_WITHIN, F1_WITHIN = 1e-3, 1e-3, 0.01
+"""By so much of the image's side may a box differ from torch's; its score, and F1 at the operating point."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,18 @@ def _write(model: PreTrainedModel, image: tuple[int, int, int], path: Path) -> i
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise DetectorError(f"{FILE}: the model cannot be exported: {str(error).splitlines()[0]}") from error
+        kind = model.config.model_type
+        raise DetectorError(
+            f"{FILE}: this model, of type {kind!r}, cannot be exported: {_first_line(error)}"
+        ) from error
     assert program is not None
     program.save(path)
     return int(program.model.opset_imports[""])
+
+
+def _first_line(error: Exception) -> str:
+    """Of what an error says, without the colours of a terminal."""
+    return re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0].strip()
 
 
 @contextlib.contextmanager
@@ -163,9 +172,19 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _distance(one: Detections, other: Detections) -> float:
-    """Most that a side of a query's box is off."""
-    return float(np.abs(one.boxes_xyxy_normalised - other.boxes_xyxy_normalised).max())
+def _distance(found: Detections, expected: Detections) -> float:
+    """Most that a side of a box is off from the nearest one of the same class and score; infinite where there is none.
+
+    Those at one place of the list are not the same where scores are nearly equal; nor are the last ones, where a family
+    gives no more than so many.
+    """
+    last = expected.scores.min(initial=1.0) + SCORES_WITHIN
+    boxes, scores, class_ids = (
+        each[expected.scores > last] for each in (expected.boxes_xyxy_normalised, expected.scores, expected.class_ids)
+    )
+    off = np.abs(boxes[:, None] - found.boxes_xyxy_normalised).max(-1)  # [expected, found]
+    other = (class_ids[:, None] != found.class_ids) | (np.abs(scores[:, None] - found.scores) > SCORES_WITHIN)
+    return float(np.where(other, np.inf, off).min(1, initial=np.inf).max(initial=0.0))
 
 
 def _f1(detections: Sequence[Detections], evaluation: Evaluation, score_threshold: float) -> float:

@@ -50,7 +50,9 @@ def onnx_detector(path: Path) -> Detector:
     shapes = {each.name: each.shape for each in session.get_inputs()}
     if set(shapes) != set(INPUTS):
         raise DetectorError(f"model {path}: takes {', '.join(shapes)}, and not {', '.join(INPUTS)}")
-    height, width = shapes["pixel_values"][-2:]
+    images, _, height, width = shapes["pixel_values"]
+    if isinstance(images, int):
+        raise DetectorError(f"model {path}: takes {images} images at a time, no more and no fewer")
 
     def misfit(size: Size) -> str | None:
         at_model = prepare.rule.resized(size)

@@ -209,7 +209,7 @@ def test_a_model_that_is_no_detr_is_refused(data_folder: Path, tmp_path: Path) -
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     result = evaluated("--model", tmp_path, "--data", data_folder, "--out", tmp_path)
     assert result.exit_code == 2
-    assert "only models of type 'detr'" in result.output
+    assert "only models of type conditional_detr, " in result.output
 
 
 @pytest.mark.parametrize("flag", ["--min-precision", "--min-recall", "--score-threshold"])

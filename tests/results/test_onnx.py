@@ -1,6 +1,7 @@
 """A model as an ONNX file gives what torch gives, where there is no torch, or says why it cannot."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,15 @@ from typer.testing import CliRunner
 import results.model.onnx_export
 from results import predict
 from results.measures.metrics import evaluate_checkpoint
-from results.model.onnx_export import export_onnx
+from results.model.onnx_export import _distance, export_onnx
 from results.prediction.detector import DetectorError
 from results.prediction.onnx_detector import _Preparation, onnx_detector
 from results.prediction.torch_detector import torch_detector
+from tests.tiny_detectors import CONFIGS, save_tiny_detector
 from trainable.data.dataset import padded_size
 from trainable.data.difference import open_image
 from trainable.data.signal_images import open_pair
+from trainable.detection import Detections
 from trainable.detector.loading import load_model, load_processor
 from trainable.model_signal import SIGNALS
 from trainable.recipe import Input
@@ -69,6 +72,36 @@ def test_it_gives_what_torch_gives_on_the_validation_pairs(exported, pair_data):
     assert exported.pairs == len(pair_data.val)
     assert 0 < exported.boxes_within < 1e-4
     assert exported.f1 == exported.f1_of_torch
+
+
+def detections(*rows):
+    """Of boxes that begin so far from the left, with a score and a class each."""
+    boxes = np.array([[left, 0.1, left + 0.2, 0.3] for left, _, _ in rows])
+    return Detections(boxes, np.array([score for _, score, _ in rows]), np.array([class_id for *_, class_id in rows]))
+
+
+def test_detections_of_nearly_one_score_may_change_places_and_the_last_may_be_others():
+    expected = detections((0.1, 0.9, 0), (0.5, 0.5, 0), (0.7, 0.5, 1), (0.2, 0.1, 0))
+    changed = detections((0.1, 0.9, 0), (0.7, 0.5, 1), (0.5, 0.5, 0), (0.6, 0.1, 1))
+    assert _distance(changed, expected) == 0.0
+    moved = detections((0.1, 0.9, 0), (0.51, 0.5, 0), (0.7, 0.5, 1), (0.2, 0.1, 0))
+    assert _distance(moved, expected) == pytest.approx(0.01)
+    for other in ((0.5, 0.4, 0), (0.5, 0.5, 1)):
+        assert _distance(detections((0.1, 0.9, 0), other, (0.7, 0.5, 1)), expected) == math.inf
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_families_are_exported_or_say_that_they_cannot_be(kind, pair_data, tmp_path):
+    """Half a minute each."""
+    folder = save_tiny_detector(kind, tmp_path / "model", names=pair_data.names)
+    padded = padded_size((*pair_data.train, *pair_data.val), load_processor(folder))
+    of_torch = evaluate_checkpoint(folder, pair_data.val, pair_data.names, padded, cpus=1)
+    if kind in ("deformable_detr in two stages", "rt_detr", "rt_detr_v2", "d_fine"):
+        with pytest.raises(DetectorError, match=r"model\.onnx: (this model, of type|cannot be run|takes 2 images)"):
+            export_onnx(folder, padded, pair_data.val, of_torch, 0.5)
+        return
+    assert export_onnx(folder, padded, pair_data.val, of_torch, 0.5).boxes_within < 1e-4
 
 
 def test_a_pair_that_needs_no_padding_gives_what_predict_gives_by_torch(alone, model, pair_data):

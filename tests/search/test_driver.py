@@ -19,6 +19,7 @@ import search.cluster.preflight
 from results.journal.journal import Journal
 from search.command_line import app
 from spaces.registry import spaces
+from tests.tiny_detectors import save_tiny_detector
 from trainable.detector.loading import load_model, load_processor
 from trainable.sample import CHECKPOINT
 
@@ -232,7 +233,19 @@ def test_a_model_of_another_kind_is_refused(searched, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "yolos"}')
     (tmp_path / "other" / "preprocessor_config.json").write_text('{"image_processor_type": "DetrImageProcessor"}')
-    assert_refused(searched(model=tmp_path / "other"), "only models of type 'detr'", "'yolos'")
+    assert_refused(
+        searched(model=tmp_path / "other"), "only models of type conditional_detr, ", "'yolos'; it has no decoder"
+    )
+
+
+def test_what_a_family_of_models_does_not_take_is_refused_before_anything_starts(searched, tmp_path):
+    square = save_tiny_detector("rt_detr", tmp_path / "square")
+    assert_refused(searched("--image-size", 100, model=square), "height and width divisible by 32", "'height': 100")
+    said = (
+        "--space scenes: its recipes give a model features, stacked of a pair",
+        "type 'rt_detr' takes difference alone",
+    )
+    assert_refused(searched("--space", "scenes", model=square), *said)
 
 
 def test_a_runs_folder_for_a_model_is_told_its_best_model(searched, checkpoint, tmp_path):

@@ -1,0 +1,56 @@
+"""How long an epoch of each family of detectors takes, on a tiny untrained one of each.
+
+    python benchmarks/families.py [--rounds 5]
+
+All are of some ten thousand weights (`tests/tiny_detectors.py`) and train whole, on one core, on the training pairs of
+the sample at the size that their image processor asks for; those that squash images are given 64 x 64. Rounds go over
+all families in turn, so that what else the machine does meets all alike; the table has the medians.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))  # For the tiny detectors of the tests.
+
+from tests.tiny_detectors import CONFIGS, save_tiny_detector
+from trainable.data.pairs import read_pairs
+from trainable.detector.loading import load_model
+from trainable.recipe import PARTS, Recipe, Stage
+from trainable.sample.data_set import sample_data_set
+from trainable.training.staged_trainer import train_recipe
+
+RECIPE = Recipe((Stage("all", PARTS, 2, 1e-4),), batch_size=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    pairs = read_pairs(sample_data_set())
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints = {kind: save_tiny_detector(kind, Path(scratch) / kind, pairs.names) for kind in CONFIGS}
+        seconds: dict[str, list[float]] = {kind: [] for kind in CONFIGS}
+        for index in range(rounds):
+            for kind, checkpoint in checkpoints.items():
+                trial = train_recipe(
+                    RECIPE, pairs, str(checkpoint), Path(scratch) / f"{kind} {index}", lambda row: None
+                )
+                # The first one also warms up.
+                seconds[kind].append(trial.history[-1].seconds)
+        print("| model type | weights | batch norms | an epoch of 96 pairs | of DETR's |\n|---|---|---|---|---|")
+        of_detr = statistics.median(seconds["detr"])
+        for kind, checkpoint in checkpoints.items():
+            model = load_model(checkpoint, pairs.names)
+            weights = sum(parameter.numel() for parameter in model.parameters())
+            norms = sum(type(module).__name__ == "BatchNorm2d" for module in model.modules())
+            taken = statistics.median(seconds[kind])
+            print(f"| `{kind}` | {weights:,} | {norms} | {taken:.2f} s | {taken / of_detr:.1f}x |")
+
+
+if __name__ == "__main__":
+    main()
