@@ -6,10 +6,13 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, DetrConfig, DetrForObjectDetection, ResNetConfig
 
+from tests.tiny_detectors import CONFIGS
 from tests.trainable.detector.test_loading import NAMES, body_of, head_of
 from trainable.detector.loading import ModelError, load_model
+
+RESNET_18 = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
 
 
 class TestACheckpointWithATimmBackbone:
@@ -77,7 +80,10 @@ class TestACheckpointWithATimmBackbone:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"backbone": "resnet18"}, "its timm backbone is 'resnet18'; of timm's, only resnet50 and resnet101"),
+            (
+                {"backbone": "resnet34"},
+                "its timm backbone is 'resnet34'; of timm's, only resnet18, resnet50",
+            ),
             ({"dilation": True}, "its timm backbone is 'resnet50' with dilation"),
         ],
     )
@@ -86,6 +92,38 @@ class TestACheckpointWithATimmBackbone:
         (tmp_path / "config.json").write_text(json.dumps(plain | changes))
         with pytest.raises(ModelError, match=rf"model {re.escape(str(tmp_path))}: {message}"):
             load_model(tmp_path, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "resnet"),
+    [
+        (
+            "table-transformer",
+            "resnet18",
+            {"depths": [2] * 4, "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"},
+        ),
+        ("conditional_detr", "resnet50", {"depths": [3, 4, 6, 3]}),
+        ("dab-detr", "resnet50", {"depths": [3, 4, 6, 3]}),
+        ("deformable_detr", "resnet50", {"depths": [3, 4, 6, 3]}),
+    ],
+)
+def test_other_families_are_loaded_without_timm_too(kind, name, resnet, tmp_path):
+    """As `microsoft/table-transformer-detection` and `SenseTime/deformable-detr` on the hub."""
+    config = CONFIGS[kind]()
+    stages = config.backbone_config.out_features
+    config.backbone_config = ResNetConfig(**resnet, out_features=stages)
+    torch.manual_seed(0)
+    original = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)](config).eval()
+    original.save_pretrained(tmp_path)
+    weights = {timm_name(name): value for name, value in load_file(tmp_path / "model.safetensors").items()}
+    assert any(".layer3.1.bn2.running_var" in name for name in weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    write_hub_config(tmp_path, name)
+    model = load_model(tmp_path, NAMES).eval()
+    pixel_values = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = original(pixel_values=pixel_values), model(pixel_values=pixel_values)
+    assert torch.equal(found.pred_boxes, expected.pred_boxes)
 
 
 def timm_name(name):
@@ -98,11 +136,11 @@ def timm_name(name):
     return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
 
 
-def write_hub_config(folder):
+def write_hub_config(folder, backbone="resnet50"):
     config = json.loads((folder / "config.json").read_text())
     names = [f"coco {index}" for index in range(91)]
     config |= {
-        "backbone": "resnet50",
+        "backbone": backbone,
         "backbone_config": None,
         "backbone_kwargs": {"in_chans": 3, "out_indices": [1, 2, 3, 4]},
         "dilation": False,
