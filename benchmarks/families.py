@@ -21,10 +21,13 @@ from tests.tiny_detectors import CONFIGS, save_tiny_detector
 from trainable.data.pairs import read_pairs
 from trainable.detector.loading import load_model
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import ReuseConfig
 from trainable.sample.data_set import sample_data_set
 from trainable.training.staged_trainer import train_recipe
 
 RECIPE = Recipe((Stage("all", PARTS, 2, 1e-4),), batch_size=8)
+REUSE = ReuseConfig(10**9, frozen_layers=False)
+"""Differences are made once."""
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
         for index in range(rounds):
             for kind, checkpoint in checkpoints.items():
                 trial = train_recipe(
-                    RECIPE, pairs, str(checkpoint), Path(scratch) / f"{kind} {index}", lambda row: None
+                    RECIPE, pairs, str(checkpoint), Path(scratch) / f"{kind} {index}", lambda row: None, reuse=REUSE
                 )
                 # The first one also warms up.
                 seconds[kind].append(trial.history[-1].seconds)

@@ -21,7 +21,7 @@ HEAVY = ("torch", "ray", "transformers")
 FLOORS = {
     "trainable": (
         ("alignment", "compute", "detection", "imports", "model_signal", "storage", "text"),
-        ("data", "precision", "recipe", "sample"),
+        ("data", "precision", "readout", "recipe", "sample"),
         ("detector", "history", "micro_batch"),
         ("reuse",),
         ("training",),

@@ -4,12 +4,13 @@ python trainable/data/convert.py instances_train.json my_pairs/ --before "{stem}
 
 python trainable/data/convert.py MOT17-02/ my_pairs/ --pairs 200 --gap 5
 
-Reads COCO's JSON, a folder of Pascal VOC's XML, a CSV of boxes, a folder of
-frames with MOT-challenge tracks, and text files of matched boxes; docs/data.md
-shows each. Labels of a pair may be on either of its images, or on both.
+Reads COCO's JSON, a folder of Pascal VOC's XML, a CSV of boxes, a video or a
+folder of frames with MOT-challenge tracks, and text files of matched boxes;
+docs/data.md shows each. Labels of a pair may be on either of its images, or on both.
 """
 
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from trainable.alignment import ALIGNMENTS, OFF
 from trainable.data.faults import DataError, Fault, write_report
 from trainable.data.formats.boxes_csv import read_boxes
 from trainable.data.formats.coco import read_coco
+from trainable.data.formats.frames import VIDEO_SUFFIXES
 from trainable.data.formats.labelled import Labelled
 from trainable.data.formats.layout_writer import write_layout
 from trainable.data.formats.matched import read_matched
@@ -48,7 +50,7 @@ class Format(StrEnum):
 
 @app.command(help=__doc__)
 def main(
-    source: Annotated[Path, typer.Argument(help="A .json of COCO's, a .csv, or a folder", metavar="IN")],
+    source: Annotated[Path, typer.Argument(help="A .json of COCO's, a .csv, a video, or a folder", metavar="IN")],
     out: Annotated[Path, typer.Argument(help="Folder to write, which must not be there yet", metavar="OUT")],
     labels: Annotated[
         Format | None, typer.Option("--format", help="How IN is written", show_default="as it looks")
@@ -69,7 +71,8 @@ def main(
         float, typer.Option(min=0, help="Of tracks: what moved less, as a share of its own size, stayed")
     ] = 0.5,
     fps: Annotated[
-        float | None, typer.Option(min=0.01, help="Of tracks: frames a second", show_default="as seqinfo.ini says")
+        float | None,
+        typer.Option(min=0.01, help="Of tracks: frames a second", show_default="as seqinfo.ini or the video says"),
     ] = None,
     align: Annotated[
         str, typer.Option(help=f"Where the camera moved, take boxes of before images along: {', '.join(ALIGNMENTS)}")
@@ -82,10 +85,11 @@ def main(
         stop(fault)
     if align not in ALIGNMENTS:
         stop(f"--align {align}: one of {', '.join(ALIGNMENTS)}")
-    rule = Rule(before, after, pair_list)
+    rule, how = Rule(before, after, pair_list), Sampling(pairs, gap, min_move, fps)
     try:
-        found = _read(source, labels or _format_of(source), images, rule, Sampling(pairs, gap, min_move, fps))
-        written = write_layout(found, out, align)
+        with tempfile.TemporaryDirectory(prefix="frames-") as scratch:
+            found = _read(source, labels or _format_of(source), images, rule, how, Path(scratch))
+            written = write_layout(found, out, align)
     except DataError as error:
         report = out.with_name(f"{out.name}-faults.csv")
         write_report(error.faults, report)
@@ -115,21 +119,21 @@ def _format_of(source: Path) -> Format:
             return Format.MOT
         if files_by_id(source, (".xml",)):
             return Format.VOC
-    by_suffix = {".json": Format.COCO, ".csv": Format.CSV}
+    by_suffix = {".json": Format.COCO, ".csv": Format.CSV, **dict.fromkeys(VIDEO_SUFFIXES, Format.MOT)}
     if source.is_file() and (found := by_suffix.get(source.suffix.lower())):
         return found
     advice = f"name its format with --format: {formats}"
     raise DataError([Fault("no format that is known by its looks", str(source), None, "", advice)])
 
 
-def _read(source: Path, labels: Format, images: Path | None, rule: Rule, how: Sampling) -> Labelled:
+def _read(source: Path, labels: Format, images: Path | None, rule: Rule, how: Sampling, scratch: Path) -> Labelled:
     """The data set of a format.
 
     Raises:
         DataError: nothing of it can be read.
     """
     if labels is Format.MOT:
-        return read_mot(source, how)
+        return read_mot(source, how, scratch)
     here = source if source.is_dir() else source.parent
     folder = images or next((place for place in (here / "images", here / "JPEGImages") if place.is_dir()), here)
     readers = {

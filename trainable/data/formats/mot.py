@@ -1,18 +1,17 @@
-"""Tracks to pairs: a folder of frames with MOT-challenge tracks, `frame,id,x,y,w,h,...` a line, in pixels.
+"""Tracks to pairs: a video or a folder of frames with MOT-challenge tracks, `frame,id,x,y,w,h,...` a line, in pixels.
 
 Two frames some seconds apart are a pair. A track that moved meanwhile is labelled where it was and where it is; one
 that came or left, where it was seen; one that stayed, not at all.
 """
 
-import configparser
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.data.faults import DataError, Fault
+from trainable.data.formats.frames import FolderFrames, Frames, VideoFrames
 from trainable.data.formats.labelled import Labelled, LabelledPair, PixelBox, Place
 from trainable.data.formats.numbers import numbers
-from trainable.data.listing import IMAGE_SUFFIXES, files_by_id
 from trainable.data.lists import lines_of
 
 TRACKS = ("gt/gt.txt", "gt.txt", "det/det.txt", "tracks.txt")
@@ -37,65 +36,60 @@ class Sampling:
     min_move: float = 0.5
     """Share of its own size by which a thing has moved at least."""
     fps: float | None = None
-    """Frames a second; None is what `seqinfo.ini` says."""
+    """Frames a second; None is what `seqinfo.ini` or the video says."""
 
 
 Tracks = dict[int, dict[str, PixelBox]]
 """The boxes of each frame, by the ids of their tracks."""
 
 
-def read_mot(folder: Path, how: Sampling) -> Labelled:
-    """Makes pairs of the frames of a folder.
+def read_mot(source: Path, how: Sampling, scratch: Path) -> Labelled:
+    """Makes pairs of the frames of a sequence.
 
     Args:
-        folder: of one sequence: the tracks at one of `TRACKS`, the frames in `img1` or beside them, named by their
-            number.
-        how: they are chosen.
+        source: a folder with the frames, named by their number, in `img1` or in itself; or a video.
+        how: pairs are chosen.
+        scratch: folder for frames of a video.
 
     Raises:
-        DataError: tracks, frames or the frames a second are missing.
+        DataError: tracks, frames or the frames a second are missing, or a frame cannot be read.
     """
-    file = tracks_of(folder)
+    file = tracks_of(source)
     if file is None:
-        advice = f"put the tracks at one of {', '.join(TRACKS)}"
-        raise DataError([Fault("no tracks", str(folder), None, "", advice)])
-    place = folder / "img1" if (folder / "img1").is_dir() else folder
-    frames = {int(id_): paths[0] for id_, paths in files_by_id(place, IMAGE_SUFFIXES).items() if id_.isdecimal()}
-    if not frames:
-        raise DataError([Fault("no frames", str(place), None, "", "name the images by their numbers: 000001.jpg")])
-    fps = how.fps or _frames_a_second(folder)
-    gap = max(1, round(how.gap * fps))
+        places = _places(source)
+        advice = f"put the tracks at one of {', '.join(str(place) for place in places)}"
+        raise DataError([Fault("no tracks", str(source), None, "", advice)])
+    frames: Frames = FolderFrames(source) if source.is_dir() else VideoFrames(source, scratch)
+    gap = max(1, round(how.gap * (how.fps or frames.per_second())))
     found = Labelled(may_leave=True)
     tracks = _tracks(file, found.faults)
-    starts = [number for number in sorted(frames) if number + gap in frames]
+    there = set(frames.numbers)
+    starts = [number for number in frames.numbers if number + gap in there]
     if not starts:
-        met = f"{len(frames)} frames, {gap} apart"
-        raise DataError([Fault("no two frames so far apart", str(place), None, met, "ask for a smaller --gap")])
-    for start in sorted({starts[index * len(starts) // how.pairs] for index in range(how.pairs)}):
+        met = f"{len(there)} frames, {gap} apart"
+        raise DataError(
+            [Fault("no two frames so far apart", str(frames.location), None, met, "ask for a smaller --gap")]
+        )
+    chosen = sorted({starts[index * len(starts) // how.pairs] for index in range(how.pairs)})
+    images = frames.files({*chosen, *(start + gap for start in chosen)})
+    for start in chosen:
         one, other = (tracks.get(number, {}) for number in (start, start + gap))
         stayed = {id_ for id_ in one.keys() & other.keys() if _distance(one[id_], other[id_]) <= how.min_move}
         sides = (tuple(boxes[id_] for id_ in sorted(boxes.keys() - stayed)) for boxes in (one, other))
-        found.pairs.append(LabelledPair(f"{start:06d}", frames[start], frames[start + gap], *sides))
+        found.pairs.append(LabelledPair(f"{start:06d}", images[start], images[start + gap], *sides))
     return found
 
 
-def tracks_of(folder: Path) -> Path | None:
-    """The file of a folder's tracks; None where there is none."""
-    return next((folder / name for name in TRACKS if (folder / name).is_file()), None)
+def tracks_of(source: Path) -> Path | None:
+    """The file of the tracks of a folder or a video; None where there is none."""
+    return next((place for place in _places(source) if place.is_file()), None)
 
 
-def _frames_a_second(folder: Path) -> float:
-    file = folder / "seqinfo.ini"
-    settings = configparser.ConfigParser()
-    try:
-        settings.read_string(file.read_text(encoding="utf-8-sig"))
-        found = numbers([settings["Sequence"]["frameRate"]], 1)
-    except (OSError, ValueError, KeyError, configparser.Error):
-        found = None
-    if not found or found[0] <= 0:
-        advice = "give --fps, the frames a second"
-        raise DataError([Fault("no frameRate", str(file), None, "", advice)])
-    return found[0]
+def _places(source: Path) -> list[Path]:
+    """Where the tracks may lie; those of a video also under its name, beside it."""
+    if source.is_dir():
+        return [source / name for name in TRACKS]
+    return [source.with_suffix(".txt"), *(source.parent / name for name in TRACKS)]
 
 
 def _tracks(file: Path, faults: list[Fault]) -> Tracks:

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -262,6 +264,42 @@ class TestTracks:
             convert(folder, tmp_path / "out", "--fps", 2, "--gap", 1), f"{folder / 'gt' / 'gt.txt'}:4: no track"
         )
         assert "gt.txt:5: no track" in said
+
+
+class TestVideos:
+    @pytest.fixture
+    def sequence_and_video(self, tmp_path, paint) -> tuple[Path, Path]:
+        """The same frames and tracks as a folder and as a video, of two frames a second."""
+        tracks = {"1": lambda frame: 4 * frame, "2": lambda frame: 20}
+        folder = sequence(tmp_path / "X", paint, 12, tracks)
+        video = tmp_path / "yard.avi"
+        writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 2, (WIDTH, HEIGHT))
+        for frame in sorted((folder / "img1").iterdir()):
+            writer.write(cv2.imread(str(frame)))
+        writer.release()
+        shutil.copy(folder / "gt" / "gt.txt", tmp_path / "yard.txt")
+        return folder, video
+
+    def test_a_video_gives_what_its_frames_give(self, tmp_path, sequence_and_video):
+        outs = [
+            converted(tmp_path / source.stem / "out", source, "--gap", 2, "--pairs", 4) for source in sequence_and_video
+        ]
+        assert boxes_of(outs[0]) == boxes_of(outs[1]) != {}
+        for pair in boxes_of(outs[0]):
+            for side in ("before", "after"):
+                of_folder, of_video = (np.asarray(Image.open(out / side / f"{pair}.png"), float) for out in outs)
+                assert np.abs(of_folder - of_video).mean() < 12, "the frames of the pair, but for their compression"
+
+    def test_what_is_wrong_with_a_video_is_named(self, tmp_path, sequence_and_video):
+        _, video = sequence_and_video
+        refused(convert(video, tmp_path / "out", "--gap", 60), f"{video}: no two frames so far apart", "12 frames")
+        whole = video.read_bytes()
+        video.write_bytes(whole[: len(whole) // 2])
+        refused(convert(video, tmp_path / "out", "--gap", 5), f"{video}: frames that cannot be read", "cut off or")
+        video.write_bytes(b"no video")
+        refused(convert(video, tmp_path / "out"), f"{video}: no frames", "convert it to .mp4")
+        (tmp_path / "yard.txt").unlink()
+        refused(convert(video, tmp_path / "out"), f"{video}: no tracks", str(tmp_path / "yard.txt"))
 
 
 def test_matched_boxes_have_two_lines_an_object(yards, tmp_path):
