@@ -65,7 +65,8 @@ class Options:
 
     space: str = SEARCH.option("What may vary: a name of --list-spaces, or file.py:function", flag_default="staged")
     data: str | None = DATA.option(
-        "Folder with before/, after/, labels/, or a data.yaml; here, or as s3://BUCKET/FOLDER, gs://...",
+        "Folder with before/, after/, labels/, or a data.yaml; here, or as s3://BUCKET/FOLDER, gs://...; or labels of "
+        "another format, as COCO's .json (docs/data.md)",
         shown="the sample",
         location=True,
     )

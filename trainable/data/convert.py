@@ -11,7 +11,6 @@ docs/data.md shows each. Labels of a pair may be on either of its images, or on 
 
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,31 +20,15 @@ if __name__ == "__main__":  # The checkout that this file lies in runs, whicheve
 import typer
 
 from trainable.alignment import ALIGNMENTS, OFF
-from trainable.data.faults import DataError, Fault, write_report
-from trainable.data.formats.boxes_csv import read_boxes
-from trainable.data.formats.coco import read_coco
-from trainable.data.formats.frames import VIDEO_SUFFIXES
-from trainable.data.formats.labelled import Labelled
+from trainable.data.faults import DataError, write_report
 from trainable.data.formats.layout_writer import write_layout
-from trainable.data.formats.matched import read_matched
-from trainable.data.formats.mot import Sampling, read_mot, tracks_of
+from trainable.data.formats.mot import Sampling
 from trainable.data.formats.pairing import AFTER, BEFORE, Rule, template_fault
-from trainable.data.formats.voc import read_voc
-from trainable.data.listing import files_by_id
+from trainable.data.formats.reading import Format, format_of, read_format
 from trainable.text.command_line import Command, command_line, stop
 from trainable.text.console import plain_console
 
 app = Command()
-
-
-class Format(StrEnum):
-    """What is read."""
-
-    COCO = "coco"
-    VOC = "voc"
-    CSV = "csv"
-    MOT = "mot"
-    MATCHED = "matched"
 
 
 @app.command(help=__doc__)
@@ -88,7 +71,7 @@ def main(
     rule, how = Rule(before, after, pair_list), Sampling(pairs, gap, min_move, fps)
     try:
         with tempfile.TemporaryDirectory(prefix="frames-") as scratch:
-            found = _read(source, labels or _format_of(source), images, rule, how, Path(scratch))
+            found = read_format(source, labels or format_of(source), images, rule, how, Path(scratch))
             written = write_layout(found, out, align)
     except DataError as error:
         report = out.with_name(f"{out.name}-faults.csv")
@@ -103,46 +86,6 @@ def main(
     )
     words = ("--data", str(out), "--subset", "20", "--trials", "4", "--max-epochs", "6")
     console.print(f"try it: {command_line('search', *words)}", highlight=False)
-
-
-def _format_of(source: Path) -> Format:
-    """What a file or folder looks like.
-
-    Raises:
-        DataError: nothing that is read.
-    """
-    formats = ", ".join(Format)
-    if not source.exists():
-        raise DataError([Fault("no such file or folder", str(source), None, "", f"give what is one of {formats}")])
-    if source.is_dir():
-        if tracks_of(source):
-            return Format.MOT
-        if files_by_id(source, (".xml",)):
-            return Format.VOC
-    by_suffix = {".json": Format.COCO, ".csv": Format.CSV, **dict.fromkeys(VIDEO_SUFFIXES, Format.MOT)}
-    if source.is_file() and (found := by_suffix.get(source.suffix.lower())):
-        return found
-    advice = f"name its format with --format: {formats}"
-    raise DataError([Fault("no format that is known by its looks", str(source), None, "", advice)])
-
-
-def _read(source: Path, labels: Format, images: Path | None, rule: Rule, how: Sampling, scratch: Path) -> Labelled:
-    """The data set of a format.
-
-    Raises:
-        DataError: nothing of it can be read.
-    """
-    if labels is Format.MOT:
-        return read_mot(source, how, scratch)
-    here = source if source.is_dir() else source.parent
-    folder = images or next((place for place in (here / "images", here / "JPEGImages") if place.is_dir()), here)
-    readers = {
-        Format.COCO: read_coco,
-        Format.VOC: read_voc,
-        Format.CSV: read_boxes,
-        Format.MATCHED: read_matched,
-    }
-    return readers[labels](source, folder, rule)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a data set comes from: a folder or a `data.yaml`, on this machine or in a bucket."""
+"""Where a data set comes from: a folder or `data.yaml`, here or in a bucket, or labels of another format."""
 
 import posixpath
 from collections.abc import Callable, Mapping
@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from trainable.data.faults import DataError
+from trainable.data.faults import DataError, Fault
+from trainable.data.formats.kept_layout import is_other_format, kept_layout
 from trainable.data.pair import Pair
 from trainable.data.pairs import PairData, read_pairs
 from trainable.data.snapshot import take_snapshot
@@ -24,16 +25,23 @@ def read_source(location: str | Path, say: Callable[[str], None] = lambda line: 
 
     Args:
         location: a folder or a `data.yaml`, or the URI of one in a storage. What a `data.yaml` there names must lie
-            below its own folder.
+            below its own folder. On this machine also labels of another format, see `kept_layout`.
         say: told of a pull, see `Snapshot.pull`.
         how: what else `read_pairs` takes.
 
     Raises:
-        DataError: as `read_pairs`; files in a storage are named as they are there.
+        DataError: as `read_pairs` and `kept_layout`; files in a storage are named as they are there.
         StorageError: there is no data set at the URI, or it cannot be pulled.
     """
     if not is_uri(str(location)):
-        return read_pairs(Path(location), **how)
+        if not is_other_format(Path(location)):
+            return read_pairs(Path(location), **how)
+        try:
+            layout = kept_layout(Path(location))
+        except OSError as error:
+            advice = "convert it by hand, by trainable/data/convert.py"
+            raise DataError([Fault("cannot be converted", str(location), None, str(error), advice)]) from None
+        return replace(read_pairs(layout, **how), location=str(location))
     folder, yaml = _split(str(location))
     snapshot = take_snapshot(folder, _yaml_parts(folder, yaml) if yaml else FOLDER_PARTS)
     copy = snapshot.pull(say)
