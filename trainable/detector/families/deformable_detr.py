@@ -49,6 +49,6 @@ class DeformableDetr(Family):
         """
         more = sum(cells[-1] // 4**step for step in range(1, config.num_feature_levels - len(cells) + 1))
         points = config.num_feature_levels * config.encoder_n_points
-        attended = points * (config.d_model + 8 * config.encoder_attention_heads)
+        attended = points * (config.d_model + 16 * config.encoder_attention_heads)
         width = 14 * config.d_model + config.encoder_ffn_dim + attended
         return int(config.encoder_layers * (sum(cells) + more) * width)
