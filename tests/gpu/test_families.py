@@ -34,7 +34,7 @@ def test_an_untrained_model_is_worth_what_it_is_worth_on_the_cpu(kind, tiny, sam
     model = load_model(tiny, sample.names)
     expected = evaluate(model, data.val, data.collator).losses["val_loss"]
     found = evaluate(model.to(device), data.val, data.collator).losses["val_loss"]
-    # D-FINE multiplies what TF32 rounds: it tells boxes as distributions, and chooses queries by scores near each other.
+    # D-FINE multiplies what TF32 rounds: boxes are told as distributions, queries chosen by scores near each other.
     assert found == pytest.approx(expected, rel=5e-2 if kind == "d_fine" else 5e-3)
 
 
