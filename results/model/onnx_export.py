@@ -23,6 +23,7 @@ from trainable.detection import Detections, match, scores_at
 from trainable.detector.loading import class_names, load_model
 from trainable.detector.signal_models import signal_of_config
 from trainable.model_signal import CHANNELS
+from trainable.readout import readout_of
 from trainable.storage.durable_file import write_atomically
 from trainable.text.command_line import documented
 from trainable.training.evaluation import Evaluation
@@ -80,7 +81,8 @@ def export_onnx(
         opset = _write(loaded, (channels, *padded), path)
     detector = onnx_detector(path)
     detections = [detector.detect(*open_pair(pair)) for pair in evaluation.read(pairs)]
-    off = max(map(_distance, detections, evaluation.detections), default=0.0)
+    cut_off = readout_of(loaded.config.model_type).by_sigmoid
+    off = max((_distance(*each, cut_off) for each in zip(detections, evaluation.detections, strict=True)), default=0.0)
     f1, f1_of_torch = (_f1(found, evaluation, score_threshold) for found in (detections, evaluation.detections))
     if off > BOXES_WITHIN or abs(f1 - f1_of_torch) > F1_WITHIN:
         raise DetectorError(
@@ -172,13 +174,16 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _distance(found: Detections, expected: Detections) -> float:
+def _distance(found: Detections, expected: Detections, cut_off: bool) -> float:
     """Most that a side of a box is off from the nearest one of the same class and score; infinite where there is none.
 
-    Those at one place of the list are not the same where scores are nearly equal; nor are the last ones, where a family
-    gives no more than so many.
+    Those at one place of the list are not the same where scores are nearly equal.
+
+    Args:
+        found, expected: in one image.
+        cut_off: whether they are but the best of all that there are, so that the last ones may be others.
     """
-    last = expected.scores.min(initial=1.0) + SCORES_WITHIN
+    last = expected.scores.min(initial=1.0) + SCORES_WITHIN if cut_off else -1.0
     boxes, scores, class_ids = (
         each[expected.scores > last] for each in (expected.boxes_xyxy_normalised, expected.scores, expected.class_ids)
     )

@@ -80,14 +80,15 @@ def detections(*rows):
     return Detections(boxes, np.array([score for _, score, _ in rows]), np.array([class_id for *_, class_id in rows]))
 
 
-def test_detections_of_nearly_one_score_may_change_places_and_the_last_may_be_others():
+def test_detections_of_nearly_one_score_may_change_places_and_the_last_of_many_may_be_others():
     expected = detections((0.1, 0.9, 0), (0.5, 0.5, 0), (0.7, 0.5, 1), (0.2, 0.1, 0))
     changed = detections((0.1, 0.9, 0), (0.7, 0.5, 1), (0.5, 0.5, 0), (0.6, 0.1, 1))
-    assert _distance(changed, expected) == 0.0
+    assert _distance(changed, expected, cut_off=True) == 0.0
+    assert _distance(changed, expected, cut_off=False) == math.inf
     moved = detections((0.1, 0.9, 0), (0.51, 0.5, 0), (0.7, 0.5, 1), (0.2, 0.1, 0))
-    assert _distance(moved, expected) == pytest.approx(0.01)
+    assert _distance(moved, expected, cut_off=False) == pytest.approx(0.01)
     for other in ((0.5, 0.4, 0), (0.5, 0.5, 1)):
-        assert _distance(detections((0.1, 0.9, 0), other, (0.7, 0.5, 1)), expected) == math.inf
+        assert _distance(detections((0.1, 0.9, 0), other, (0.7, 0.5, 1)), expected, cut_off=True) == math.inf
 
 
 @pytest.mark.soak
