@@ -22,6 +22,7 @@ class ConditionalDetr(Family):
         "box_head": ("bbox_predictor",),
         "class_head": ("class_labels_classifier",),
     }
+    cacheable = ("backbone",)
 
     def criterion(self, config: Any) -> Criterion:
         """Focal loss; transformers weighs it 1, whatever the config's coefficient."""

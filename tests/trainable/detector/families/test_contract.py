@@ -17,6 +17,7 @@ from trainable.detector.memory import IN_USE, training_memory
 from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.model_signal import SIGNALS
 from trainable.recipe import PARTS, Recipe, Stage
+from trainable.reuse.config import ReuseConfig
 from trainable.training.evaluation import evaluate
 from trainable.training.staged_trainer import train_recipe
 from trainable.training.weights import trial_model
@@ -255,6 +256,17 @@ def test_a_saved_model_loads_in_plain_transformers_and_reproduces_its_figures(tr
     found = evaluate(load_model(tmp_path, NAMES), dataset, collator).losses["val_loss"]
     best = min(row.val_loss for row in trial.history)
     assert found == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if FAMILIES[kind.split(" in ")[0]].cacheable])
+def test_what_frozen_parts_give_is_kept_to_the_same_bits(tiny, kind, pair_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    histories = []
+    for name, reuse in (("anew", ReuseConfig(0)), ("kept", ReuseConfig(10**9))):
+        trial = train_recipe(RECIPE, pair_data, tiny(kind), tmp_path / name, lambda row: None, reuse=reuse)
+        histories.append([(row.train_loss, row.val_loss) for row in trial.history])
+        assert bool(list((tmp_path / "cache").rglob("activations/*"))) == (name == "kept")
+    assert histories[0] == histories[1]
 
 
 def test_images_of_families_that_pad_nothing_are_of_one_size(tiny, kind):
