@@ -10,7 +10,9 @@ from results.description import figures_at, settings, trains
 from results.formatting import ratio
 from results.markdown import markdown_code, markdown_table, markdown_text
 from trainable.alignment import OFF
+from trainable.data.model_input import read_config_file
 from trainable.data.pairs import PairData
+from trainable.detector.families.registry import FAMILIES
 from trainable.detector.hub import name_and_revision
 from trainable.detector.signal_models import class_name_of
 from trainable.model_signal import DIFFERENCE, FEATURES, STACKED
@@ -77,7 +79,7 @@ GIVEN = {
 }
 """What a model is given of a pair."""
 
-TAGS = ("object-detection", "detr", "change-detection", "moved-objects", "before-after")
+TAGS = ("object-detection", "change-detection", "moved-objects", "before-after")
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,13 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
         recipe: how it was trained.
         metrics: contents of `metrics.json`, measured on the validation pairs.
     """
+    kind = read_config_file(model)["model_type"]
     sections = [
-        f"---\n{_front_matter(origin, pairs, metrics).to_yaml()}\n---\n",
+        f"---\n{_front_matter(origin, pairs, metrics, kind).to_yaml()}\n---\n",
         f"# Moved objects: {markdown_text(', '.join(pairs.names))}\n",
-        "Finds what moved between a before and an after image of a camera that stands still. The model is a DETR "
-        f"{GIVEN[recipe.input.signal]} a moved object twice, where it was and where it is now; which of them are found "
-        "is as in the labels that it was trained on.\n",
+        "Finds what moved between a before and an after image of a camera that stands still. The model is "
+        f"{FAMILIES[kind].title} {GIVEN[recipe.input.signal]} a moved object twice, where it was and where it is now; "
+        "which of them are found is as in the labels that it was trained on.\n",
         _use(metrics["counted_at"], recipe.input),
         _measured(pairs, metrics),
         _data(pairs),
@@ -122,7 +125,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
     write_atomically(model / "README.md", "\n".join(sections))
 
 
-def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> ModelCardData:
+def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any], kind: str) -> ModelCardData:
     data_set = " ".join(Path(pairs.location).stem.split())
     figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
     if point := metrics["recommended"]:
@@ -145,7 +148,7 @@ def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any]) -> M
         license="apache-2.0" if _is_embedded(origin) else "unknown",
         library_name="transformers",
         pipeline_tag="object-detection",
-        tags=list(TAGS),
+        tags=[kind, *TAGS],
         base_model=None if Path(origin.checkpoint).exists() else name_and_revision(origin.checkpoint)[0],
         model_name=f"{origin.run}-{origin.trial:04d}",
         eval_results=results,

@@ -1,5 +1,6 @@
 """The model card says what a stranger needs, and the hub can read it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def metrics(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def write(tmp_path: Path, pair_data: PairData):
-    def written(checkpoint: str = str(CHECKPOINT), data: PairData = pair_data, **more: Any) -> ModelCard:
+    def written(
+        checkpoint: str = str(CHECKPOINT), data: PairData = pair_data, kind: str = "detr", **more: Any
+    ) -> ModelCard:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
         write_model_card(tmp_path, Origin("my search", 7, 12, checkpoint), data, REFERENCE, metrics(**more))
         return ModelCard.load(tmp_path / "README.md")
 
@@ -48,6 +52,13 @@ def test_the_hub_reads_the_front_matter(write):
     assert results["f1"].metric_name == "f1 at IoU 0.5 and score 0.37"
     assert {result.task_type for result in data.eval_results} == {"object-detection"}
     assert data.model_name == "my search-0007"
+
+
+@pytest.mark.parametrize(("kind", "title"), [("detr", "a DETR"), ("rt_detr_v2", "an RT-DETR"), ("d_fine", "a D-FINE")])
+def test_the_family_is_named_in_the_text_and_in_the_index(write, kind, title):
+    card = write(kind=kind)
+    assert f"The model is {title} whose input is the absolute difference" in card.text
+    assert kind in card.data.tags
 
 
 def test_only_a_base_model_of_the_hub_is_named(write, tmp_path):

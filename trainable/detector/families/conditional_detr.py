@@ -15,6 +15,7 @@ class ConditionalDetr(Family):
     """Conditional DETR."""
 
     model_types = ("conditional_detr",)
+    title = "a Conditional DETR"
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ENCODER,

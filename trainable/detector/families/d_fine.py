@@ -18,6 +18,7 @@ class DFine(RtDetr):
     """D-FINE, without its distillation from the last layer to those before it, whose scale depends on the batch."""
 
     model_types = ("d_fine",)
+    title = "a D-FINE"
     settings: ClassVar = {**RtDetr.settings, "weight_loss_ddf": 0.0}
     constants = ("model.decoder.reg_scale", "model.decoder.up")
 

@@ -14,6 +14,7 @@ class DabDetr(Family):
     """DAB-DETR."""
 
     model_types = ("dab-detr",)
+    title = "a DAB-DETR"
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ENCODER,

@@ -15,6 +15,7 @@ class DeformableDetr(Family):
     """Deformable DETR; its attention in pure torch."""
 
     model_types = ("deformable_detr",)
+    title = "a Deformable DETR"
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ("model.input_proj", "model.position_embedding", "model.level_embed", "model.encoder"),

@@ -15,6 +15,7 @@ class Detr(Family):
     """DETR."""
 
     model_types = ("detr",)
+    title = "a DETR"
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ENCODER,
@@ -43,5 +44,6 @@ class TableTransformer(Detr):
     """Table Transformer: its modules bear DETR's names."""
 
     model_types = ("table-transformer",)
+    title = "a Table Transformer"
     cacheable = ()
     signals = Family.signals

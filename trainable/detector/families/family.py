@@ -31,6 +31,8 @@ class Family(ABC):
 
     model_types: tuple[str, ...]
     """As `config.json` names them."""
+    title: str
+    """One of its models in a sentence."""
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     """The modules that make up each part of `recipe.PARTS`; of nested ones, the inner one says whose they are."""
     settings: ClassVar[Mapping[str, Any]] = {}

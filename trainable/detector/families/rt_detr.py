@@ -16,6 +16,7 @@ class RtDetr(Family):
     """RT-DETR. It knows no `pixel_mask`, so that images are squashed to one size and never padded."""
 
     model_types: tuple[str, ...] = ("rt_detr", "rt_detr_v2")
+    title = "an RT-DETR"
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ("model.encoder_input_proj", "model.encoder"),
