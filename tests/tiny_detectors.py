@@ -91,7 +91,7 @@ def _processor(kind):
     if kind in SQUARE_KINDS:
         return RTDetrImageProcessorPil(size={"height": SQUARE, "width": SQUARE})
     size = {"shortest_edge": 48, "longest_edge": 64}
-    if kind == "conditional_detr":
+    if kind in ("conditional_detr", "dab-detr"):
         return ConditionalDetrImageProcessorPil(size=size)
     if kind.startswith("deformable"):
         return DeformableDetrImageProcessorPil(size=size)
