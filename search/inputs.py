@@ -165,10 +165,10 @@ def check_checkpoint(inputs: Inputs, options: Options, console: Console) -> Inpu
     except ModelError as error:
         raise InputError(str(error)) from None
     if others := signals_of(inputs.space, options.max_epochs).difference(FAMILIES[kind].signals):
+        given, taken = (", ".join(sorted(each)) for each in (others, FAMILIES[kind].signals))
         raise InputError(
-            f"--space {inputs.space.name}: its recipes give a model {', '.join(sorted(others))} of a pair, but one of "
-            f"type {kind!r} takes {', '.join(FAMILIES[kind].signals)} alone; a "
-            "space of your own may leave input.signal out"
+            f"--space {inputs.space.name}: its recipes give a model {given} of a pair, but one of type {kind!r} takes "
+            f"{taken} alone; a space of your own may leave input.signal out"
         )
     notices = [notice] if (notice := new_head_notice(own, names)) else []
     print_notices(notices, console)

@@ -126,3 +126,30 @@ def save_tiny_detector(kind: str, folder: Path, names=("square", "circle"), auxi
     model.save_pretrained(folder)
     _processor(kind).save_pretrained(folder)
     return folder
+
+
+def labels_of(counts):
+    """Labels of images with so many boxes each, of two classes."""
+    generator = torch.Generator().manual_seed(3)
+    return [
+        {
+            "class_labels": torch.randint(0, 2, (count,), generator=generator),
+            "boxes": 0.2 + 0.3 * torch.rand(count, 4, generator=generator),
+        }
+        for count in counts
+    ]
+
+
+def kept_for_backward(model, compute):
+    """Bytes that `compute`, a forward pass, keeps beside the model itself."""
+    own = {value.untyped_storage().data_ptr() for value in model.state_dict(keep_vars=True).values()}
+    kept = {}
+
+    def keep(value):
+        if (storage := value.untyped_storage()).data_ptr() not in own:
+            kept[storage.data_ptr()] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        compute()
+    return sum(value.untyped_storage().nbytes() for value in kept.values())

@@ -108,8 +108,11 @@ def _fields(recipe: Recipe) -> dict[str, str]:
     for name in (*names, "max_grad_norm", "patience", "dtype"):
         value = getattr(recipe, name)
         fields[name.replace("_", " ")] = "none" if value is None else setting(value)
-    augmentation = {f"augmentation {name}": setting(value) for name, value in vars(recipe.augmentation).items()}
-    return fields | dict(vars(recipe.input)) | (augmentation if augments(recipe) else {})
+    fields |= vars(recipe.input)
+    if augments(recipe):
+        for name, value in vars(recipe.augmentation).items():
+            fields[f"augmentation {name}"] = "anew in every epoch" if value is None else setting(value)
+    return fields
 
 
 def _shares(counts: Row | None) -> dict[str, float | None]:

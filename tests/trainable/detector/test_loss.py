@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers.loss.loss_for_object_detection import HungarianMatcher
 
+from tests.tiny_detectors import labels_of
 from trainable.detector.loading import load_model
 from trainable.detector.loss import (
     LossAccumulator,
@@ -14,18 +15,6 @@ from trainable.detector.loss import (
 )
 
 NAMES = ("person", "car")
-
-
-def labels_of(counts):
-    """Labels of images with so many boxes each."""
-    generator = torch.Generator().manual_seed(3)
-    return [
-        {
-            "class_labels": torch.randint(0, 2, (count,), generator=generator),
-            "boxes": 0.2 + 0.3 * torch.rand(count, 4, generator=generator),
-        }
-        for count in counts
-    ]
 
 
 def batch_of(counts, height=48, width=64):

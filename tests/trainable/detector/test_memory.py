@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
+from tests.tiny_detectors import kept_for_backward
 from trainable.detector.loading import load_model
 from trainable.detector.memory import IN_USE, MOST_AT_A_TIME, SHARE, TrainingMemory, micro_batch_within, training_memory
 from trainable.detector.parts import freeze_all_but, set_modes
@@ -25,30 +26,21 @@ def model(request):
     return DetrForObjectDetection(DetrConfig(backbone_config=backbone, use_timm_backbone=False))
 
 
-def kept_for_backward(model, trainable, height, width):
+def kept_by_an_image(model, trainable, height, width):
     """Bytes that a forward pass of one image keeps beside the model itself."""
     freeze_all_but(model, trainable)
     set_modes(model, trainable)
-    own = {value.untyped_storage().data_ptr() for value in model.state_dict(keep_vars=True).values()}
-    kept = {}
-
-    def keep(value):
-        if (storage := value.untyped_storage()).data_ptr() not in own:
-            kept[storage.data_ptr()] = value
-        return value
-
+    image = torch.rand(1, CHANNELS[signal_of_config(model.config)], height, width)
     mask = torch.ones(1, height, width, dtype=torch.int64)
     mask[:, -1] = 0
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        model(torch.rand(1, CHANNELS[signal_of_config(model.config)], height, width), mask)
-    return sum(value.untyped_storage().nbytes() for value in kept.values())
+    return kept_for_backward(model, lambda: model(image, mask))
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("trainable", [PARTS, PARTS[1:]], ids=lambda parts: parts[0])
 def test_what_backward_needs_of_an_image_is_foretold_to_a_tenth(model, trainable, signal):
     foretold = training_memory(model.config, (192, 256), trainable, signal=signal)
-    kept = kept_for_backward(with_signal(model, signal), trainable, 192, 256)
+    kept = kept_by_an_image(with_signal(model, signal), trainable, 192, 256)
     assert foretold.image == pytest.approx(max(IN_USE * kept, kept + foretold.evaluated_image), rel=0.1)
 
 

@@ -1,14 +1,14 @@
 """Conditional DETR (arXiv 2108.06152): DETR whose queries attend from reference points; focal loss."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.detector.criterion import Criterion, FocalLoss
-from trainable.detector.families.family import ENCODER, Family, Predictions, box_costs
+from trainable.detector.families.family import PARTS_OF_DETR, Family, Predictions, box_costs
 
 
 class ConditionalDetr(Family):
@@ -16,13 +16,7 @@ class ConditionalDetr(Family):
 
     model_types = ("conditional_detr",)
     title = "a Conditional DETR"
-    parts: ClassVar = {
-        "backbone": ("model.backbone",),
-        "encoder": ENCODER,
-        "decoder": ("model.query_position_embeddings", "model.decoder"),
-        "box_head": ("bbox_predictor",),
-        "class_head": ("class_labels_classifier",),
-    }
+    parts = PARTS_OF_DETR
     cacheable = ("backbone",)
 
     def criterion(self, config: Any) -> Criterion:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from trainable.detector.criterion import Criterion, FocalLoss
 from trainable.detector.families.conditional_detr import inverse_sigmoid, moved
-from trainable.detector.families.family import ENCODER, Family, Predictions, box_costs
+from trainable.detector.families.family import PARTS_OF_DETR, Family, Predictions, box_costs
 
 
 class DabDetr(Family):
@@ -16,8 +16,7 @@ class DabDetr(Family):
     model_types = ("dab-detr",)
     title = "a DAB-DETR"
     parts: ClassVar = {
-        "backbone": ("model.backbone",),
-        "encoder": ENCODER,
+        **PARTS_OF_DETR,
         "decoder": ("model.query_refpoint_embeddings", "model.patterns", "model.decoder"),
         "box_head": ("bbox_predictor", "model.decoder.bbox_embed"),
         "class_head": ("class_embed",),

@@ -1,13 +1,13 @@
 """DETR (arXiv 2005.12872) and Table Transformer, which is DETR with its norms in front."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from trainable.detector.criterion import Criterion, SoftmaxLoss
-from trainable.detector.families.family import ENCODER, Family, Predictions, box_costs
+from trainable.detector.families.family import PARTS_OF_DETR, Family, Predictions, box_costs
 from trainable.model_signal import SIGNALS
 
 
@@ -16,13 +16,7 @@ class Detr(Family):
 
     model_types = ("detr",)
     title = "a DETR"
-    parts: ClassVar = {
-        "backbone": ("model.backbone",),
-        "encoder": ENCODER,
-        "decoder": ("model.query_position_embeddings", "model.decoder"),
-        "box_head": ("bbox_predictor",),
-        "class_head": ("class_labels_classifier",),
-    }
+    parts = PARTS_OF_DETR
     cacheable: tuple[str, ...] = ("backbone", "encoder", "decoder")
     signals: tuple[str, ...] = SIGNALS
 

@@ -136,5 +136,11 @@ def box_costs(config: Any) -> dict[str, float]:
     }
 
 
-ENCODER = ("model.input_projection", "model.position_embedding", "model.encoder")
-"""The modules of DETR's encoder, and of those that took it over."""
+PARTS_OF_DETR: Mapping[str, tuple[str, ...]] = {
+    "backbone": ("model.backbone",),
+    "encoder": ("model.input_projection", "model.position_embedding", "model.encoder"),
+    "decoder": ("model.query_position_embeddings", "model.decoder"),
+    "box_head": ("bbox_predictor",),
+    "class_head": ("class_labels_classifier",),
+}
+"""The modules of DETR, and of families that took over their names."""

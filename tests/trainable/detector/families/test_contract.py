@@ -8,7 +8,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 import trainable.detector.families
-from tests.tiny_detectors import CONFIGS, QUERIES, SQUARE, SQUARE_KINDS, save_tiny_detector
+from tests.tiny_detectors import (
+    CONFIGS,
+    QUERIES,
+    SQUARE,
+    SQUARE_KINDS,
+    kept_for_backward,
+    labels_of,
+    save_tiny_detector,
+)
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
 from trainable.detector.families.registry import FAMILIES, family_of
 from trainable.detector.loading import ModelError, load_model, load_processor, model_config
@@ -61,14 +69,7 @@ def model(tiny, kind):
 
 
 def batch_of(counts):
-    generator = torch.Generator().manual_seed(3)
-    labels = [
-        {
-            "class_labels": torch.randint(0, 2, (count,), generator=generator),
-            "boxes": 0.2 + 0.3 * torch.rand(count, 4, generator=generator),
-        }
-        for count in counts
-    ]
+    labels, generator = labels_of(counts), torch.Generator().manual_seed(7)
     pixel_values = torch.randn(len(counts), 3, SQUARE, SQUARE, generator=generator)
     pixel_mask = torch.ones(len(counts), SQUARE, SQUARE, dtype=torch.int64)
     return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "labels": labels}
@@ -284,31 +285,11 @@ def test_signals_that_a_family_does_not_take_are_refused_by_name(tiny, kind):
             load_model(tiny(kind), NAMES, signal=signal)
 
 
-def kept_for_backward(model, side):
-    """Bytes that a forward pass of one image keeps beside the model itself."""
-    own = {value.untyped_storage().data_ptr() for value in model.state_dict(keep_vars=True).values()}
-    kept = {}
-
-    def keep(value):
-        if (storage := value.untyped_storage()).data_ptr() not in own:
-            kept[storage.data_ptr()] = value
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        family_of(model.config).predictions(
-            model,
-            {
-                "pixel_values": torch.rand(1, 3, side, side),
-                "pixel_mask": torch.ones(1, side, side, dtype=torch.int64),
-            },
-            auxiliary=True,
-        )
-    return sum(value.untyped_storage().nbytes() for value in kept.values())
-
-
 def test_the_memory_that_training_takes_is_foretold(model, tiny, kind):
     """Never less than it really takes of an image, and not much more: a trial that is told to fit, fits."""
     side = 256
     foretold = training_memory(model_config(tiny(kind)), (side, side)).image
-    really = IN_USE * kept_for_backward(model, side)
+    image = {"pixel_values": torch.rand(1, 3, side, side), "pixel_mask": torch.ones(1, side, side, dtype=torch.int64)}
+    predictions = family_of(model.config).predictions
+    really = IN_USE * kept_for_backward(model, lambda: predictions(model, image, auxiliary=True))
     assert really <= foretold * 1.05 and foretold < 2.5 * really, f"{foretold / really:.2f}"
