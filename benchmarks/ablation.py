@@ -103,7 +103,7 @@ def search(arguments: argparse.Namespace, flags: tuple[str, ...]) -> tuple[tuple
             raise SystemExit(f"the search ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
         events = read_journal(Path(scratch, "run", "journal.jsonl"))
         first, last = events[0].time, events[-1].time
-        losses = [record.val_loss for record in trial_records(events) if record.best]
+        losses = [record.objective for record in trial_records(events) if record.best]
         return (first - started, last - first, ended - last), losses
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
-from results.measures.coco import coco_metrics
+from trainable.coco import coco_metrics
 from trainable.detection import ground_truth_from_labels
 from trainable.readout import SOFTMAX
 

@@ -18,8 +18,8 @@ from statistics import median
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from results.measures.coco import coco_labels, coco_results
 from results.measures.sweep import IOU_THRESHOLDS, sweep
+from trainable.coco import coco_labels, coco_results
 from trainable.detection import Detections, GroundTruth, match
 
 NAMES = ("person", "car", "bike")

@@ -6,6 +6,8 @@ from typing import Any
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from trainable.alignment import OFF
+from trainable.history import best_row
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.model_signal import DIFFERENCE
 from trainable.recipe import PARTS, Recipe, augments
 
@@ -16,10 +18,10 @@ def trains(parts: Sequence[str]) -> str:
 
 
 def stage_rows(record: TrialRecord) -> list[dict[str, str]]:
-    """A recipe's stages and the lowest `val_loss` that each reached."""
+    """A recipe's stages and the best value of the metric that each reached."""
     rows = []
     for index, stage in enumerate(record.stages):
-        losses = [row.val_loss for row in record.history if row.stage == index]
+        reached = any(row.stage == index for row in record.history)
         rows.append(
             {
                 "name": stage.name,
@@ -27,7 +29,7 @@ def stage_rows(record: TrialRecord) -> list[dict[str, str]]:
                 "epochs": f"{stage.epochs}",
                 "learning_rate": setting(stage.learning_rate),
                 "cycles": f"{stage.restart_cycles}",
-                "val_loss": figure(min(losses)) if losses else "not reached",
+                "reached": figure(best_row(record.history, index).compared) if reached else "not reached",
             }
         )
     return rows
@@ -41,10 +43,11 @@ def settings(recipe: Recipe) -> str:
         f"weight decay {setting(recipe.weight_decay)}, "
         f"backbone learning rate x {setting(recipe.backbone_learning_rate_factor)}, "
         f"warm-up {percent(recipe.warmup_share)} of a stage, "
-        + (f"a stage ends after {recipe.patience} epochs without a lower loss, " if recipe.patience else "")
+        + (f"a stage ends after {recipe.patience} epochs without a better one, " if recipe.patience else "")
         + (f"pairs registered ({recipe.input.alignment}), " if recipe.input.alignment != OFF else "")
         + (f"signal {recipe.input.signal}, " if recipe.input.signal != DIFFERENCE else "")
         + (f"pairs augmented ({_augmentation(recipe)}), " if augments(recipe) else "")
+        + (f"epochs compared by {METRICS[recipe.metric].title}, " if recipe.metric != VAL_LOSS else "")
         + f"{recipe.dtype}, seed {recipe.seed}"
     )
 

@@ -25,8 +25,7 @@ from plotly.offline import get_plotlyjs
 from results.description import settings, stage_rows
 from results.formatting import cameras, count, figure, percent, ratio, unread
 from results.journal.events import JournalError
-from results.journal.journal import TrialRecord
-from results.measures.operating_point import IOU_THRESHOLD
+from results.journal.journal import TrialRecord, metric_of
 from results.page.charts.chart import DARK, STATUS_WORDS, Chart
 from results.page.charts.course import best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.failures import calibration_plot, error_split
@@ -41,6 +40,7 @@ from results.page.importance import compared, importances
 from results.page.overlays import read_overlays
 from results.page.rows import class_rows, differences, shown_trials, trial_details, trial_rows
 from results.page.verdict import further_sentences, headline, operating_point_sentence
+from trainable.detection import IOU_THRESHOLD
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.text.command_line import Command, command_line, stop
@@ -105,6 +105,7 @@ def render(contents: RunContents, live: bool = False) -> str:
         **_parameters(contents),
         **_trials(contents),
         **_repetition(contents),
+        metric=metric_of(contents.records),
     )
 
 
@@ -135,11 +136,11 @@ def _state(contents: RunContents, live: bool) -> str:
 
 def _verdict(contents: RunContents) -> dict[str, Any]:
     best, point = contents.best, contents.metrics.get("recommended") or {}
-    spent = epochs_spent(contents.records)
+    metric, spent = metric_of(contents.records), epochs_spent(contents.records)
     counts = Counter(record.status for record in contents.records)
     saved_by = f"{spent.saved:,} of {spent.budget:,}, by stopping weak trials early"
     facts = [
-        ("best val_loss", figure(best.val_loss) if best else "–", "of the validation pairs"),
+        (f"best {metric.title}", figure(best.compared) if best else "–", "of the validation pairs"),
         ("F1", ratio(point.get("f1")), "at the operating point, IoU 0.5"),
         ("score threshold", *_threshold_fact(contents.metrics)),
         ("trials", f"{len(contents.records):,}", ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())),

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from results.journal.journal import TrialRecord, best_trial, read_journal, trial_records
+from trainable.metric import Metric
 
 FOLDER = "retrained"
 CONFIRM, FINAL = "confirm", "final"
@@ -29,22 +30,22 @@ class Confirmed:
     """Whose recipe it is."""
     reference: bool
     found: float
-    """The lowest `val_loss` of that trial, which was picked for being low."""
-    losses: tuple[float, ...]
-    """Lowest `val_loss` with each of the other seeds, in their order; infinite where training failed."""
+    """The best value of that trial, which was picked for it."""
+    values: tuple[float, ...]
+    """The best with each of the other seeds, in their order; infinitely bad where training failed."""
     behind: tuple[float, float] | None
-    """95 % interval of how much higher it is than the winner's with the same seed; None of the winner itself, and with
+    """95 % interval of how much worse it is than the winner's with the same seed; None of the winner itself, and with
     fewer than two seeds."""
 
     @property
     def mean(self) -> float:
-        """Of the losses with other seeds."""
-        return fmean(self.losses)
+        """Of the values with other seeds."""
+        return fmean(self.values)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the mean, by Student's t; None with fewer than two seeds, or where one failed."""
-        return _interval(self.losses)
+        return _interval(self.values)
 
     @property
     def may_be_noise(self) -> bool:
@@ -84,28 +85,29 @@ def of_purpose(retrained: Iterable[TrialRecord], purpose: str, trial: int | None
 
 
 def confirmed(searched: Iterable[TrialRecord], retrained: Iterable[TrialRecord]) -> list[Confirmed]:
-    """The recipes that were trained with every one of the other seeds, the lowest mean first.
+    """The recipes that were trained with every one of the other seeds, the best mean first.
 
     Args:
         searched: the trials of the search.
         retrained: what was trained again.
     """
-    losses: dict[int, dict[int, float]] = {}
+    trained: dict[int, dict[int, TrialRecord]] = {}
     for record in of_purpose(retrained, CONFIRM):
         if record.status in ("COMPLETED", "FAILED"):
-            loss = record.val_loss if record.status == "COMPLETED" else math.inf
-            losses.setdefault(record.parameters["trial"], {})[record.parameters["seed"]] = loss
-    seeds = sorted({seed for of_trial in losses.values() for seed in of_trial})
-    whole = {trial: tuple(got[seed] for seed in seeds) for trial, got in losses.items() if len(got) == len(seeds)}
-    ranked = sorted(whole, key=lambda trial: (fmean(whole[trial]), trial))
+            of_trial = trained.setdefault(record.parameters["trial"], {})
+            of_trial[record.parameters["seed"]] = _without_result_of_failed(record)
+    seeds = sorted({seed for of_trial in trained.values() for seed in of_trial})
+    whole = {trial: [got[seed] for seed in seeds] for trial, got in trained.items() if len(got) == len(seeds)}
+    objectives = {trial: [record.objective for record in of_trial] for trial, of_trial in whole.items()}
+    ranked = sorted(whole, key=lambda trial: (fmean(objectives[trial]), trial))
     trials = {record.number: record for record in searched}
     return [
         Confirmed(
             trial,
             trials[trial].reference,
-            trials[trial].val_loss,
-            whole[trial],
-            _interval([own - best for own, best in zip(whole[trial], whole[ranked[0]], strict=True)])
+            trials[trial].compared,
+            tuple(record.compared for record in whole[trial]),
+            _interval([own - best for own, best in zip(objectives[trial], objectives[ranked[0]], strict=True)])
             if place
             else None,
         )
@@ -136,22 +138,22 @@ def chosen(searched: Sequence[TrialRecord], retrained: Sequence[TrialRecord]) ->
         return None
     choice = Chosen(best, f"trials/{best.number:04d}", "The best recipe")
     for record in of_purpose(retrained, CONFIRM, best.number):
-        if record.status == "COMPLETED" and record.val_loss < choice.record.val_loss:
+        if record.status == "COMPLETED" and record.objective < choice.record.objective:
             choice = _again(record, best, f"The best recipe, with seed {record.parameters['seed']}")
     for record in of_purpose(retrained, FINAL, best.number):
-        if record.status == "COMPLETED" and record.recipe and record.val_loss <= choice.record.val_loss:
+        if record.status == "COMPLETED" and record.recipe and record.objective <= choice.record.objective:
             choice = _again(record, best, f"The best recipe, stretched to {record.recipe.epochs} epochs")
     return choice
 
 
-def confirmed_table(found: Sequence[Confirmed]) -> pd.DataFrame:
+def confirmed_table(found: Sequence[Confirmed], metric: Metric) -> pd.DataFrame:
     """One row a recipe that was trained with other seeds, the best first.
 
     Columns:
         trial, reference: whose recipe it is.
-        val_loss: what the search found.
-        seeds, mean, low, high: how many other seeds, the mean of their losses and its 95 % interval.
-        behind_low, behind_high: 95 % interval of what its losses have over the winner's.
+        val_loss, map or best_f1: what the search found.
+        seeds, mean, low, high: how many other seeds, the mean of theirs and its 95 % interval.
+        behind_low, behind_high: 95 % interval of how much worse they are than the winner's.
         may_be_noise: whether that interval holds 0; also where there is none.
     """
     missing = (None, None)
@@ -160,8 +162,8 @@ def confirmed_table(found: Sequence[Confirmed]) -> pd.DataFrame:
             {
                 "trial": each.trial,
                 "reference": each.reference,
-                "val_loss": each.found,
-                "seeds": len(each.losses),
+                metric.field: each.found,
+                "seeds": len(each.values),
                 "mean": each.mean,
                 **dict(zip(("low", "high"), each.interval or missing, strict=True)),
                 **dict(zip(("behind_low", "behind_high"), each.behind or missing, strict=True)),
@@ -170,6 +172,10 @@ def confirmed_table(found: Sequence[Confirmed]) -> pd.DataFrame:
             for each in found
         ]
     )
+
+
+def _without_result_of_failed(record: TrialRecord) -> TrialRecord:
+    return record if record.status == "COMPLETED" else dataclasses.replace(record, history=[], reported=[])
 
 
 def _again(record: TrialRecord, best: TrialRecord, title: str) -> Chosen:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.formatting import count, figure
-from results.journal.journal import TrialRecord
+from results.journal.journal import TrialRecord, metric_of
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.storage.durable_file import write_atomically
 from trainable.storage.mirror import Mirror
 from trainable.training.validation_terms import losses_of, read_terms, terms_path
@@ -63,10 +64,13 @@ def selection(run: Path, records: Sequence[TrialRecord], mirror: Mirror | None =
         StorageError: the remote storage cannot be used or reached.
 
     Returns:
-        None where fewer than two trials have kept it, as those of earlier versions have not, or there is one pair.
+        None where fewer than two trials have kept it, as those of earlier versions have not, or there is one pair, or
+        trials are compared by another metric than the loss.
     """
     sound = [record for record in records if record.status != "FAILED" and record.best]
-    ranked = sorted(sound, key=attrgetter("val_loss"))[:MOST]
+    if metric_of(records) != METRICS[VAL_LOSS]:
+        return None
+    ranked = sorted(sound, key=attrgetter("objective"))[:MOST]
     picked: list[TrialRecord] = []
     terms: list[NDArray[np.float64]] = []
     for record in ranked:
@@ -80,7 +84,7 @@ def selection(run: Path, records: Sequence[TrialRecord], mirror: Mirror | None =
     if len(picked) < 2 or picked[0] is not ranked[0] or len(terms[0]) < 2:
         return None
     optimism = optimism_of(np.stack(terms))
-    return Selection(picked[0].number, picked[0].val_loss, optimism, len(picked), len(terms[0]))
+    return Selection(picked[0].number, picked[0].compared, optimism, len(picked), len(terms[0]))
 
 
 def optimism_of(terms: NDArray[np.float64], seed: int = 0) -> float:

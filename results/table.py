@@ -13,6 +13,7 @@ import pandas as pd
 
 from results.journal.journal import TrialRecord
 from results.markdown import markdown_table
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.recipe import flatten
 from trainable.storage.durable_file import write_atomically
 
@@ -23,8 +24,8 @@ IGNORED = (
 """Columns in which two tables may differ and still be the same: when, where and at what cost a trial ran."""
 
 READING_COLUMNS = (
-    *("trial_id", "status", "reference", "val_loss", "best_epoch", "epochs", "stage", "precision", "recall", "f1"),
-    *("seconds", "error"),
+    *("trial_id", "status", "reference", "map", "best_f1", "val_loss", "best_epoch", "epochs", "stage"),
+    *("precision", "recall", "f1", "seconds", "error"),
 )
 """Columns of the Markdown table, which is for reading; the other formats have all."""
 
@@ -36,7 +37,8 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         trial_id: the trial's number in four digits, the name of its folder under `trials/`.
         status: COMPLETED, PRUNED, FAILED, RUNNING, or PAUSED at a rung.
         reference: whether this is the reference recipe.
-        val_loss, best_epoch: the lowest of all epochs, and when it was; precision, recall and f1 are of that epoch.
+        val_loss, best_epoch: of the best of all epochs, and when it was; precision, recall and f1 are of that epoch.
+        map or best_f1: of that epoch too, where the search compares its trials by it.
         last_val_loss, epochs, stage, node, pid: of the last epoch; stages count from 0 as in the columns.
         seconds: that the trial trained.
         error: why the trial failed.
@@ -49,7 +51,8 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     recipes = [flatten(record.recipe) if record.recipe else {} for record in records]
     # Sorted, since a trial with more stages than the first one would bring its columns after those of the whole recipe.
     fields = sorted(_keys(recipes), key=lambda name: int(name.split(".")[1]) if name.startswith("stages.") else 10**9)
-    columns = [*_trial_row(TrialRecord(0, {}, None, False, 0.0)), *fields]
+    names = _keys([*rows, _trial_row(TrialRecord(0, {}, None, False, 0.0))])
+    columns = [*names, *fields]
     return _frame([row | recipe for row, recipe in zip(rows, recipes, strict=True)], columns)
 
 
@@ -123,6 +126,7 @@ def _trial_row(record: TrialRecord) -> dict[str, Any]:
         "precision": best and best.precision,
         "recall": best and best.recall,
         "f1": best and best.f1,
+        **({} if record.metric == METRICS[VAL_LOSS] else {record.metric.field: best and best.compared}),
         "seconds": last and last.seconds,
         "error": record.error,
         "started": _utc(record.asked),

@@ -40,6 +40,7 @@ from spaces.registry import SpaceError
 from trainable.data.faults import DataError, write_report
 from trainable.data.notices import NOTICES, write_notices
 from trainable.imports import begin_imports
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.sample import EMBEDDED
 from trainable.storage.remote import is_uri
 from trainable.text.console import plain_console
@@ -200,9 +201,11 @@ def _search(
     started = line.before.searching_since or time.monotonic()
     line.tell(searching_since=started)
     replayed = len(journal.events)
-    rungs = rungs_of(options.pruning, options.grace, options.max_epochs, options.reduction)
+    rungs = rungs_of(
+        options.pruning, options.grace, options.max_epochs, options.reduction, METRICS[options.metric].more_is_better
+    )
     images = len(inputs.pairs.train)
-    same = (options.seed, options.micro_batch, options.image_size, options.align)
+    same = (options.seed, options.micro_batch, options.image_size, options.align, options.metric)
     budget = Budget(options.max_epochs, options.grace, images, *same)
     how = (options.sampler, options.forced, options.bounded, options.numbered, options.portfolio)
     study = SearchStudy(
@@ -343,6 +346,7 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", trie
         "model": ("the embedded checkpoint" if options.model == EMBEDDED else options.model)
         + (", with a new class head for these classes" if inputs.new_class_head else ""),
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
+        + ("" if options.metric == VAL_LOSS else f", compared by {METRICS[options.metric].title}")
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")
         + (f"; {tried} tried already" if tried else ""),
         "run": options.shown(),

@@ -76,7 +76,7 @@ def _of_run(run: OpenedRun, space: Space, max_epochs: int) -> tuple[dict[int, di
     fitted: dict[int, dict[str, Any]] = {}
     misfits: list[str] = []
     sound = [record for record in run.records if record.history and record.status != "FAILED" and not record.reference]
-    for record in sorted(sound, key=attrgetter("val_loss")):
+    for record in sorted(sound, key=attrgetter("objective")):
         if len(fitted) == MOST:
             break
         try:

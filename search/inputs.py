@@ -20,6 +20,7 @@ from trainable.data.source import read_source
 from trainable.data.surprises import same_differences
 from trainable.detector.class_head import is_kept, new_head_notice
 from trainable.detector.hub import pinned
+from trainable.metric import fault_of
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import is_sample, located
 from trainable.storage.remote import without_secrets
@@ -68,6 +69,8 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     checkpoint = checkpoint_of(model)
     takes = read_model_input(checkpoint, options.image_size)
     pairs = _checked_data(options, takes, console)
+    if fault := fault_of(options.metric, sum(len(pair.labels.class_ids) for pair in pairs.val)):
+        raise InputError(f"--{fault}")
     test = _checked_test(options, pairs, takes, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
     print_notices(notices, console)

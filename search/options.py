@@ -15,6 +15,7 @@ from search.rungs import PRUNINGS
 from search.sampling import SAMPLERS
 from spaces.budget import default_grace
 from trainable.alignment import ALIGNMENTS
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE
 from trainable.storage.mirror import Mirror
@@ -121,6 +122,12 @@ class Options:
         None,
         location=True,
         several=True,
+    )
+    metric: str = SEARCH.option(
+        "What trials, and a trial's epochs, are compared by: val_loss, map (COCO's mAP) or f1 (at IoU 0.5 and the best "
+        "score threshold), of the validation pairs",
+        VAL_LOSS,
+        one_of(tuple(METRICS)),
     )
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
     patience_epochs: str | None = SEARCH.changeable(

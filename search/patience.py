@@ -38,7 +38,13 @@ def is_patience(text: str) -> bool:
 
 
 def verdict(
-    patience: str, bests: Sequence[float], at_rung: Sequence[float], drawn: Sequence[float], left: int, trials: int
+    patience: str,
+    bests: Sequence[float],
+    at_rung: Sequence[float],
+    drawn: Sequence[float],
+    left: int,
+    trials: int,
+    what: str = "the loss",
 ) -> Verdict | None:
     """Whether a search is over, as `auto` or a number of epochs decides.
 
@@ -50,6 +56,7 @@ def verdict(
         drawn: of these, the losses of recipes that a sampler has drawn.
         left: trials that have not been asked for yet.
         trials: those that have.
+        what: is lowered. Noise is that of `val_loss`; that of other metrics has not been measured.
 
     Returns:
         None where it goes on.
@@ -60,9 +67,7 @@ def verdict(
         epochs = int(patience)
         if len(bests) <= epochs or _log(bests[-1 - epochs]) - _log(bests[-1]) >= NOISE:
             return None
-        why = (
-            f"{epochs} epochs have lowered the loss by less than the {math.expm1(NOISE):.0%} that another seed moves it"
-        )
+        why = f"{epochs} epochs have lowered {what} by less than the {math.expm1(NOISE):.0%} that another seed moves it"
     else:
         if len(drawn) < LEAST_DRAWN:
             return None
@@ -70,7 +75,7 @@ def verdict(
         if gain >= NOISE:
             return None
         why = (
-            f"{left} more trials are expected to lower the loss by {-math.expm1(-gain):.1%}, less than the "
+            f"{left} more trials are expected to lower {what} by {-math.expm1(-gain):.1%}, less than the "
             f"{math.expm1(NOISE):.0%} that another seed moves it"
         )
     return Verdict(why, left * len(bests) / trials)

@@ -74,7 +74,7 @@ class Retrainings(Trials):
     def _to_confirm(self) -> list[_Wanted]:
         """Seed by seed, so that recipes are compared as soon as may be."""
         sound = [record for record in self.searched if record.status != "FAILED" and record.best]
-        best = sorted(sound, key=attrgetter("val_loss"))[: self.options.confirm]
+        best = sorted(sound, key=attrgetter("objective"))[: self.options.confirm]
         reference = [record for record in sound if record.reference and record not in best] if best else []
         return [
             _Wanted(

@@ -1,6 +1,6 @@
 """Which trials go on at a rung and which do not: successive halving as a pure function of the journal's events.
 
-A rung is an epoch at which trials are compared, by the lowest `val_loss` that each has had until then. The reference
+A rung is an epoch at which trials are compared, by the best epoch that each has had until then. The reference
 is compared to, and always goes on. Nothing here knows Ray: the same events give the same answers, live and replayed.
 """
 
@@ -68,7 +68,7 @@ class Rungs(ABC):
 
 
 class Stopping(Rungs):
-    """Trials stop for good: ASHA as Ray Tune ships it, by the `val_loss` of the rung's own epoch.
+    """Trials stop for good: ASHA as Ray Tune ships it, by the rung's own epoch.
 
     A trial goes on unless it is worse than the best of those that were there before it, one in `reduction`. Runs from
     before there was `Promotion` go on by it.
@@ -86,7 +86,7 @@ class Stopping(Rungs):
     def take_in(self, event: Event) -> None:
         if not isinstance(event, Reported) or (rung := self.reached(event.metrics.epoch)) is None:
             return
-        loss, losses = event.metrics.val_loss, self._losses[rung]
+        loss, losses = event.metrics.objective, self._losses[rung]
         # In the very steps of Ray's, so that an old run's ties fall as they would have.
         cutoff = (
             np.nanpercentile([-other for other in losses.values()], (1 - 1 / self.reduction) * 100) if losses else None
@@ -106,14 +106,18 @@ class Promotion(Rungs):
     (arXiv 2201.06834): a trial that was promoted too early is not followed by all that overtake it. A trial that is one
     of them when it comes to the rung does not pause.
 
+    An mAP or F1 is the same for many trials, as 0 is where nothing is found yet: where `equals_go_on`, all go on that
+    are the equals of the last one that does.
+
     When no new trials come, workers have nothing to do while the last ones are trained. Then the best of those that
     wait go on to their next rung, as far as they get there no later than another trial gets to its own.
     """
 
     promote = True
 
-    def __init__(self, grace: int, max_epochs: int, reduction: float):
+    def __init__(self, grace: int, max_epochs: int, reduction: float, equals_go_on: bool = False):
         super().__init__(grace, max_epochs, reduction)
+        self._equals_go_on = equals_go_on
         self._best: dict[int, float] = {}
         self._waiting: dict[int, int] = {}
         """Rungs of the trials that have paused and may go on, by their numbers."""
@@ -132,7 +136,7 @@ class Promotion(Rungs):
             self._trained[trial] = 0
         elif isinstance(event, Reported):
             self._trained[trial] = event.metrics.epoch
-            self._best[trial] = min(event.metrics.val_loss, self._best.get(trial, event.metrics.val_loss))
+            self._best[trial] = min(event.metrics.objective, self._best.get(trial, event.metrics.objective))
             if (rung := self.reached(event.metrics.epoch)) is not None:
                 self._losses[rung][trial], self._at[trial] = self._best[trial], rung
         elif isinstance(event, Paused):
@@ -198,12 +202,17 @@ class Promotion(Rungs):
         """The trials of a rung that may be promoted, the best first; none where enough have been."""
         losses = self._losses[rung]
         places = int(len(losses) / self.reduction)
+        if self._equals_go_on and places:
+            last = sorted(losses.values())[places - 1]
+            places = sum(loss <= last for loss in losses.values())
         if len(self._promoted[rung]) >= places:
             return []
         ranked = sorted(losses, key=lambda trial: (losses[trial], trial))
         return [trial for trial in ranked[:places] if trial not in self._promoted[rung] and trial != REFERENCE]
 
 
-def rungs_of(pruning: str, grace: int, max_epochs: int, reduction: float) -> Rungs:
-    """The rungs of one of `PRUNINGS`."""
-    return (Promotion if pruning == "promotion" else Stopping)(grace, max_epochs, reduction)
+def rungs_of(pruning: str, grace: int, max_epochs: int, reduction: float, equals_go_on: bool = False) -> Rungs:
+    """The rungs of one of `PRUNINGS`; where trials stop, the equals of those that go on always do."""
+    if pruning == "promotion":
+        return Promotion(grace, max_epochs, reduction, equals_go_on)
+    return Stopping(grace, max_epochs, reduction)

@@ -224,7 +224,7 @@ class StudySearcher(Searcher):
     def _drop_last_in_line(self) -> None:
         """Keeps what the best of the paused trials go on from; the others train again when they are promoted."""
         kept = [record for record in self.study.paused if record.number not in self._dropped]
-        for record in sorted(kept, key=attrgetter("val_loss"))[self.keep :]:
+        for record in sorted(kept, key=attrgetter("objective"))[self.keep :]:
             drop_progress(self.folder / f"{record.number:04d}", self.mirror)
             self._dropped.add(record.number)
 
@@ -232,7 +232,7 @@ class StudySearcher(Searcher):
         """Keeps the weights of the best trials alone; the others' recipes give them again."""
         ended = [record for record in self.study.finished if record.number not in self._dropped]
         sound = [record for record in ended if record.status != "FAILED" and record.best]
-        ranked = sorted(sound, key=attrgetter("val_loss"))
+        ranked = sorted(sound, key=attrgetter("objective"))
         for record in [*ranked[self.keep :], *(record for record in ended if record not in sound)]:
             drop_weights(self.folder / f"{record.number:04d}", self.mirror)
             self._dropped.add(record.number)

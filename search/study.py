@@ -21,6 +21,7 @@ from search.sampling import Journalled, SearchedTrials, as_kept, sampler_of, see
 from search.trials import Trials
 from spaces.budget import shorten_heads
 from spaces.registry import Space
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.micro_batch import OF_RECIPE, with_micro_batch
 from trainable.model_signal import FEATURES
 from trainable.recipe import Recipe, cap_restart_cycles, reference
@@ -44,6 +45,8 @@ class Budget:
     """Pixels of images' shorter edges in every trial; None is the size of the checkpoint's processor."""
     align: str | None = None
     """By what pairs are registered in every trial; None is what each recipe says."""
+    metric: str = VAL_LOSS
+    """What trials are compared by, one of `METRICS`."""
 
 
 class SearchStudy(Trials):
@@ -93,6 +96,10 @@ class SearchStudy(Trials):
         self.optuna = optuna.create_study(
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
         )
+        self._lowered = "the loss"
+        if (metric := METRICS[budget.metric]).more_is_better:
+            self._lowered = f"1 - {metric.title}"
+            self.optuna.set_metric_names([self._lowered])
         self._patience = patience
         self._bests: list[float] = []
         self._trials: dict[int, optuna.Trial] = {}
@@ -128,8 +135,8 @@ class SearchStudy(Trials):
             return None
         at_rung = self.rungs.at_lowest()
         drawn = [loss for number, loss in at_rung.items() if number > len(self._first)]
-        left = max(trials - len(self.records), 0)
-        return verdict(self._patience, self._bests, list(at_rung.values()), drawn, left, len(self.records))
+        of_rung, of_all = (list(at_rung.values()), drawn), len(self.records)
+        return verdict(self._patience, self._bests, *of_rung, max(trials - of_all, 0), of_all, self._lowered)
 
     def next(self, trials: int | None = None) -> TrialRecord | None:
         """The trial to train next: one that is promoted, or a new one; None where there is none of so many.
@@ -184,14 +191,14 @@ class SearchStudy(Trials):
         self.rungs.take_in(event)
         record, trial = self.records[event.trial], self._trials[event.trial]
         if isinstance(event, Reported):
-            trial.report(event.metrics.val_loss, event.metrics.epoch)
-            self._bests.append(min([event.metrics.val_loss, *self._bests[-1:]]))
+            trial.report(event.metrics.objective, event.metrics.epoch)
+            self._bests.append(min([event.metrics.objective, *self._bests[-1:]]))
         elif isinstance(event, Promoted):
             self._memory.take_up(trial)
         elif record.status == "PAUSED" or (record.status == "PRUNED" and self.rungs.promote):
             self._memory.set_aside(trial)
         elif record.status == "COMPLETED":
-            self.optuna.tell(trial, record.val_loss)
+            self.optuna.tell(trial, record.objective)
         elif isinstance(event, Ended):
             self.optuna.tell(trial, state=TrialState.PRUNED if record.status == "PRUNED" else TrialState.FAIL)
 
@@ -257,7 +264,7 @@ class SearchStudy(Trials):
 def fit_recipe(recipe: Recipe, budget: Budget) -> Recipe:
     """A space's recipe as this search trains it."""
     fitted = shorten_heads(recipe, budget.grace)
-    fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size)
+    fitted = dataclasses.replace(fitted, seed=budget.seed, image_size=budget.image_size, metric=budget.metric)
     if budget.align:
         fitted = dataclasses.replace(fitted, input=dataclasses.replace(fitted.input, alignment=budget.align))
     return cap_restart_cycles(with_micro_batch(fitted, _at_a_time(fitted, budget)), budget.images)

@@ -76,6 +76,8 @@ class StudyDatabase:
             added.set_user_attr("trial", trial.number)
             mirror.add_trial(added)
             self._mirrored[trial.number] = len(trial.intermediate_values)
+        if study.metric_names:
+            mirror.set_metric_names(study.metric_names)
 
     def _missing(self, study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
         finished = study.get_trials(deepcopy=False, states=FINISHED)

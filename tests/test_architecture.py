@@ -20,8 +20,8 @@ HEAVY = ("torch", "ray", "transformers")
 
 FLOORS = {
     "trainable": (
-        ("alignment", "compute", "detection", "imports", "model_signal", "storage", "text"),
-        ("data", "precision", "readout", "recipe", "sample"),
+        ("alignment", "compute", "detection", "imports", "metric", "model_signal", "storage", "text"),
+        ("coco", "data", "precision", "readout", "recipe", "sample"),
         ("detector", "history", "micro_batch"),
         ("reuse",),
         ("training",),

@@ -15,6 +15,12 @@ from typing import Any
 
 import numpy as np
 
+IOU_THRESHOLD = 0.5
+"""At which a detection is right, wherever one operating point is spoken of."""
+
+SCORE_THRESHOLDS = tuple(round(i / 100, 2) for i in range(101))
+"""0.00, 0.01, ..., 1.00: of which one is chosen to run a model at."""
+
 _BLOCK = 1 << 16
 """Detections compared with their labels at a time; bounds the memory of `match`."""
 
@@ -134,6 +140,15 @@ def scores_at(matches: Matches, iou_threshold: float, score_threshold: float) ->
     fn = int(matches.labels_per_class.sum()) - tp
     precision, recall, f1 = (float(value) for value in precision_recall_f1(tp, fp, fn))
     return Scores(precision, recall, f1, tp, fp, fn)
+
+
+def best_f1(matches: Matches, iou_threshold: float = IOU_THRESHOLD) -> float:
+    """F1 of all classes together at the one of `SCORE_THRESHOLDS` at which it is the highest.
+
+    Raises:
+        ValueError: `iou_threshold` is none of those that were matched.
+    """
+    return max(scores_at(matches, iou_threshold, threshold).f1 for threshold in SCORE_THRESHOLDS)
 
 
 def precision_recall_f1(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AllowInfNan, Field, Strict, TypeAdapter, model_validator
 
+from trainable.metric import METRICS, VAL_LOSS, Metric
 from trainable.recipe import LARGEST, Recipe
 from trainable.text.validation import rule
 
@@ -48,12 +49,36 @@ class Row:
     f1: Number
     seconds: Seconds
     """What the trial has trained so far."""
+    map: Number | None = None
+    """COCO's mean average precision, where epochs are compared by it."""
+    best_f1: Number | None = None
+    """F1 at the score threshold at which it is the highest, where epochs are compared by it."""
     others: dict[Text, Scalar] | None = None
     """Fields that only other versions know, from their files; the tables show them."""
 
     def to_dict(self) -> dict[str, Any]:
         """As files have it; `ROWS` reads it."""
-        return dict(zip(_MEASURED, _measured(self), strict=True)) | (self.others or {})
+        return _measured_of(self) | (self.others or {})
+
+    @property
+    def metric(self) -> Metric:
+        """What it is compared by: what was measured beside the loss, else the loss."""
+        return next((each for each in _BESIDE_LOSS if getattr(self, each.field) is not None), METRICS[VAL_LOSS])
+
+    @property
+    def compared(self) -> float:
+        """Its value of `metric`."""
+        return float(getattr(self, self.metric.field))
+
+    @property
+    def objective(self) -> float:
+        """The same as what is to be as low as can be; an mAP or F1 is taken from 1."""
+        return 1 - self.compared if self.metric.more_is_better else self.compared
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What orders the epochs of a trial, the best first: of equals, as where nothing is found yet, the loss."""
+        return self.objective, self.val_loss
 
     @model_validator(mode="before")
     @classmethod
@@ -80,14 +105,26 @@ class EpochRow(Row):
 
     def to_dict(self) -> dict[str, Any]:
         """As files have it; `ROWS` reads it."""
-        plain = dict(zip(_MEASURED, _measured(self), strict=True))
+        plain = _measured_of(self)
         plain |= {"final": self.final, "within_epoch": [row.to_dict() for row in self.within_epoch]}
         plain |= {name: value for name, value in (("node", self.node), ("pid", self.pid)) if value is not None}
         return plain | (self.others or {})
 
 
-_MEASURED = tuple(name for name in Row.__dataclass_fields__ if name != "others")
-_measured = attrgetter(*_MEASURED)
+_BESIDE_LOSS = tuple(metric for name, metric in METRICS.items() if name != VAL_LOSS)
+_ALWAYS = tuple(
+    name for name in Row.__dataclass_fields__ if name not in {"others", *(metric.field for metric in _BESIDE_LOSS)}
+)
+_always = attrgetter(*_ALWAYS)
+
+
+def _measured_of(row: Row) -> dict[str, Any]:
+    """As files have it; what only some searches measure is left out where it was not."""
+    plain = dict(zip(_ALWAYS, _always(row), strict=True))
+    if row.metric in _BESIDE_LOSS:
+        plain[row.metric.field] = row.compared
+    return plain
+
 
 ROWS = TypeAdapter(list[EpochRow])
 """What reads the rows of a file: `ROWS.validate_python` of a list of plain dicts."""
@@ -104,7 +141,7 @@ def current_stage(history: Sequence[EpochRow], recipe: Recipe) -> int | None:
 
 
 def stage_is_over(history: Sequence[EpochRow], recipe: Recipe, stage: int) -> bool:
-    """Whether `stage` has had all its epochs, or `patience` epochs without a lower `val_loss`."""
+    """Whether `stage` has had all its epochs, or `patience` epochs without a better one."""
     rows = [row for row in history if row.stage == stage]
     if len(rows) >= recipe.stages[stage].epochs:
         return True
@@ -112,6 +149,6 @@ def stage_is_over(history: Sequence[EpochRow], recipe: Recipe, stage: int) -> bo
 
 
 def best_row(history: Sequence[EpochRow], stage: int | None = None) -> EpochRow:
-    """The row of the lowest `val_loss`, the earliest of equals; of one stage where `stage` is given."""
+    """The row that ranks best, the earliest of equals; of one stage where `stage` is given."""
     rows = history if stage is None else [row for row in history if row.stage == stage]
-    return min(rows, key=attrgetter("val_loss"))
+    return min(rows, key=attrgetter("rank"))

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from trainable.alignment import ALIGNMENTS, OFF
+from trainable.metric import METRICS, VAL_LOSS
 from trainable.model_signal import DIFFERENCE, SIGNALS
 from trainable.text.shown import printable
 from trainable.text.validation import faults_of, rule
@@ -66,6 +67,7 @@ _PARTS_RULE = rule(_are_parts, f"a list of one or more of {', '.join(PARTS)}, ea
 _Name = Annotated[StrictStr, rule(str.isprintable, "a text without line breaks and the like")]
 _Dtype = Annotated[StrictStr, rule(DTYPES.__contains__, f"one of {', '.join(DTYPES)}")]
 _Alignment = Annotated[StrictStr, rule(ALIGNMENTS.__contains__, f"one of {', '.join(ALIGNMENTS)}")]
+_Metric = Annotated[StrictStr, rule(METRICS.__contains__, f"one of {', '.join(METRICS)}")]
 _Signal = Annotated[StrictStr, rule(SIGNALS.__contains__, f"one of {', '.join(SIGNALS)}")]
 _Count = Annotated[StrictInt, Field(ge=1, lt=LARGEST)]
 _Number = Annotated[StrictFloat, Field(ge=0, lt=LARGEST)]
@@ -146,7 +148,7 @@ class Recipe:
     evaluations_per_epoch: _Count = 1
     """Evaluations an epoch, at least 1, the last at its end; only that one counts for the search."""
     patience: _Count | None = None
-    """Epochs without a lower val_loss after which a stage ends early; None never ends one early."""
+    """Epochs without a better one, by `metric`, after which a stage ends early; None never ends one early."""
     dtype: _Dtype = "float32"
     """Precision of the forward pass, one of `DTYPES`; `auto` is bfloat16 on a GPU that has it, else float32."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = 0
@@ -157,6 +159,9 @@ class Recipe:
     """What the model is given of a pair."""
     augmentation: Augmentation = Augmentation()
     """How training pairs are changed at random."""
+    metric: _Metric = VAL_LOSS
+    """By what of the validation pairs the best epoch is told, one of `METRICS`: of a stage, from whose weights the next
+    one starts, and of all."""
 
     def __post_init__(self) -> None:
         if faults := faults_of(_RULES, vars(self)):
@@ -185,7 +190,8 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The fields that hold for all stages, those of one thing as a dict."""
         # Without what is not set, tables and recipes read as those of searches from before it could be.
-        unset = {name for name in ("image_size", "input", "augmentation") if getattr(self, name) == _DEFAULTS[name]}
+        optional = ("image_size", "input", "augmentation", "metric")
+        unset = {name for name in optional if getattr(self, name) == _DEFAULTS[name]}
         plain = {name: value for name, value in vars(self).items() if name not in {"stages"} | unset}
         return {name: dict(vars(value)) if is_dataclass(value) else value for name, value in plain.items()}
 

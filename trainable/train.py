@@ -26,6 +26,7 @@ from trainable.data.notices import print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.history import EpochRow, best_row
+from trainable.metric import METRICS, VAL_LOSS, fault_of
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch, with_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE, Recipe, RecipeError
 from trainable.sample import EMBEDDED, checkpoint_of
@@ -80,6 +81,8 @@ def main(
         pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
         stop(error)
+    if fault := fault_of(asked.metric, sum(len(pair.labels.class_ids) for pair in pairs.val)):
+        stop(f"{recipe}: {fault}")
     print_notices(pairs.notices, console)
     # A batch system's polite end is to us what Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -114,12 +117,14 @@ def _train(
     torch.set_num_threads(compute.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}", style="dim")
+    beside = "" if recipe.metric == VAL_LOSS else f"{METRICS[recipe.metric].title:>10}"
+    console.print(f"{'epoch':>5}  {'stage':<24}{'train_loss':>10}{'val_loss':>10}{'f1':>8}{beside}", style="dim")
 
     def report(row: EpochRow) -> None:
         stage = f"{row.stage + 1}/{len(recipe.stages)} {recipe.stages[row.stage].name}"
         train_loss = math.nan if row.train_loss is None else row.train_loss
-        console.print(f"{row.epoch:>5}  {stage:<24}{train_loss:>10.4f}{row.val_loss:>10.4f}{row.f1:>8.3f}")
+        value = f"{row.compared:>10.4f}" if beside else ""
+        console.print(f"{row.epoch:>5}  {stage:<24}{train_loss:>10.4f}{row.val_loss:>10.4f}{row.f1:>8.3f}{value}")
 
     try:
         processor = load_processor(checkpoint, recipe.image_size, recipe.input)
@@ -145,7 +150,8 @@ def _train(
         console.print(f"interrupted; the same command goes on from the last epoch in {out}")
         raise typer.Exit(130) from None
     best = best_row(trial.history)
-    console.print(f"best val_loss {best.val_loss:.4f}, F1 {best.f1:.3f}, after epoch {best.epoch}", highlight=False)
+    title, value = best.metric.title, f"{best.compared:.4f}"
+    console.print(f"best {title} {value}, F1 {best.f1:.3f}, after epoch {best.epoch}", highlight=False)
     console.print(f"model  {out / 'model'}")
 
 

@@ -10,12 +10,11 @@ from PIL import Image
 
 from results.drawing.canvas import Mark, Panel, Pen, draw_sheet
 from results.drawing.lettering import in_ascii
-from results.measures.operating_point import IOU_THRESHOLD
 from trainable.alignment import OFF
 from trainable.data.difference import ImageError, difference
 from trainable.data.pair import Pair
 from trainable.data.signal_images import aligned_difference, open_pair
-from trainable.detection import Detections, GroundTruth, match
+from trainable.detection import IOU_THRESHOLD, Detections, GroundTruth, match
 
 if TYPE_CHECKING:
     from trainable.training.evaluation import Evaluation

@@ -35,6 +35,7 @@ from results.journal.events import (
 )
 from results.journal.objects import JournalObjects
 from trainable.history import EpochRow
+from trainable.metric import METRICS, VAL_LOSS, Metric
 from trainable.recipe import Recipe, Stage
 from trainable.storage.remote import StorageError
 from trainable.text.shown import printable_lines
@@ -71,18 +72,30 @@ class TrialRecord:
 
     @property
     def best(self) -> EpochRow | None:
-        """The epoch of the lowest `val_loss`, the earliest of equals; None before the first."""
+        """The epoch that ranks best, the earliest of equals; None before the first."""
         # Asked for many times a trial: only what is new is compared.
         for row in self.history[self._compared :]:
-            if self._best is None or row.val_loss < self._best.val_loss:
+            if self._best is None or row.rank < self._best.rank:
                 self._best = row
         self._compared = len(self.history)
         return self._best
 
     @property
-    def val_loss(self) -> float:
-        """That of the best epoch; infinite before the first."""
-        return self.best.val_loss if self.best else math.inf
+    def metric(self) -> Metric:
+        """What its epochs are compared by."""
+        return METRICS[self.recipe.metric if self.recipe else VAL_LOSS]
+
+    @property
+    def compared(self) -> float:
+        """The best epoch's value of the metric; before the first, worse than any."""
+        if self.best is None:
+            return -math.inf if self.metric.more_is_better else math.inf
+        return self.best.compared
+
+    @property
+    def objective(self) -> float:
+        """The same as what is to be as low as can be; infinite before the first."""
+        return self.best.objective if self.best else math.inf
 
 
 class Journal:
@@ -193,9 +206,14 @@ def take_in(records: dict[int, TrialRecord], event: Event) -> None:
 
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The trial of the lowest `val_loss` over all epochs of all trials that did not fail; the earliest of equals."""
+    """The trial of the best epoch of all trials that did not fail; the earliest of equals."""
     candidates = [record for record in records if record.status != "FAILED" and record.history]
-    return min(candidates, key=attrgetter("val_loss"), default=None)
+    return min(candidates, key=attrgetter("objective"), default=None)
+
+
+def metric_of(records: Iterable[TrialRecord]) -> Metric:
+    """What the trials of a search are compared by."""
+    return next((record.metric for record in records if record.recipe), METRICS[VAL_LOSS])
 
 
 def _read(file: BinaryIO, path: Path) -> tuple[list[Event], int]:

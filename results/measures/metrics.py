@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from results.measures.calibration import calibration
-from results.measures.coco import coco_metrics
 from results.measures.disturbance import flagged
 from results.measures.errors import count_errors
 from results.measures.operating_point import (
@@ -22,6 +21,7 @@ from results.measures.operating_point import (
 from results.measures.per_image import counts_per_image, flagged_beside_others, pairs_by_loss
 from results.measures.sweep import IOU_THRESHOLDS, sweep
 from trainable.alignment import OFF
+from trainable.coco import coco_metrics
 from trainable.compute import CPU
 from trainable.data.dataset import Key, MovedObjectDataset, PairCollator, index_of
 from trainable.data.difference import ImageError

@@ -8,10 +8,7 @@ import pandas as pd
 
 from results.measures.bootstrap import bootstrap_intervals
 from results.measures.sweep import ALL
-from trainable.detection import Matches, Scores, scores_at
-
-IOU_THRESHOLD = 0.5
-"""At which a detection is right, wherever one operating point is spoken of."""
+from trainable.detection import IOU_THRESHOLD, Matches, Scores, scores_at
 
 COUNTED_AT = 0.5
 """Score threshold at which errors are counted and drawn where none can be recommended; trials report at it, too."""

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from trainable.detection import Matches, precision_recall_f1
+from trainable.detection import SCORE_THRESHOLDS, Matches, precision_recall_f1
 
 IOU_THRESHOLDS = tuple(round(0.5 + i / 20, 2) for i in range(10))
 """0.50, 0.55, ..., 0.95."""
-
-SCORE_THRESHOLDS = tuple(round(i / 100, 2) for i in range(101))
-"""0.00, 0.01, ..., 1.00."""
 
 ALL = "all"
 """The `class` of the rows that sum over the classes. A class of that very name is written `all (class)`."""

@@ -15,13 +15,14 @@ from trainable.data.pairs import PairData
 from trainable.detector.families.registry import FAMILIES
 from trainable.detector.hub import name_and_revision
 from trainable.detector.signal_models import class_name_of
+from trainable.metric import METRICS
 from trainable.model_signal import DIFFERENCE, FEATURES, STACKED
 from trainable.recipe import Input, Recipe
 from trainable.sample import CHECKPOINT
 from trainable.storage.durable_file import write_atomically
 from trainable.text.command_line import documented
 
-METRICS = {
+FIGURES = {
     "mAP": "mAP, IoU 0.50 to 0.95",
     "mAP50": "mAP at IoU 0.50",
     "mAP75": "mAP at IoU 0.75",
@@ -127,7 +128,7 @@ def write_model_card(model: Path, origin: Origin, pairs: PairData, recipe: Recip
 
 def _front_matter(origin: Origin, pairs: PairData, metrics: dict[str, Any], kind: str) -> ModelCardData:
     data_set = " ".join(Path(pairs.location).stem.split())
-    figures = {name: (label, metrics[name]) for name, label in METRICS.items()}
+    figures = {name: (label, metrics[name]) for name, label in FIGURES.items()}
     if point := metrics["recommended"]:
         at_point = f"at IoU 0.5 and score {point['score_threshold']:.2f}"
         figures |= {name: (f"{name} {at_point}", point[name]) for name in ("precision", "recall", "f1")}
@@ -177,10 +178,10 @@ def _use(score_threshold: float, given: Input) -> str:
 
 def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
     rows = [
-        *((label, ratio(metrics[name])) for name, label in METRICS.items()),
+        *((label, ratio(metrics[name])) for name, label in FIGURES.items()),
         ("validation loss", f"{metrics['val_loss']:.4f}"),
     ]
-    by_class = [(name, *(ratio(metrics["per_class"][name][column]) for column in METRICS)) for name in pairs.names]
+    by_class = [(name, *(ratio(metrics["per_class"][name][column]) for column in FIGURES)) for name in pairs.names]
     return "\n".join(
         [
             "## How good it is\n",
@@ -189,7 +190,7 @@ def _measured(pairs: PairData, metrics: dict[str, Any]) -> str:
             "Measured on this model as it is saved, in float32. What its training reported differs by rounding: within "
             "1e-6 of the loss where it ran in float32 on a CPU, by more on a GPU or in half precision.\n",
             *_where_to_run(metrics),
-            markdown_table(("class", *METRICS), by_class),
+            markdown_table(("class", *FIGURES), by_class),
         ]
     )
 
@@ -222,6 +223,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
     if not Path(origin.checkpoint).exists():
         name, revision = name_and_revision(origin.checkpoint)
         base = markdown_code(name) + (f" at revision {markdown_code(revision)}" if revision else "")
+    metric = METRICS[recipe.metric]
     rows = [
         (
             number,
@@ -237,7 +239,7 @@ def _training(origin: Origin, recipe: Recipe) -> str:
         [
             "## Training\n",
             f"Fine-tuned from {base}, in trial {origin.trial} of the search {markdown_code(origin.run)}; weights of "
-            f"epoch {origin.epoch:g}, the one of the lowest validation loss.\n",
+            f"epoch {origin.epoch:g}, the one of the {metric.best} {metric.title} on the validation pairs.\n",
             markdown_table(("stage", "name", "trains", "epochs", "peak learning rate", "restart cycles"), rows),
             f"AdamW, gradients clipped at {recipe.max_grad_norm:g}, {settings(recipe)}.\n",
         ]

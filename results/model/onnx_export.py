@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from results.measures.operating_point import IOU_THRESHOLD
 from results.prediction.detector import DetectorError
 from results.prediction.onnx_detector import INPUTS, OUTPUTS, onnx_detector
 from trainable.data.pair import Pair
 from trainable.data.signal_images import open_pair
-from trainable.detection import Detections, match, scores_at
+from trainable.detection import IOU_THRESHOLD, Detections, match, scores_at
 from trainable.detector.loading import class_names, load_model
 from trainable.detector.signal_models import signal_of_config
 from trainable.model_signal import CHANNELS

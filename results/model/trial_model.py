@@ -146,7 +146,7 @@ def _write_score_threshold(model: Path, point: Mapping[str, Any] | None) -> None
 
 def _header(title: str, trial: int, best: EpochRow, train_command: str, metrics: dict[str, Any]) -> str:
     return (
-        f"# {title}: trial {trial}, val_loss {best.val_loss:.6g}"
+        f"# {title}: trial {trial}, {best.metric.title} {best.compared:.6g}"
         f" and F1 {best.f1:.3f} (IoU 0.5, score 0.5) after epoch {best.epoch}.\n"
         f"# {_where_to_run(metrics)}.\n"
         f"# Train it again:\n#   {train_command}\n"

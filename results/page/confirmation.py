@@ -32,7 +32,7 @@ def _behind(each: Confirmed, first: Confirmed) -> str:
 def confirmed_sentence(found: Sequence[Confirmed]) -> str:
     """Whether the best recipe is better than the reference, and than those next to it, whatever the seed."""
     first, others = found[0], found[1:]
-    seeds = count(len(first.losses), "other seed")
+    seeds = count(len(first.values), "other seed")
     interval = " (95 % interval {} to {})".format(*map(figure, first.interval)) if first.interval else ""
     sentence = f"With {seeds}, the recipe of trial {first.trial} comes to {figure(first.mean)} on the average{interval}"
     if reference := next((each for each in others if each.reference), None):
@@ -54,7 +54,7 @@ def final_sentences(final: Iterable[TrialRecord]) -> list[str]:
     """What trainings over more epochs came to."""
     return [
         f"For {count(record.recipe.epochs if record.recipe else 0, 'epoch')}, the recipe of trial "
-        f"{record.parameters['trial']} comes to {figure(record.val_loss)}."
+        f"{record.parameters['trial']} comes to {figure(record.compared)}."
         if record.status == "COMPLETED"
         else f"The training of trial {record.parameters['trial']} for more epochs is {record.status.lower()}."
         for record in final
@@ -64,4 +64,4 @@ def final_sentences(final: Iterable[TrialRecord]) -> list[str]:
 def taken_sentence(choice: Chosen) -> str:
     """Which training's model `best/` holds."""
     title = choice.title[0].lower() + choice.title[1:]
-    return f"best/ is of this training: {title}, val_loss {figure(choice.record.val_loss)}."
+    return f"best/ is of this training: {title}, {choice.record.metric.title} {figure(choice.record.compared)}."

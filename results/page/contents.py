@@ -24,7 +24,7 @@ from trainable.text.yaml_file import read_yaml
 
 Content = TypeVar("Content")
 
-_HEADER = (r"^# .*: trial (\d+), val_loss ", r"^#   (\S.* --recipe .*)$")
+_HEADER = (r"^# .*: trial (\d+), ", r"^#   (\S.* --recipe .*)$")
 """The trial and the command in the header that `results.model.best` writes into `best/recipe.yaml`."""
 
 

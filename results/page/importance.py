@@ -17,7 +17,7 @@ LOG_RATIO = 20
 def compared(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Trials that have come to an end or a rung and had sampled parameters (the reference may have none).
 
-    Most trials of a search wait at a rung: they count with their lowest `val_loss` so far, as for the sampler.
+    Most trials of a search wait at a rung: they count with their best epoch so far, as for the sampler.
     """
     return [
         record for record in records if record.status not in ("RUNNING", "FAILED") and record.best and record.parameters
@@ -45,7 +45,7 @@ def importances(records: Sequence[TrialRecord]) -> dict[str, float]:
             optuna.trial.create_trial(
                 params=parameters,
                 distributions={name: distributions[name] for name in parameters},
-                value=record.val_loss,
+                value=record.objective,
             )
         )
     with warnings.catch_warnings():  # That few trials make it inaccurate, which the report says itself.

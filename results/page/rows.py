@@ -8,9 +8,9 @@ import pandas as pd
 from results.description import settings, stage_rows, trains
 from results.formatting import duration, figure, ratio, setting
 from results.journal.journal import TrialRecord
-from results.measures.operating_point import IOU_THRESHOLD
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
+from trainable.detection import IOU_THRESHOLD
 from trainable.recipe import Recipe, augments
 
 MOST_TRIALS = 500
@@ -54,7 +54,7 @@ def shown_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials of the report's table, in the order of their numbers; the best ones where there are too many."""
     if len(records) <= MOST_TRIALS:
         return list(records)
-    ranked = sorted(records, key=lambda record: (not record.reference, record.status == "FAILED", record.val_loss))
+    ranked = sorted(records, key=lambda record: (not record.reference, record.status == "FAILED", record.objective))
     return sorted(ranked[:MOST_TRIALS], key=lambda record: record.number)
 
 
@@ -139,7 +139,7 @@ def _cells(record: TrialRecord, measured: bool) -> list[tuple[Any, str]]:
         return [(None, figure(None)), *[(None, ratio(None))] * 3, *[(None, "–")] * 4]
     best, last = record.best, record.history[-1]
     return [
-        (best.val_loss, figure(best.val_loss)),
+        (best.compared, figure(best.compared)),
         *((share, ratio(share)) for share in ((best.f1, best.precision, best.recall) if measured else (None,) * 3)),
         (best.epoch, f"{best.epoch}"),
         (last.epoch, f"{last.epoch}"),

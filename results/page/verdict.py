@@ -17,21 +17,21 @@ def headline(contents: RunContents) -> str:
     best, reference = contents.best, contents.reference
     if best is None:
         return _nothing(contents.records)
-    loss, ran = best.val_loss, [record for record in contents.records if record.history]
+    metric, value, ran = best.metric, figure(best.compared), [record for record in contents.records if record.history]
     if best.reference:
         others = best_trial(record for record in ran if not record.reference)
         if others is None:
             return (
-                f"Only the reference recipe has a result: val_loss {figure(loss)}; there is nothing to compare it with."
+                f"Only the reference recipe has a result: {metric.title} {value}; there is nothing to compare it with."
             )
         return (
-            f"The reference recipe is the best of {count(len(ran), 'trial')}: val_loss {figure(loss)}. The best of the "
-            f"others, trial {others.number}, has {figure(others.val_loss)}, "
-            f"{change(others.val_loss, loss)}."
+            f"The reference recipe is the best of {count(len(ran), 'trial')}: {metric.title} {value}. The best of the "
+            f"others, trial {others.number}, has {figure(others.compared)}, "
+            f"{change(others.compared, best.compared)}."
         )
-    start = f"Trial {best.number} has the best recipe of {count(len(ran), 'trial')}: val_loss "
+    start = f"Trial {best.number} has the best recipe of {count(len(ran), 'trial')}: {metric.title} "
     if reference is None or reference.best is None or reference.status == "FAILED":
-        return f"{start}{figure(loss)}. The reference has no result to compare it with."
+        return f"{start}{value}. The reference has no result to compare it with."
     return start + _against_reference(best, reference, measured=contents.metrics.get("boxes") != 0)
 
 
@@ -99,8 +99,8 @@ def _against_reference(best: TrialRecord, reference: TrialRecord, measured: bool
     ours, theirs = best_row(rows), best_row(reference.history)
     so_far = "" if reference.status == "COMPLETED" else " so far"
     sentence = (
-        f"{figure(ours.val_loss)} against {figure(theirs.val_loss)} of the reference in the same "
-        f"{count(epochs, 'epoch')}{so_far}, {change(ours.val_loss, theirs.val_loss)}"
+        f"{figure(ours.compared)} against {figure(theirs.compared)} of the reference in the same "
+        f"{count(epochs, 'epoch')}{so_far}, {change(ours.compared, theirs.compared)}"
     )
     if not measured:
         return f"{sentence}."

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from results.drawing.overlays import draw_predictions
-from results.measures.coco import coco_results
 from results.prediction.detector import Detector
 from results.prediction.image_pairs import ImagePair
 from results.prediction.prediction_folder import LABELS, OVERLAYS, SUMMARY, file_of
 from trainable.alignment import OFF
+from trainable.coco import coco_results
 from trainable.data.difference import open_image
 from trainable.detection import Detections
 from trainable.storage.durable_file import write_atomically

@@ -21,7 +21,7 @@ from trainable.recipe import flatten
 
 SCALARS = (
     *("val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "train_loss", "learning_rate"),
-    *("precision", "recall", "f1", "stage"),
+    *("precision", "recall", "f1", "map", "best_f1", "stage"),
 )
 """Metrics of an epoch that become curves, with the epoch as the step."""
 
@@ -52,13 +52,14 @@ class TensorBoardLog:
     def ended(self, record: TrialRecord) -> None:
         """Writes what the hyperparameter view compares trials by, and closes the trial's file.
 
-        These are `hparam/val_loss` and `hparam/f1` of the best epoch and `hparam/epochs`; a curve's own last value is
-        not its best. A trial that FAILED is shown as such.
+        These are `hparam/val_loss`, `hparam/f1` and what else trials are compared by, of the best epoch, and
+        `hparam/epochs`; a curve's own last value is not its best. A trial that FAILED is shown as such.
         """
         time = record.asked if record.ended is None else record.ended
         if record.best:
             epochs = record.history[-1].epoch
-            compared = {"val_loss": record.best.val_loss, "f1": record.best.f1, "epochs": epochs}
+            best = record.best
+            compared = {"val_loss": best.val_loss, best.metric.field: best.compared, "f1": best.f1, "epochs": epochs}
             scalars = {f"hparam/{name}": value for name, value in compared.items()}
             self._write_scalars(record, scalars, epochs, time)
         status = api_pb2.STATUS_FAILURE if record.status == "FAILED" else api_pb2.STATUS_SUCCESS

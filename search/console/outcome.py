@@ -61,7 +61,7 @@ def print_outcome(
         console: where to print.
     """
     best = next(record for record in records if record.number == choice.record.number)
-    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=attrgetter("val_loss"))
+    ranked = sorted((r for r in records if r.status != "FAILED" and r.best), key=attrgetter("objective"))
     console.print(f"\nbest {min(SHOWN, len(ranked))} of {len(records)} trials", style="italic")
     console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
     if failed := sum(record.status == "FAILED" for record in records):
@@ -132,7 +132,7 @@ def _print_retrained(
 ) -> None:
     """What other seeds and more epochs have come to, and which model was taken."""
     if found:
-        seeds = len(found[0].losses)
+        seeds = len(found[0].values)
         console.print(f"\ntrained again with {count(seeds, 'other seed')}", style="italic")
         table = FittingTable(("trial", "as found", "mean", "95 % interval", "behind the first"), frozenset())
         for row in confirmed_rows(found):
@@ -168,7 +168,7 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
         best: one of them, which stands out.
         measured: whether the validation pairs have boxes, so that precision and recall say something.
     """
-    headers = ("trial", "status", "val_loss", "f1", "precision", "recall", "best epoch")
+    headers = ("trial", "status", best.metric.title, "f1", "precision", "recall", "best epoch")
     table = FittingTable(headers, frozenset({"status"}))
     for record in ranked[:SHOWN] + [record for record in ranked[SHOWN:] if record.reference]:
         row = record.best
@@ -176,7 +176,7 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
         table.add(
             f"{record.number}{' (reference)' if record.reference else ''}",
             record.status.lower(),
-            f"{row.val_loss:.4f}",
+            f"{row.compared:.4f}",
             *(ratio(share if measured else None) for share in (row.f1, row.precision, row.recall)),
             f"{row.epoch} of {record.history[-1].epoch}",
             style="bold" if record is best else "",
@@ -186,9 +186,9 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
 
 def _stages(record: TrialRecord) -> FittingTable:
     """A recipe's stages and what each reached."""
-    headers = ("", "trains", "epochs", "learning rate", "cycles", "val_loss")
+    headers = ("", "trains", "epochs", "learning rate", "cycles", record.metric.title)
     table = FittingTable(headers, frozenset({"", "trains"}), padding=(1, 2))
     for number, row in enumerate(stage_rows(record), start=1):
-        shown = (row[name] for name in ("trains", "epochs", "learning_rate", "cycles", "val_loss"))
+        shown = (row[name] for name in ("trains", "epochs", "learning_rate", "cycles", "reached"))
         table.add(f"stage {number}", *shown)
     return table

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from results.formatting import duration
 from results.journal.events import Ended, Event, Paused, Promoted
-from results.journal.journal import TrialRecord, best_trial
+from results.journal.journal import TrialRecord, best_trial, metric_of
 from search.console.fitting import FittingTable
 from search.console.forecast import expected_seconds
 from search.study import SearchStudy
@@ -106,7 +106,7 @@ class Progress:
         """The panel in a line, for output that is no terminal."""
         text = Text(" · ").join([self._pace(), self._counts()])
         if best := best_trial(self.study.records.values()):
-            text.append(f" · best val_loss {best.val_loss:.4f} (trial {best.number})")
+            text.append(f" · best {best.metric.title} {best.compared:.4f} (trial {best.number})")
         return text
 
     def _pace(self) -> Text:
@@ -149,13 +149,14 @@ class Progress:
         for title, record, style in (("best so far", best, "bold green"), ("reference", reference, "")):
             if record and (row := record.best):
                 where = f"trial {record.number}, epoch {row.epoch}"
-                table.add(title, Text(f"val_loss {row.val_loss:.4f}", style), f"f1 {row.f1:.3f}", where)
+                table.add(title, Text(f"{row.metric.title} {row.compared:.4f}", style), f"f1 {row.f1:.3f}", where)
         return table
 
     def _running(self) -> RenderableType:
         if not self.study.unfinished:
             return Text("nothing runs", "dim")
-        table = FittingTable(("trial", "stage", "epoch", "val_loss", "f1"), frozenset({"stage"}), padding=(0, 2))
+        headers = ("trial", "stage", "epoch", metric_of(self.study.records.values()).title, "f1")
+        table = FittingTable(headers, frozenset({"stage"}), padding=(0, 2))
         for record in self.study.unfinished:
             stages, last = record.stages, record.history[-1] if record.history else None
             stage = last.stage if last else 0
@@ -164,7 +165,7 @@ class Progress:
                 f"{record.number}{' (reference)' if record.reference else ''}",
                 Text(f"{stage + 1}/{len(stages)} {stages[stage].name}"),
                 f"{last.epoch if last else 0}/{total}",
-                f"{last.val_loss:.4f}" if last else "starting",
+                f"{last.compared:.4f}" if last else "starting",
                 f"{last.f1:.3f}" if last else "",
             )
         return table
@@ -174,7 +175,7 @@ def _line_of(record: TrialRecord, what: str) -> Text:
     """What has become of a trial, and where it stands."""
     text = Text(f"trial {record.number:>3} ").append(f"{what.lower():<9}", STYLES.get(what, ""))
     if record.best:
-        text.append(f" epoch {record.history[-1].epoch:>3}  val_loss {record.val_loss:.4f}")
+        text.append(f" epoch {record.history[-1].epoch:>3}  {record.metric.title} {record.compared:.4f}")
         text.append(f"  f1 {record.best.f1:.3f}")
     if record.reference:
         text.append("  the reference recipe", "dim")

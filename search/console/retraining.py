@@ -69,7 +69,8 @@ def name_of(record: TrialRecord) -> str:
 def _line_of(record: TrialRecord) -> Text:
     text = Text(f"{name_of(record):<24} ").append(f"{record.status.lower():<9}", STYLES.get(record.status, ""))
     if record.best:
-        text.append(f" epoch {record.history[-1].epoch:>3}  val_loss {record.val_loss:.4f}  f1 {record.best.f1:.3f}")
+        text.append(f" epoch {record.history[-1].epoch:>3}  {record.metric.title} {record.compared:.4f}")
+        text.append(f"  f1 {record.best.f1:.3f}")
     if record.error:
         text.append(f"  {record.error.splitlines()[0]}", "red")
     return text

@@ -244,7 +244,7 @@ def test_each_trial_is_a_row_that_opens_its_recipe_and_curves(full_run):
         "epochs": "2",
         "learning_rate": "0.0001",
         "cycles": "1",
-        "val_loss": "2.750",
+        "reached": "2.750",
     }
     fields = re.search(r"const fields = (\[.*?\]);", (full_run / "report.html").read_text())
     assert fields and json.loads(fields[1]) == list(detail["stages"][0])

@@ -30,8 +30,8 @@ from trainable.history import EpochRow
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote
 
-Losses = Callable[[dict[str, Any], int], float | str]
-"""Functions from a recipe and an epoch to its loss, or to a text: why the trial fails there."""
+Losses = Callable[[dict[str, Any], int], float | dict[str, float] | str]
+"""Functions from a recipe and an epoch to its loss, or to figures of it, or to a text: why the trial fails there."""
 
 
 def made_up_losses(recipe: dict[str, Any], epoch: int) -> float:
@@ -103,7 +103,8 @@ class FakeRay:
                 yield {"failure": loss}
                 return
             stage = sum(end < epoch for end in ends[1:])
-            yield made_up_report(epoch, loss, stage=stage, final=epoch == ends[-1])
+            figures = loss if isinstance(loss, dict) else {"val_loss": loss}
+            yield made_up_report(epoch, **figures, stage=stage, final=epoch == ends[-1])
 
 
 class FakeSearch(FakeRay):

@@ -44,6 +44,7 @@ OTHERS = Options(
     pruning="stopping",
     portfolio=False,
     patience_epochs="auto",
+    metric="map",
     start_from="/somewhere/first,s3://bucket/runs/second",
     earlier=[{"stages": 1}],
     skip_bad=True,

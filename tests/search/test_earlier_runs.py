@@ -33,7 +33,7 @@ def run(tmp_path, search):
         started.journal.close()
         asked = dataclasses.asdict(ASKED) | {"space": space, "max_epochs": max_epochs} | asked
         (folder / "search.yaml").write_text(yaml.safe_dump(asked))
-        return folder, sorted(started.study.records.values(), key=lambda record: record.val_loss)
+        return folder, sorted(started.study.records.values(), key=lambda record: record.objective)
 
     return run
 

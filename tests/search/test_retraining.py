@@ -49,7 +49,7 @@ def rates_of(recipe):
 
 
 def best_of(searched, count):
-    return [record.number for record in sorted(searched, key=lambda record: record.val_loss)[:count]]
+    return [record.number for record in sorted(searched, key=lambda record: record.objective)[:count]]
 
 
 def test_the_best_recipes_and_the_reference_are_trained_with_other_seeds_to_their_end(again, searched, tmp_path):
@@ -88,7 +88,7 @@ def test_broken_off_after_any_training_it_ends_as_if_unbroken(again, searched, t
     retrainings, ray = again(tmp_path / "broken", searched, by_seed, final=20)
     ray.fit()
     assert plan(retrainings) == plan(whole)
-    losses = [[record.val_loss for record in each.records.values()] for each in (retrainings, whole)]
+    losses = [[record.objective for record in each.records.values()] for each in (retrainings, whole)]
     assert losses[0] == losses[1]
 
 
@@ -128,7 +128,7 @@ def test_the_final_model_is_taken_unless_it_is_worse(again, searched, tmp_path):
         ray.fit()
         choice = chosen(searched, list(retrainings.records.values()))
         assert (choice.title == "The best recipe, stretched to 20 epochs") is is_taken
-        assert choice.folder.startswith("retrained/trials/") and choice.record.val_loss == (0.1 if is_taken else 1.0)
+        assert choice.folder.startswith("retrained/trials/") and choice.record.objective == (0.1 if is_taken else 1.0)
 
 
 def test_without_retrainings_the_best_trial_is_taken(searched):

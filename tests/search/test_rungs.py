@@ -127,6 +127,27 @@ def test_trials_are_compared_by_the_lowest_loss_that_they_have_had(promotion):
     assert promotion.next() == 1
 
 
+def test_by_another_metric_the_highest_goes_on():
+    promotion = Promotion(grace=2, max_epochs=24, reduction=2, equals_go_on=True)
+    for number, found in ((1, 0.5), (2, 0.75)):
+        promotion.take_in(Reported(number, made_up_row(2, 1.0, map=found), 0.0))
+    assert (promotion.goes_on(1), promotion.goes_on(2)) == (False, True)
+
+
+@pytest.mark.parametrize(("equals_go_on", "next_ones"), [(False, [1]), (True, [1, 2, 4])])
+def test_equals_go_on_together_where_they_are_asked_to(equals_go_on, next_ones):
+    promotion = Promotion(grace=2, max_epochs=24, reduction=4, equals_go_on=equals_go_on)
+    for number, loss in ((1, 1.0), (2, 1.0), (3, 2.0), (4, 1.0)):
+        promotion.take_in(Asked(number, {}, None, False, 0.0))
+        promotion.take_in(Reported(number, made_up_row(2, loss), 0.0))
+        promotion.take_in(Paused(number, 0.0))
+    went_on = []
+    while (number := promotion.next()) is not None:
+        went_on.append(number)
+        promotion.take_in(Promoted(number, 0.0))
+    assert went_on == next_ones
+
+
 def test_the_higher_rung_comes_first(promotion):
     for number in range(1, 10):
         pause(promotion, number, 2, float(number))

@@ -78,14 +78,14 @@ def test_a_promoted_trial_is_told_what_it_has_reported(search):
     started = search()
     configs, suggest = [], started.searcher.suggest
     started.searcher.suggest = lambda trial_id: configs.append(suggest(trial_id)) or configs[-1]
-    started.run(12)
+    started.run(32)
     again = [config for config in configs if config["reported"]]
     assert again and all([row.epoch for row in config["reported"]][-1] in (2, 4) for config in again)
 
 
 def test_the_best_of_a_search_has_been_trained_to_its_end_and_so_has_the_reference(search):
     records = search().run(12).study.records
-    best = min(records.values(), key=lambda record: record.val_loss)
+    best = min(records.values(), key=lambda record: record.objective)
     assert best.status == records[0].status == "COMPLETED" and best.number
     assert {record.status for record in records.values()} == {"COMPLETED", "PRUNED"}
 
@@ -110,7 +110,7 @@ def test_only_so_many_of_the_trials_that_wait_keep_what_they_go_on_from(search):
     started.fit()
     waiting = started.study.paused
     whole = [record.number for record in waiting if (folders[record.number] / "progress.json").exists()]
-    assert len(whole) == 2 and min(waiting, key=lambda record: record.val_loss).number in whole
+    assert len(whole) == 2 and min(waiting, key=lambda record: record.objective).number in whole
     assert {tuple(path.name for path in folders[r.number].iterdir()) for r in waiting if r.number not in whole} == {
         ("recipe.yaml",)
     }
@@ -254,7 +254,7 @@ def test_the_weights_of_the_best_trials_alone_are_kept(search):
     for folder in folders:
         folder.mkdir(parents=True)
     started.run(5)
-    ranked = sorted(started.study.finished, key=lambda record: record.val_loss)
+    ranked = sorted(started.study.finished, key=lambda record: record.objective)
     assert [folders[record.number].exists() for record in ranked] == [True, True, False, False, False]
 
 
@@ -268,7 +268,7 @@ def test_what_is_dropped_goes_from_a_remote_storage_too(search, tmp_path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("")
     started.run(5)
-    ranked = sorted(started.study.finished, key=lambda record: record.val_loss)
+    ranked = sorted(started.study.finished, key=lambda record: record.objective)
     left = [{path.name for path in stored[record.number].iterdir()} for record in ranked]
     assert left[:2] == [{"progress.json", "weights"}] * 2
     assert all(names <= {"progress.json"} for names in left[2:])

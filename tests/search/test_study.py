@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from results.journal.events import JournalError
-from results.journal.journal import TrialRecord
+from results.journal.journal import TrialRecord, best_trial
 from search import sampling
 from search.study import Budget, fit_recipe
 from spaces.registry import Space, load_space, spaces
@@ -309,6 +309,19 @@ def test_head_stages_are_cut_to_the_grace_period():
 def test_every_trial_has_the_searchs_image_size(search):
     study = search("staged", budget=Budget(8, 2, 1000, seed=7, image_size=480)).run(3).study
     assert {record.recipe.image_size for record in study.records.values()} == {480}
+
+
+def test_by_another_metric_optuna_is_told_what_is_missing_to_one(search):
+    def losses(recipe, epoch):
+        return {"val_loss": 2.0, "map": recipe["stages"][0]["learning_rate"]}
+
+    searched = search("staged", losses, budget=Budget(8, 2, 1000, seed=7, metric="map")).run(8)
+    study = searched.study
+    assert {record.recipe.metric for record in study.records.values()} == {"map"}
+    assert study.optuna.metric_names == ["1 - mAP"]
+    best = best_trial(study.records.values())
+    assert best.compared == max(record.compared for record in study.records.values())
+    assert study.optuna.trials[best.number].value == pytest.approx(1 - best.compared)
 
 
 def test_an_alignment_of_the_whole_search_leaves_each_recipe_its_signal():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from faster_coco_eval import COCOeval_faster
 
-from results.measures.coco import coco_labels, coco_metrics, coco_results
+from trainable.coco import coco_labels, coco_metrics, coco_results
 from trainable.detection import (
     Detections,
     GroundTruth,

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from tests.made_up import trained_row
-from trainable.history import best_row, current_stage, stage_is_over
+from trainable.history import ROWS, best_row, current_stage, stage_is_over
 from trainable.recipe import PARTS, Recipe, Stage
 
 RECIPE = Recipe((Stage("a", ("class_head",), epochs=3, learning_rate=1e-3), Stage("b", PARTS, 2, 1e-4)))
@@ -51,3 +51,26 @@ def test_the_best_row_is_the_earliest_of_the_lowest():
     history = history_of([3, 2, 2], [4, 2])
     assert best_row(history).epoch == 2
     assert best_row(history, stage=1).epoch == 5
+
+
+def test_by_another_metric_the_best_row_is_that_of_the_highest_value():
+    history = [trained_row(1, 2.0, map=0.25), trained_row(2, 3.0, map=0.5), trained_row(3, 1.0, map=0.5)]
+    assert [(row.metric.title, row.compared, row.objective) for row in history[:2]] == [
+        ("mAP", 0.25, 0.75),
+        ("mAP", 0.5, 0.5),
+    ]
+    assert best_row(history).epoch == 3, "of equals, that of the lower loss"
+    longer = dataclasses.replace(PATIENT, stages=(Stage("long", PARTS, 9, 1e-3),), patience=1)
+    assert not stage_is_over(history, longer, 0)
+    assert stage_is_over([*history, trained_row(4, 0.5, map=0.4)], longer, 0)
+
+
+def test_where_nothing_is_found_yet_the_next_stage_starts_from_the_lowest_loss():
+    assert best_row([trained_row(epoch, 4.0 - epoch, best_f1=0.0) for epoch in (1, 2, 3)]).epoch == 3
+
+
+@pytest.mark.parametrize("more", [{}, {"map": 0.25}, {"best_f1": 0.25}], ids=str)
+def test_a_row_is_read_as_it_was_written_and_says_only_what_was_measured(more):
+    row = trained_row(1, 2.0, **more)
+    assert row.to_dict().keys() & {"map", "best_f1"} == more.keys()
+    assert ROWS.validate_python([row.to_dict()]) == [row]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainable.metric import METRICS
 from trainable.recipe import (
     DTYPES,
     PARTS,
@@ -45,6 +46,7 @@ RECIPES = st.builds(
     dtype=st.sampled_from(DTYPES),
     seed=st.integers(0, 2**32 - 1),
     image_size=st.none() | st.integers(32, 4096),
+    metric=st.sampled_from(list(METRICS)),
 )
 
 STAGE = Stage("all", PARTS, epochs=2, learning_rate=1e-4)
@@ -249,7 +251,7 @@ def test_a_restart_cycle_has_enough_updates_after_the_warm_up(recipe, images):
 
 
 def test_a_recipe_that_leaves_the_size_to_the_checkpoint_reads_as_before_there_was_a_choice():
-    assert not {"image_size", "input", "augmentation"} & reference(6).to_dict().keys()
+    assert not {"image_size", "input", "augmentation", "metric"} & reference(6).to_dict().keys()
 
 
 def test_what_the_model_is_given_goes_to_a_dict_and_back():
@@ -264,7 +266,8 @@ def test_what_the_model_is_given_goes_to_a_dict_and_back():
 
 
 def test_a_flat_recipe_has_a_column_for_every_field():
-    recipe = dataclasses.replace(reference(6), image_size=480, input=Input("auto"), augmentation=Augmentation(0.5))
+    set_ = {"image_size": 480, "input": Input("auto"), "augmentation": Augmentation(0.5), "metric": "map"}
+    recipe = dataclasses.replace(reference(6), **set_)
     flat = flatten(recipe)
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5

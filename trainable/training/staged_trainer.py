@@ -35,6 +35,7 @@ from trainable.reuse.frozen_features import frozen_prefix, use_frozen_features
 from trainable.storage.mirror import Mirror
 from trainable.training.evaluation import Evaluation
 from trainable.training.exhaustion import is_out_of_memory
+from trainable.training.score import score
 from trainable.training.stage_trainer import StageTrainer
 from trainable.training.trial_folder import TrialFolder
 from trainable.training.weights import trial_model
@@ -97,7 +98,8 @@ def train_recipe(
             weights = trial.start_weights(stage)
             model = trial_model(checkpoint, pairs.names, recipe.seed, weights, recipe.input.signal)
             try:
-                _train_stage(trial, stage, model, data_of(stage), report, compute, reuse)
+                scored = functools.partial(score, recipe.metric, pairs=pairs)
+                _train_stage(trial, stage, model, data_of(stage), scored, report, compute, reuse)
             except Exception as error:
                 if not (is_out_of_memory(error) and trial.halve_micro_batch()):
                     raise
@@ -145,6 +147,7 @@ def _train_stage(
     stage: int,
     model: PreTrainedModel,
     data: TrialData,
+    scored: Callable[[Evaluation], dict[str, float]],
     report: Callable[[EpochRow], None],
     compute: Compute,
     reuse: ReuseConfig,
@@ -163,7 +166,7 @@ def _train_stage(
         behind, inputs = use_frozen_features(model, trainable, data, dtype, cache_bytes=0)
     # What comes out of the store of layer outputs is not worth a process of its own to read it.
     workers = compute.workers if inputs is data else 0
-    callback = _EpochCallback(trial, stage, model, report, reuse)
+    callback = _EpochCallback(trial, stage, model, scored, report, reuse)
     trainer = StageTrainer(behind, trial.recipe, stage, inputs, trial.path / f"stage-{stage}", workers, [callback])
     callback.trainer = trainer
     resumed_from = trial.checkpoint_of(stage)
@@ -195,12 +198,14 @@ class _EpochCallback(TrainerCallback):
         trial: TrialFolder,
         stage: int,
         model: PreTrainedModel,
+        scored: Callable[[Evaluation], dict[str, float]],
         report: Callable[[EpochRow], None],
         reuse: ReuseConfig,
     ):
         self.trial = trial
         self.stage = stage
         self.model = model
+        self.scored = scored
         self.report = report
         self.reuse = reuse
         self.within_epoch: list[Row] = []
@@ -296,5 +301,6 @@ class _EpochCallback(TrainerCallback):
             **evaluation.losses,
             "learning_rate": self.learning_rate,
             **evaluation.scores(),
+            **self.scored(evaluation),
             "seconds": self.seconds_before + time.monotonic() - self.started,
         }

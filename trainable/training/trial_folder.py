@@ -109,7 +109,7 @@ class TrialFolder:
 
     @property
     def best_weights(self) -> Path:
-        """The weights of the lowest `val_loss` over all epochs."""
+        """The weights of the best epoch of all."""
         return self.weights_of(best_row(self.history))
 
     def weights_of(self, row: EpochRow) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import plotly.graph_objects as go
 
 from results.journal.journal import TrialRecord
+from trainable.metric import Metric
 
 Item = TypeVar("Item")
 
@@ -89,7 +90,7 @@ def whole_ticks(values: Sequence[int]) -> dict[str, Any]:
 
 
 def dots_by_status(points: Sequence[tuple[Any, TrialRecord]]) -> list[go.Scatter]:
-    """A dot for each trial at its best `val_loss`, a trace for each status.
+    """A dot for each trial at its best value, a trace for each status.
 
     Args:
         points: x and the trial, which has an epoch.
@@ -99,7 +100,7 @@ def dots_by_status(points: Sequence[tuple[Any, TrialRecord]]) -> list[go.Scatter
         if of_status := thinned([point for point in points if point[1].status == status], MOST_DOTS):
             dots = go.Scatter(
                 x=[x for x, _ in of_status],
-                y=[short(record.val_loss) for _, record in of_status],
+                y=[short(record.compared) for _, record in of_status],
                 customdata=[record.number for _, record in of_status],
                 mode="markers",
                 marker={"color": STATUS_COLORS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "opacity": 0.7},
@@ -110,8 +111,14 @@ def dots_by_status(points: Sequence[tuple[Any, TrialRecord]]) -> list[go.Scatter
     return traces
 
 
-def loss_axis(values: Iterable[float], title: str = "val_loss") -> dict[str, Any]:
-    """An axis for losses: logarithmic where they span more than a factor of four."""
+def metric_axis(metric: Metric, values: Iterable[float], title: str = "{}") -> dict[str, Any]:
+    """An axis for what trials are compared by: logarithmic for losses that span more than a factor of four.
+
+    Args:
+        metric: what it shows.
+        values: that it shows.
+        title: with a place for what the metric is called.
+    """
     positive = [value for value in values if value > 0]
-    wide = bool(positive) and max(positive) > 4 * min(positive)
-    return {"title": title} | ({"type": "log", "dtick": "D2"} if wide else {})
+    wide = not metric.more_is_better and bool(positive) and max(positive) > 4 * min(positive)
+    return {"title": title.format(metric.title)} | ({"type": "log", "dtick": "D2"} if wide else {})

@@ -4,11 +4,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import attrgetter
 
 import plotly.graph_objects as go
 
 from results.formatting import count, figure
-from results.journal.journal import TrialRecord
+from results.journal.journal import TrialRecord, metric_of
 from results.page.charts.chart import (
     ACCENT,
     INK,
@@ -16,11 +17,12 @@ from results.page.charts.chart import (
     Chart,
     chart,
     dots_by_status,
-    loss_axis,
+    metric_axis,
     short,
     thinned,
     whole_ticks,
 )
+from trainable.history import EpochRow
 
 MOST_CURVES = 150
 MOST_POINTS = 60
@@ -38,7 +40,7 @@ class Epoch:
     record: TrialRecord
     time: float
     started: float
-    val_loss: float
+    row: EpochRow
 
 
 def epochs_in_order(records: Sequence[TrialRecord]) -> list[Epoch]:
@@ -48,7 +50,7 @@ def epochs_in_order(records: Sequence[TrialRecord]) -> list[Epoch]:
         trained = 0.0
         for row, time in zip(record.history, record.reported, strict=True):
             started = time - (row.seconds - trained)
-            found.append(Epoch(record, time, started, row.val_loss))
+            found.append(Epoch(record, time, started, row))
             trained = row.seconds
     return sorted(found, key=lambda epoch: epoch.time)
 
@@ -83,7 +85,7 @@ _UNITS = (("seconds", 1.0, 180.0), ("minutes", 60.0, 10_800.0), ("hours", 3600.0
 
 
 def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
-    """The lowest `val_loss` so far against the epochs that all trials that did not fail have trained together.
+    """The best so far against the epochs that all trials that did not fail have trained together.
 
     Args:
         epochs: as from `epochs_in_order`.
@@ -91,27 +93,28 @@ def best_over_epochs(epochs: Sequence[Epoch]) -> Chart | None:
     counted = _that_count(epochs)
     if not counted:
         return None
-    improved = _improvements(counted)
+    metric, improved = counted[0].record.metric, _improvements(counted)
     ends = {epoch.record.number: (position, epoch.record) for position, epoch in enumerate(counted, start=1)}
     reference = next((record.best for _, record in ends.values() if record.reference), None)
-    title = f"Of {count(len(counted), 'epoch')}, it took {improved[-1][0]:,} to reach the best val_loss"
+    title = f"Of {count(len(counted), 'epoch')}, it took {improved[-1][0]:,} to reach the best {metric.title}"
     shapes = []
-    if reference and reference.val_loss > improved[-1][1].val_loss:
-        first = next(x for x, epoch in improved if epoch.val_loss <= reference.val_loss)
-        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference.val_loss}
-        shapes = [line | {"y1": reference.val_loss, "line": {"color": INK, "dash": "dot", "width": 1}}]
-        title += f", and {first:,} to reach the reference's {figure(reference.val_loss)} (dotted)"
+    if reference and reference.objective > improved[-1][1].row.objective:
+        first = next(x for x, epoch in improved if epoch.row.objective <= reference.objective)
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reference.compared}
+        shapes = [line | {"y1": reference.compared, "line": {"color": INK, "dash": "dot", "width": 1}}]
+        title += f", and {first:,} to reach the reference's {figure(reference.compared)} (dotted)"
     traces = [*dots_by_status([(short(x), record) for x, record in ends.values()]), _best_line(improved, len(counted))]
-    axis = loss_axis([record.val_loss for _, record in ends.values()], "best val_loss")
+    axis = metric_axis(metric, [record.compared for _, record in ends.values()], "best {}")
     return chart("best-over-epochs", title, traces, xaxis={"title": "epochs spent"}, yaxis=axis, shapes=shapes)
 
 
 def learning_curves(records: Sequence[TrialRecord]) -> Chart | None:
-    """`val_loss` over the epochs of each trial, a colour a stage; pruned and failed trials faint."""
+    """The metric over the epochs of each trial, a colour a stage; pruned and failed trials faint."""
     curves = [record for record in records if record.history]
     if not curves:
         return None
-    ranked = sorted(curves, key=lambda record: min(row.val_loss for row in record.history))
+    metric = metric_of(curves)
+    ranked = sorted(curves, key=attrgetter("objective"))
     third = MOST_CURVES // 3
     drawn = [*ranked[:third], *thinned(ranked[third:], MOST_CURVES - third)]
     stages = max(row.stage for record in drawn for row in record.history) + 1
@@ -126,10 +129,10 @@ def learning_curves(records: Sequence[TrialRecord]) -> Chart | None:
         f"Learning curves of {count(len(curves), 'trial')}{shown}: {kept} trained to the end (strong); those pruned or "
         "failed are faint; a change of colour is a new stage"
     )
-    losses = [row.val_loss for record in drawn for row in record.history]
+    values = [row.compared for record in drawn for row in record.history]
     epochs = [record.history[-1].epoch for record in drawn]
     axis = {"title": "epoch", **whole_ticks([1, *epochs])}
-    return chart("learning-curves", title, traces, height=380, xaxis=axis, yaxis=loss_axis(losses))
+    return chart("learning-curves", title, traces, height=380, xaxis=axis, yaxis=metric_axis(metric, values))
 
 
 def _that_count(epochs: Iterable[Epoch]) -> list[Epoch]:
@@ -140,7 +143,7 @@ def _improvements(epochs: Iterable[Epoch]) -> list[tuple[int, Epoch]]:
     """The epochs that were the best so far, and their numbers from 1."""
     improved: list[tuple[int, Epoch]] = []
     for position, epoch in enumerate(epochs, start=1):
-        if not improved or epoch.val_loss < improved[-1][1].val_loss:
+        if not improved or epoch.row.objective < improved[-1][1].row.objective:
             improved.append((position, epoch))
     return improved
 
@@ -148,7 +151,7 @@ def _improvements(epochs: Iterable[Epoch]) -> list[tuple[int, Epoch]]:
 def _best_line(improved: Sequence[tuple[float, Epoch]], end: float) -> go.Scatter:
     return go.Scatter(
         x=[*(short(x) for x, _ in improved), short(end)],
-        y=[*(short(epoch.val_loss) for _, epoch in improved), short(improved[-1][1].val_loss)],
+        y=[*(short(epoch.row.compared) for _, epoch in improved), short(improved[-1][1].row.compared)],
         customdata=[*(epoch.record.number for _, epoch in improved), improved[-1][1].record.number],
         mode="lines",
         line={"color": ACCENT, "shape": "hv", "width": 3},
@@ -169,7 +172,7 @@ def _stage_curves(records: list[TrialRecord], stage: int, faint: bool) -> go.Sca
         for index in thinned(piece, MOST_POINTS):
             row = record.history[index]
             x.append(row.epoch)
-            y.append(short(row.val_loss))
+            y.append(short(row.compared))
             numbers.append(record.number)
         x.append(None)
         y.append(None)

@@ -13,7 +13,7 @@ from results.page.charts.chart import (
     Chart,
     chart,
     dots_by_status,
-    loss_axis,
+    metric_axis,
     plain,
     short,
     whole_ticks,
@@ -45,7 +45,7 @@ def importance_bars(importances: dict[str, float]) -> Chart | None:
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
     name, share = next(iter(importances.items()))
-    title = f"{name} mattered most: {percent(share)} of the importance (PED-ANOVA over the trials' lowest val_loss)"
+    title = f"{name} mattered most: {percent(share)} of the importance (PED-ANOVA over the best epochs of trials)"
     axis = {"title": "share of importance", "tickformat": ".0%", "range": [0, 1.15 * share]}
     above = {"x": 0, "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False, "font": {"size": 11}}
     return chart(
@@ -58,7 +58,7 @@ def importance_bars(importances: dict[str, float]) -> Chart | None:
 
 
 def slices(records: Sequence[TrialRecord], order: Sequence[str]) -> list[Chart]:
-    """For each of the parameters that matter most, `val_loss` against its values; a dot a trial."""
+    """For each of the parameters that matter most, the metric against its values; a dot a trial."""
     ranked = _ranked(records)
     return [_slice(ranked, name, index) for index, name in enumerate(_shown(ranked, order)[:MOST_SLICES])]
 
@@ -71,12 +71,12 @@ def _slice(ranked: list[TrialRecord], name: str, index: int) -> Chart:
     best = having[0].parameters[name]
     axis = _axis(values) if numeric else {"type": "category"}
     title = f"{name}: the best of {count(len(having), 'trial')} has {setting(best)}"
-    losses = [record.val_loss for record in having]
+    values_reached = [record.compared for record in having]
     return chart(
         *(f"slice-{index}", title, dots_by_status(points)),
         height=250,
         xaxis={"title": plain(name), "exponentformat": "e", **axis},
-        yaxis=loss_axis(losses),
+        yaxis=metric_axis(having[0].metric, values_reached),
         showlegend=False,
     )
 
@@ -90,7 +90,7 @@ def _axis(values: list[Any]) -> dict[str, Any]:
 def _ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Trials with parameters and a result, the best first."""
     having = [record for record in records if record.best and record.parameters and record.status != "FAILED"]
-    return sorted(having, key=attrgetter("val_loss"))
+    return sorted(having, key=attrgetter("objective"))
 
 
 def _shown(records: Sequence[TrialRecord], order: Sequence[str]) -> list[str]:

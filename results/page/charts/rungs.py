@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results.journal.journal import TrialRecord
+from results.journal.journal import TrialRecord, metric_of
 from results.page.charts.chart import (
     INK,
     MOST_DOTS,
@@ -14,11 +14,12 @@ from results.page.charts.chart import (
     STATUS_SYMBOLS,
     Chart,
     chart,
-    loss_axis,
+    metric_axis,
     short,
     thinned,
 )
 from results.rungs import rung_epochs
+from trainable.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def epochs_spent(records: Sequence[TrialRecord]) -> Spent:
 
 
 def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> Chart | None:
-    """For each rung the `val_loss` of the trials there: those that went no further by now, and those that went on.
+    """For each rung the metric of the trials there: those that went no further by now, and those that went on.
 
     Args:
         records: of the search.
@@ -56,6 +57,7 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
     levels = rung_epochs(asked["grace"], asked["max_epochs"], asked["reduction"]) if "grace" in asked else ()
     if not levels or not any(len(record.history) >= levels[0] for record in records):
         return None
+    metric = metric_of(records)
     groups: dict[str, list[tuple[float, float, int]]] = {"went on": [], "stopped here": [], "the reference": []}
     stops = []
     for position, level in enumerate(levels):
@@ -66,12 +68,12 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
         numbers = {record.number for record in stopped}
         for index, record in enumerate(thinned(there, MOST_DOTS)):
             name = "the reference" if record.reference else "stopped here" if record.number in numbers else "went on"
-            loss = next(row.val_loss for row in record.history if row.epoch >= level)
-            groups[name].append((position + _spread(index), loss, record.number))
+            value = next(row.compared for row in record.history if row.epoch >= level)
+            groups[name].append((position + _spread(index), value, record.number))
     pruned = any(record.status == "PRUNED" for record in records)
     title = f"ASHA stopped {', '.join(stops)}" if pruned else "ASHA has stopped no trial"
     return chart(
-        *("rungs", title, [_group(name, points) for name, points in groups.items() if points]),
+        *("rungs", title, [_group(name, metric, points) for name, points in groups.items() if points]),
         height=340,
         xaxis={
             "title": "rung (epochs trained)",
@@ -80,7 +82,7 @@ def stopped_at_rungs(records: Sequence[TrialRecord], asked: dict[str, Any]) -> C
             "range": [-0.5, len(levels) - 0.5],
             "showgrid": False,
         },
-        yaxis=loss_axis((loss for points in groups.values() for _, loss, _ in points), "val_loss at the rung"),
+        yaxis=metric_axis(metric, (value for points in groups.values() for _, value, _ in points), "{} at the rung"),
     )
 
 
@@ -89,7 +91,7 @@ def _spread(index: int) -> float:
     return round(0.6 * ((index * 0.618034) % 1 - 0.5), 3)
 
 
-def _group(name: str, points: list[tuple[float, float, int]]) -> go.Scatter:
+def _group(name: str, metric: Metric, points: list[tuple[float, float, int]]) -> go.Scatter:
     style = {
         "went on": {"color": STATUS_COLORS["COMPLETED"], "symbol": "circle", "size": 7},
         "stopped here": {"color": STATUS_COLORS["PRUNED"], "symbol": STATUS_SYMBOLS["PRUNED"], "size": 8},
@@ -97,10 +99,10 @@ def _group(name: str, points: list[tuple[float, float, int]]) -> go.Scatter:
     }[name]
     return go.Scatter(
         x=[x for x, _, _ in points],
-        y=[short(loss) for _, loss, _ in points],
+        y=[short(value) for _, value, _ in points],
         customdata=[number for _, _, number in points],
         mode="markers",
         name=name,
         marker=style,
-        hovertemplate=f"trial %{{customdata}}, val_loss %{{y:.4g}}, {name}<extra></extra>",
+        hovertemplate=f"trial %{{customdata}}, {metric.title} %{{y:.4g}}, {name}<extra></extra>",
     )

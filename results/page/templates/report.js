@@ -74,8 +74,8 @@
   const table = document.getElementById("trial-table");
 
   const recipeTable = (stages) => {
-    const fields = ["name", "trains", "epochs", "learning_rate", "cycles", "val_loss"];
-    const titles = ["stage", "trains", "epochs", "peak learning rate", "restart cycles", "lowest val_loss"];
+    const fields = ["name", "trains", "epochs", "learning_rate", "cycles", "reached"];
+    const titles = ["stage", "trains", "epochs", "peak learning rate", "restart cycles", table.dataset.reached];
     const cells = (values, tag) => values.map((value) => element(tag, {}, String(value)));
     return element("div", { class: "scroll" }, element("table", {},
       element("thead", {}, element("tr", {}, ...cells(titles, "th"))),

@@ -145,11 +145,11 @@ def test_a_recipe_of_an_older_version_has_the_defaults_of_what_came_later(events
 
 def test_what_another_version_measured_is_kept_and_written_again(path, events):
     within = {"epoch": 0.5, "stage": 0, "val_loss": 3.0, "precision": 0.5, "recall": 0.5, "f1": 0.5, "seconds": 5.0}
-    events[2]["metrics"] |= {"map": 0.25, "within_epoch": [within | {"map": 0.125}]}
+    events[2]["metrics"] |= {"speed": 0.25, "within_epoch": [within | {"speed": 0.125}]}
     write(path, events[:3])
     row = read_journal(path)[2].metrics
-    assert (row.others, row.within_epoch[0].others["map"]) == ({"map": 0.25}, 0.125)
-    assert json.loads(path.read_bytes().splitlines()[2])["metrics"]["map"] == 0.25
+    assert (row.others, row.within_epoch[0].others["speed"]) == ({"speed": 0.25}, 0.125)
+    assert json.loads(path.read_bytes().splitlines()[2])["metrics"]["speed"] == 0.25
 
 
 def test_an_error_keeps_its_lines_and_loses_what_would_steer_a_terminal(events):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.measures.sweep import IOU_THRESHOLDS, SCORE_THRESHOLDS, sweep
-from trainable.detection import Detections, GroundTruth, match, precision_recall_f1, scores_at
+from results.measures.sweep import IOU_THRESHOLDS, sweep
+from trainable.detection import SCORE_THRESHOLDS, Detections, GroundTruth, match, precision_recall_f1, scores_at
 
 NAMES = ("person", "car")
 

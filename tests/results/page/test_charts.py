@@ -12,7 +12,7 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 from transformers import get_cosine_with_hard_restarts_schedule_with_warmup
 
 from results.journal.journal import TrialRecord
-from results.page.charts.chart import DARK, loss_axis, plain, thinned
+from results.page.charts.chart import DARK, metric_axis, plain, thinned
 from results.page.charts.course import SearchClock, best_over_epochs, epochs_in_order, learning_curves
 from results.page.charts.recipe import POINTS_PER_STAGE, learning_rates
 from results.page.charts.rungs import epochs_spent, stopped_at_rungs
@@ -20,6 +20,7 @@ from results.page.charts.workers import worker_stretches
 from results.page.importance import importances
 from results.rungs import rung_epochs
 from tests.made_up import made_up_row
+from trainable.metric import METRICS
 from trainable.recipe import Recipe, Stage
 
 STAGE = Stage("heads", ("class_head",), epochs=4, learning_rate=1e-3)
@@ -142,8 +143,9 @@ def test_thinning_keeps_both_ends():
 
 
 def test_losses_far_apart_are_drawn_on_a_logarithmic_axis():
-    assert loss_axis([1, 3]) == {"title": "val_loss"}
-    assert loss_axis([1, 9])["type"] == "log"
+    assert metric_axis(METRICS["val_loss"], [1, 3]) == {"title": "val_loss"}
+    assert metric_axis(METRICS["val_loss"], [1, 9])["type"] == "log"
+    assert metric_axis(METRICS["map"], [0.1, 0.9], "best {}") == {"title": "best mAP"}
 
 
 def test_plotly_sees_no_tags_in_names():

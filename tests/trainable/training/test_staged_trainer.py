@@ -9,11 +9,16 @@ import torch
 from safetensors.torch import save
 
 import trainable.training.progress
+from results.measures.operating_point import point_of_best_f1
+from results.measures.sweep import IOU_THRESHOLDS, sweep
+from trainable.coco import coco_metrics
 from trainable.data.trial_data import TrialData
+from trainable.detection import match
 from trainable.detector.loading import load_model, load_processor
 from trainable.history import best_row
 from trainable.recipe import PARTS, Augmentation, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
+from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.training.evaluation import evaluate
 from trainable.training.progress import read_progress
 from trainable.training.stage_trainer import StageTrainer
@@ -203,6 +208,33 @@ class TestStages:
         model = trial_model(checkpoint, pair_data.names, RECIPE.seed, trial.best_weights)
         losses = evaluate(model, data.val, data.collator).losses
         assert losses["val_loss"] == best_row(trial.history).val_loss
+
+    @pytest.mark.parametrize("metric", ["map", "f1"])
+    def test_by_another_metric_the_next_stage_starts_from_the_epoch_that_finds_most(self, train, metric):
+        stages = Stage("all", PARTS, 6, 1e-3), Stage("still", PARTS, 1, 1e-12)
+        recipe = Recipe(stages, accumulation_steps=1, metric=metric)
+        *rows, after = train(recipe, checkpoint=checkpoint_of(EMBEDDED)).history
+        best = best_row(rows)
+        assert best.compared == max(row.compared for row in rows) > 0
+        assert best.val_loss != min(row.val_loss for row in rows), "it must make a difference"
+        assert after.val_loss == pytest.approx(best.val_loss, rel=1e-5)
+
+    @pytest.mark.parametrize("metric", ["map", "f1"])
+    def test_by_another_metric_the_best_weights_give_its_value_again(self, train, pair_data, metric):
+        checkpoint = checkpoint_of(EMBEDDED)
+        recipe = Recipe((Stage("all", PARTS, 2, 1e-3),), accumulation_steps=1, metric=metric)
+        trial = train(recipe, checkpoint=checkpoint)
+        data = TrialData.of(pair_data, load_processor(checkpoint))
+        model = trial_model(checkpoint, pair_data.names, recipe.seed, trial.best_weights)
+        found = evaluate(model, data.val, data.collator)
+        sizes = [pair.size for pair in pair_data.val]
+        expected = {
+            "map": coco_metrics(found.detections, found.ground_truth, sizes, pair_data.names)["mAP"],
+            "f1": point_of_best_f1(
+                sweep(match(found.detections, found.ground_truth, IOU_THRESHOLDS), pair_data.names)
+            ).f1,
+        }
+        assert best_row(trial.history).compared == pytest.approx(expected[metric], abs=1e-12)
 
     @pytest.mark.parametrize("trainable", [PARTS[1:], PARTS[2:], HEADS], ids="+".join)
     def test_behind_frozen_layers_the_best_weights_give_it_to_rounding(self, train, pair_data, checkpoint, trainable):

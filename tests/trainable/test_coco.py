@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from results.measures.coco import coco_metrics, coco_results
+from trainable.coco import coco_metrics, coco_results
 from trainable.detection import Detections, GroundTruth
 
 NAMES = ("person", "car", "bike")
