@@ -1,11 +1,15 @@
 """What console, report and model card say alike of a recipe, its stages and an operating point."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import PurePath
 from typing import Any
 
 from results.formatting import figure, percent, ratio, setting
 from results.journal.journal import TrialRecord
 from trainable.alignment import OFF
+from trainable.detector.hub import name_and_revision
 from trainable.history import best_row
 from trainable.metric import METRICS, VAL_LOSS
 from trainable.model_signal import DIFFERENCE
@@ -50,6 +54,43 @@ def settings(recipe: Recipe) -> str:
         + (f"epochs compared by {METRICS[recipe.metric].title}, " if recipe.metric != VAL_LOSS else "")
         + f"{recipe.dtype}, seed {recipe.seed}"
     )
+
+
+def model_rows(records: Iterable[TrialRecord]) -> list[dict[str, str]]:
+    """What trials have come to by the model that they started from, the best first; none where there is but one.
+
+    A row has the `model`, how many `trials` have reported an epoch, the best value that they `reached`, and by which
+    `trial`.
+    """
+    by_model: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.recipe and record.recipe.model:
+            by_model.setdefault(record.recipe.model, []).append(record)
+    names = short_names(by_model)
+    rows = []
+    for model, of_model in sorted(by_model.items(), key=lambda item: min(record.objective for record in item[1])):
+        trained = [record for record in of_model if record.best and record.status != "FAILED"]
+        best = min(trained, key=attrgetter("objective"), default=None)
+        rows.append(
+            {
+                "model": names[model],
+                "trials": f"{len(trained)}",
+                "reached": figure(best.compared if best else None),
+                "trial": f"{best.number}" if best else "–",
+            }
+        )
+    return rows
+
+
+def short_names(models: Iterable[str]) -> dict[str, str]:
+    """The last parts of paths and hub names, or the whole ones where two would be the same."""
+    last = {model: PurePath(name_and_revision(model)[0]).name for model in models}
+    return {model: name if Counter(last.values())[name] == 1 else model for model, name in last.items()}
+
+
+def whole_settings(recipe: Recipe) -> str:
+    """The same, and the model that it starts from where the recipe says so, which may be a path of this machine."""
+    return (f"starts from {recipe.model}, " if recipe.model else "") + settings(recipe)
 
 
 def _augmentation(recipe: Recipe) -> str:

@@ -25,7 +25,7 @@ from results.model.kept_trial import KeptTrial, kept_trial
 from results.prediction.detector import DetectorError
 from trainable.data.difference import ImageError
 from trainable.data.faults import DataError
-from trainable.data.model_input import read_model_input
+from trainable.data.model_input import read_strictest_input
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
 from trainable.recipe import RecipeError
@@ -128,7 +128,7 @@ def export_model(
     transformers.logging.disable_progress_bar()
     if with_onnx:
         check_packages()
-    asked, number, checkpoint = kept.asked, kept.record.number, checkpoint_of(kept.asked["model"])
+    asked, number, checkpoint = kept.asked, kept.record.number, checkpoint_of(kept.model)
     trained = TrainedTrial(kept.run, kept.folder, kept.record, pairs, checkpoint)
     rule = PointRule(asked.get("min_precision"), asked.get("min_recall"))
     command = train_command(str(out / "recipe.yaml"), asked)
@@ -185,7 +185,10 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     """
     location = located(asked.get("data"))
     how = {name: asked.get(name) for name in ("subset", "group_by")}
-    takes = read_model_input(checkpoint_of(asked["model"]), asked.get("image_size"))  # It decides what is faulty.
+    models = asked["model"] if isinstance(asked["model"], list) else [asked["model"]]
+    takes = read_strictest_input(
+        list(map(checkpoint_of, models)), asked.get("image_size")
+    )  # It decides what is faulty.
     pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
     if _has_lost_pairs(asked, pairs):

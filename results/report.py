@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from results.description import settings, stage_rows
+from results.description import model_rows, stage_rows, whole_settings
 from results.formatting import cameras, count, figure, percent, ratio, unread
 from results.journal.events import JournalError
 from results.journal.journal import TrialRecord, metric_of
@@ -164,7 +164,8 @@ def _threshold_fact(metrics: dict[str, Any]) -> tuple[str, str]:
 def _recipe(contents: RunContents) -> dict[str, Any]:
     best, reference = contents.best, contents.reference
     if best is None or best.best is None or best.recipe is None:
-        return {"recipe_chart": None, "best": None, "differences": [], "stages": [], "settings": "", "confirmed": []}
+        none: dict[str, Any] = dict.fromkeys(("differences", "stages", "by_model", "confirmed"), ())
+        return none | {"recipe_chart": None, "best": None, "settings": ""}
     stages = len(best.stages)
     epochs = sum(stage.epochs for stage in best.stages)
     title = (
@@ -175,7 +176,8 @@ def _recipe(contents: RunContents) -> dict[str, Any]:
         "best": best,
         "recipe_chart": recipe_timeline(best.recipe, title, best.best.epoch),
         "stages": stage_rows(best),
-        "settings": settings(best.recipe),
+        "settings": whole_settings(best.recipe),
+        "by_model": model_rows(contents.records),
         "confirmed": confirmed_rows(contents.confirmed),
         "differences": differences(best.recipe, reference.recipe) if reference and reference.recipe else [],
     }

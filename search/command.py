@@ -21,11 +21,12 @@ def search_command(options: Options) -> str:
     for field, option in sorted(described(options), key=lambda one: one[0].default is not MISSING):
         value = getattr(options, field.name)
         is_default = field.default is not MISSING and value == default_of(field, option)
-        if field.name not in OF_ONE_RUN and value is not None and not is_default:
-            text = duration_text(value) if option.duration else str(value)
-            words += (
-                [flag_of(option.switch)] if option.switch else [flag_of(field.name), without_secrets_of(option, text)]
-            )
+        if field.name in OF_ONE_RUN or value is None or is_default:
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            text = duration_text(each) if option.duration else str(each)
+            flag = flag_of(option.switch or field.name)
+            words += [flag] if option.switch else [flag, without_secrets_of(option, text)]
     return command_line("search", *words)
 
 

@@ -99,7 +99,7 @@ def _flags(kind: type[Options]) -> Iterator[Flag]:
         default = default_of(field, option)
         if option.duration and default is not None:
             default = duration_text(default)
-        of_type: Any = str if option.duration else field.type
+        of_type: Any = list[str] if option.repeated else str if option.duration else field.type
         yield flag(field.name, of_type | None if default is None else of_type, default, option.help)
         if option.zero:
             yield flag(option.zero[0], bool, False, option.zero[1], 0.0)
@@ -122,7 +122,7 @@ def _new_options(kind: type[Options], flags: Sequence[Flag], given: Mapping[str,
         values["max_epochs"] = DEFAULT_EPOCHS if values["model"] else SAMPLE_EPOCHS
     values |= {
         "space": _with_absolute_path(values["space"]),
-        "model": _absolute_if_there(values["model"]) if values["model"] else EMBEDDED,
+        "model": _models(values["model"]),
         "grace": grace_of(values["max_epochs"], values["grace"]),
         "name": values["name"] or time.strftime("%Y-%m-%d_%H-%M-%S"),
     }
@@ -150,6 +150,8 @@ def _values(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
                 value = parse_duration(value)
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint=flag_of(flag.parameter.name)) from None
+        if flag.about.repeated:
+            value = value[0] if value and len(value) == 1 else value or None
         if flag.sets is None or value:
             values[flag.option] = value if flag.sets is None else flag.sets
     return values
@@ -158,6 +160,12 @@ def _values(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
 def _absolute(location: str) -> str:
     """A path made absolute, so that a run can be resumed from elsewhere; a URI or a sample's name as it is."""
     return location if is_uri(location) or is_sample(location) else str(Path(location).resolve())
+
+
+def _models(given: str | list[str] | None) -> str | list[str]:
+    if isinstance(given, list):
+        return list(map(_absolute_if_there, given))
+    return _absolute_if_there(given) if given else EMBEDDED
 
 
 def _absolute_if_there(text: str) -> str:

@@ -19,7 +19,7 @@ from results.journal.journal import Journal
 from results.retrained import FOLDER
 from search.cluster.head import PAUSED
 from search.console.interrupts import INTERRUPTED, Interrupts
-from search.inputs import InputError, Inputs, check_checkpoint, checked_inputs
+from search.inputs import InputError, Inputs, check_checkpoints, checked_inputs
 from search.options import Options
 from search.run_folder.identity import provenance
 from search.run_folder.owner import OwnerError
@@ -89,16 +89,16 @@ def run_search(options: Options, *, resumed: bool, force: bool, console: Console
     try:
         with run_folder(options, resumed) as still_ours:
             inputs = checked_inputs(options, console)
-            options = dataclasses.replace(options, model=inputs.model, earlier=inputs.earlier)
+            options = dataclasses.replace(options.with_models(inputs.models), earlier=inputs.earlier)
             # Ray first: while its processes start, the checkpoint is checked.
             with ExitStack() as engine:
                 resources = engine.enter_context(_ray(options, resumed, console))
                 from search.micro_batch import with_micro_batch_of
 
-                inputs = check_checkpoint(inputs, options, console)
+                inputs = check_checkpoints(inputs, options, console)
                 trial = _checked_memory(options, inputs, resources, resumed)
                 options = with_micro_batch_of(options, trial, resources)
-                identity = provenance(inputs.pairs.fingerprint, inputs.checkpoint, options.space)
+                identity = provenance(inputs.pairs.fingerprint, inputs.checkpoints, options.space)
                 if not resumed:
                     create_run(options, identity)
                     started = True
@@ -166,14 +166,18 @@ def _ray(options: Options, resumed: bool, console: Console) -> Iterator["Resourc
 
 
 def _checked_memory(options: Options, inputs: Inputs, resources: "Resources", begun: bool) -> "TrialSize":
-    """What decides how much memory a trial takes, once this machine is seen to have it; a cluster's are asked later.
+    """What decides how much memory a trial of the largest model takes, once this machine is seen to have it.
+
+    A cluster's nodes are asked later.
 
     Raises:
         InputError, PausedError: it has too little; the message says what fits.
     """
     from search.cluster.capacity import memory_fault, trial_size
 
-    trial = trial_size(inputs.checkpoint, options.image_size, inputs.pairs, resources.gpus)
+    of_run = (options.image_size, inputs.pairs, resources.gpus)
+    sizes = [trial_size(checkpoint, *of_run) for checkpoint in inputs.checkpoints]
+    trial = max(sizes, key=lambda size: size.needed(size.rule))
     if options.address is None and (fault := memory_fault(trial, resources.concurrent)):
         raise (PausedError if begun else InputError)(f"this machine {fault}")
     return trial
@@ -343,8 +347,11 @@ def _print_header(options: Options, inputs: Inputs, resources: "Resources", trie
         "space": f"{options.space}: {inputs.space.description}",
         "data": f"{'the sample data set' if options.data is None else pairs.location}: {len(pairs.train)} training and "
         f"{len(pairs.val)} validation pairs of {', '.join(pairs.names)}",
-        "model": ("the embedded checkpoint" if options.model == EMBEDDED else options.model)
-        + (", with a new class head for these classes" if inputs.new_class_head else ""),
+        "model": ", or ".join(
+            ("the embedded checkpoint" if model == EMBEDDED else model)
+            + (", with a new class head for these classes" if model in inputs.new_class_heads else "")
+            for model in inputs.models
+        ),
         "search": f"{options.trials} trials of at most {options.max_epochs} epochs, {at_a_time}"
         + ("" if options.metric == VAL_LOSS else f", compared by {METRICS[options.metric].title}")
         + ("" if resources.gpus else ", without a GPU: every trial trains on the CPU")

@@ -1,6 +1,6 @@
 """What earlier searches found, fitted to a new one that begins with it: `--start-from`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -13,6 +13,7 @@ from results.journal.journal import TrialRecord
 from results.journal.opened_run import NoRunError, OpenedRun, open_run
 from search.options import Options
 from search.sampling import OneByOne, as_kept, offered
+from spaces.models import MODEL
 from spaces.registry import Space
 from trainable.storage.remote import without_secrets
 from trainable.text.command_line import command_line
@@ -32,7 +33,7 @@ class _MisfitError(ValueError):
     """A recipe is none of the space; the message says why."""
 
 
-def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]], list[str]]:
+def earlier_recipes(options: Options, space: Space, models: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """The best recipes of the runs that `--start-from` names, as parameters of the space at this search's budget.
 
     Numbers of epochs are brought in proportion to the budget, and to the nearest value that the space has; what an
@@ -41,6 +42,7 @@ def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]
     Args:
         options: what was asked.
         space: where recipes of this search come from.
+        models: what they start from.
 
     Returns:
         The parameters, run by run, the best of each first, none of them twice; and what is to be said, a line a run.
@@ -54,7 +56,7 @@ def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]
     for run in (options.start_from or "").split(","):
         try:
             with open_run(run) as earlier:
-                found, misfits = _of_run(earlier, space, options.max_epochs)
+                found, misfits = _of_run(earlier, space, options.max_epochs, models)
         except (NoRunError, JournalError) as error:
             raise EarlierRunError(f"--start-from {error}") from None
         name = without_secrets(run)
@@ -71,7 +73,9 @@ def earlier_recipes(options: Options, space: Space) -> tuple[list[dict[str, Any]
     return fitted, said
 
 
-def _of_run(run: OpenedRun, space: Space, max_epochs: int) -> tuple[dict[int, dict[str, Any]], list[str]]:
+def _of_run(
+    run: OpenedRun, space: Space, max_epochs: int, models: Sequence[str]
+) -> tuple[dict[int, dict[str, Any]], list[str]]:
     """The parameters of a run's best recipes by its trials, and why others do not fit, of those that are better."""
     fitted: dict[int, dict[str, Any]] = {}
     misfits: list[str] = []
@@ -80,7 +84,8 @@ def _of_run(run: OpenedRun, space: Space, max_epochs: int) -> tuple[dict[int, di
         if len(fitted) == MOST:
             break
         try:
-            parameters = _fitted(record, run.asked.get("max_epochs"), space, max_epochs)
+            parameters = _with_model(record.parameters, run.asked["model"], models)
+            parameters = _fitted(record, parameters, run.asked.get("max_epochs"), space, max_epochs)
         except _MisfitError as misfit:
             misfits.append(f"trial {record.number} ({misfit})")
             continue
@@ -89,9 +94,31 @@ def _of_run(run: OpenedRun, space: Space, max_epochs: int) -> tuple[dict[int, di
     return fitted, misfits
 
 
-def _fitted(record: TrialRecord, budget: int | None, space: Space, max_epochs: int) -> dict[str, Any]:
+def _with_model(parameters: dict[str, Any], asked: str | list[str], models: Sequence[str]) -> dict[str, Any]:
+    """An earlier trial's parameters, and what it started from as far as this search says it.
+
+    Args:
+        parameters: of the trial.
+        asked: what its search was to start from.
+        models: what this one starts from.
+
+    Raises:
+        _MisfitError: it started from another model than the only one of this search.
+    """
+    rest, chosen = {name: value for name, value in parameters.items() if name != MODEL}, parameters.get(MODEL)
+    if len(models) > 1:
+        known = chosen or (asked if asked in models else None)
+        return rest | ({MODEL: known} if known else {})
+    if chosen not in (None, *models):
+        raise _MisfitError(f"it starts from {shown(chosen)}")
+    return rest
+
+
+def _fitted(
+    record: TrialRecord, parameters: dict[str, Any], budget: int | None, space: Space, max_epochs: int
+) -> dict[str, Any]:
     epochs = budget or (record.recipe.epochs if record.recipe else max_epochs)
-    sampler = _Fitting(record.parameters, max_epochs / epochs, space.reference_parameters(max_epochs) or {})
+    sampler = _Fitting(parameters, max_epochs / epochs, space.reference_parameters(max_epochs) or {})
     trial = optuna.create_study(sampler=sampler).ask()
     try:
         space.build(trial, max_epochs)
@@ -99,7 +126,7 @@ def _fitted(record: TrialRecord, budget: int | None, space: Space, max_epochs: i
         raise
     except Exception as error:  # A user's space may raise whatever it likes.
         raise _MisfitError(f"the space raised {type(error).__name__}: {error}") from None
-    if unknown := sorted(record.parameters.keys() - trial.params.keys()):
+    if unknown := sorted(parameters.keys() - trial.params.keys()):
         raise _MisfitError(f"the space has no {', '.join(unknown)}")
     return as_kept(trial.params)
 

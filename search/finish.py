@@ -155,9 +155,11 @@ def _evaluate_best(
     rule = PointRule(options.min_precision, options.min_recall)
     evaluate_val = partial(evaluate, data=pairs, evaluated=pairs.val)
     # Whoever trains it again has a copy of the run folder, where that is in a remote storage.
-    recipe = str((Path(options.name) if options.remote else run) / "best" / "recipe.yaml")
-    command = train_command(recipe, asdict(options) | {"cpus_per_trial": resources.cpus})
-    written = write_best(run, best, pairs, inputs.checkpoint, evaluate_val, command, rule, options.overlays)
+    path = str((Path(options.name) if options.remote else run) / "best" / "recipe.yaml")
+    command = train_command(path, asdict(options) | {"cpus_per_trial": resources.cpus})
+    assert best.record.recipe is not None, "it was trained"
+    checkpoint = inputs.checkpoint_of(best.record.recipe)
+    written = write_best(run, best, pairs, checkpoint, evaluate_val, command, rule, options.overlays)
     if test is None:
         return written, None
     evaluation = evaluate(run / "best" / "model", test, (*test.train, *test.val))

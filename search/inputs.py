@@ -1,5 +1,6 @@
 """What a search works on, checked before anything is started: data, test set, space and checkpoint."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,10 @@ from rich.text import Text
 from search.earlier_runs import EarlierRunError, earlier_recipes
 from search.options import Options
 from search.run_folder.run_folder import publish
+from spaces.models import over_models
 from spaces.registry import Space, check_space, load_space, signals_of
 from trainable.data.faults import write_report
-from trainable.data.model_input import ModelInput, read_model_input
+from trainable.data.model_input import ModelInput, read_config_file, read_strictest_input
 from trainable.data.notices import Notice, print_notices
 from trainable.data.pairs import PairData
 from trainable.data.source import read_source
@@ -21,6 +23,8 @@ from trainable.data.surprises import same_differences
 from trainable.detector.class_head import is_kept, new_head_notice
 from trainable.detector.hub import pinned
 from trainable.metric import fault_of
+from trainable.model_signal import SIGNALS
+from trainable.recipe import Recipe
 from trainable.sample import EMBEDDED, checkpoint_of
 from trainable.sample.data_set import is_sample, located
 from trainable.storage.remote import without_secrets
@@ -38,16 +42,23 @@ class Inputs:
     test: PairData | None
     """All its pairs are evaluated once, with the best model."""
     space: Space
-    model: str
+    models: list[str]
     """What `--model` stands for: a name on the hub has the commit with it that every node is to use."""
-    checkpoint: str
-    """Folder or hub name of the detector that every trial starts from; `check_checkpoint` loads it."""
     notices: tuple[Notice, ...] = ()
     """What is allowed in all of these, but would surprise; said already, and `about` its flag each."""
     earlier: list[dict[str, Any]] | None = None
     """Parameters of the recipes to try first, where it starts from earlier runs."""
-    new_class_head: bool = False
-    """Whether the checkpoint's class head starts anew, since the data's classes are others."""
+    new_class_heads: tuple[str, ...] = ()
+    """The models whose class head starts anew, since the data's classes are others."""
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Folders or hub names of the detectors that trials start from; `check_checkpoints` loads them."""
+        return list(map(checkpoint_of, self.models))
+
+    def checkpoint_of(self, recipe: Recipe) -> str:
+        """That of the detector which a recipe starts from."""
+        return checkpoint_of(recipe.model or self.models[0])
 
 
 def checked_inputs(options: Options, console: Console) -> Inputs:
@@ -62,24 +73,37 @@ def checked_inputs(options: Options, console: Console) -> Inputs:
     space = load_space(options.space)
     for said in check_space(space, options.max_epochs):
         console.print(said, style="yellow", soft_wrap=True)
+    models = [model if model == EMBEDDED else pinned(model) for model in options.models]
+    space = over_models(space, {model: _signals_taken(checkpoint_of(model)) for model in models})
     earlier = options.earlier
     if options.start_from and earlier is None:
-        earlier = _earlier(options, space, console)
-    model = options.model if options.model == EMBEDDED else pinned(options.model)
-    checkpoint = checkpoint_of(model)
-    takes = read_model_input(checkpoint, options.image_size)
+        earlier = _earlier(options, space, models, console)
+    takes = read_strictest_input(list(map(checkpoint_of, models)), options.image_size)
     pairs = _checked_data(options, takes, console)
     if fault := fault_of(options.metric, sum(len(pair.labels.class_ids) for pair in pairs.val)):
         raise InputError(f"--{fault}")
     test = _checked_test(options, pairs, takes, console)
     notices = [*_about("--data", pairs), *(_about("--test", test) if test else ())]
     print_notices(notices, console)
-    return Inputs(pairs, test, space, model, checkpoint, tuple(notices), earlier)
+    return Inputs(pairs, test, space, models, tuple(notices), earlier)
 
 
-def _earlier(options: Options, space: Space, console: Console) -> list[dict[str, Any]]:
+def _signals_taken(checkpoint: str) -> Collection[str]:
+    """What the model of a checkpoint takes of a pair; all there is where it cannot be used, as loading it will say."""
     try:
-        recipes, said = earlier_recipes(options, space)
+        kind = read_config_file(checkpoint).get("model_type")
+    except (OSError, ValueError, RecursionError):
+        return SIGNALS
+    if kind == "detr":
+        return SIGNALS
+    from trainable.detector.families.registry import FAMILIES  # It takes torch.
+
+    return FAMILIES[kind].signals if kind in FAMILIES else SIGNALS
+
+
+def _earlier(options: Options, space: Space, models: list[str], console: Console) -> list[dict[str, Any]]:
+    try:
+        recipes, said = earlier_recipes(options, space, models)
     except EarlierRunError as error:
         raise InputError(str(error)) from None
     for line in said:
@@ -144,14 +168,14 @@ def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, 
         console.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def check_checkpoint(inputs: Inputs, options: Options, console: Console) -> Inputs:
-    """Loads the checkpoint once, so that what is wrong with it is said now; says what would surprise.
+def check_checkpoints(inputs: Inputs, options: Options, console: Console) -> Inputs:
+    """Loads each checkpoint once, so that what is wrong with it is said now; says what would surprise.
 
     Returns:
-        The inputs, with what was said of the checkpoint.
+        The inputs, with what was said of the checkpoints.
 
     Raises:
-        InputError: the checkpoint cannot be used, or not as the space would use it.
+        InputError: a checkpoint cannot be used, or not as the space would use it.
     """
     import transformers
 
@@ -160,19 +184,25 @@ def check_checkpoint(inputs: Inputs, options: Options, console: Console) -> Inpu
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    names = inputs.pairs.names
-    try:
-        load_processor(inputs.checkpoint, options.image_size)
-        load_model(inputs.checkpoint, names)
-        own, kind = class_names(inputs.checkpoint), read_config(inputs.checkpoint)["model_type"]
-    except ModelError as error:
-        raise InputError(str(error)) from None
-    if others := signals_of(inputs.space, options.max_epochs).difference(FAMILIES[kind].signals):
-        given, taken = (", ".join(sorted(each)) for each in (others, FAMILIES[kind].signals))
-        raise InputError(
-            f"--space {inputs.space.name}: its recipes give a model {given} of a pair, but one of type {kind!r} takes "
-            f"{taken} alone; a space of your own may leave input.signal out"
-        )
-    notices = [notice] if (notice := new_head_notice(own, names)) else []
+    names, given = inputs.pairs.names, signals_of(inputs.space, options.max_epochs)
+    notices, new_heads = [], []
+    for model, checkpoint in zip(inputs.models, inputs.checkpoints, strict=True):
+        try:
+            load_processor(checkpoint, options.image_size)
+            load_model(checkpoint, names)
+            own, kind = class_names(checkpoint), read_config(checkpoint)["model_type"]
+        except ModelError as error:
+            raise InputError(str(error)) from None
+        signals = {signal for of_model, signal in given if of_model in (None, model)}
+        if others := signals.difference(FAMILIES[kind].signals):
+            wrong, taken = (", ".join(sorted(each)) for each in (others, FAMILIES[kind].signals))
+            raise InputError(
+                f"--space {inputs.space.name}: its recipes give a model {wrong} of a pair, but one of type {kind!r} "
+                f"takes {taken} alone; a space of your own may ask spaces.models.signals_taken what it takes"
+            )
+        if not is_kept(own, names):
+            new_heads.append(model)
+        if notice := new_head_notice(own, names):
+            notices.append(notice)
     print_notices(notices, console)
-    return replace(inputs, notices=(*inputs.notices, *notices), new_class_head=not is_kept(own, names))
+    return replace(inputs, notices=(*inputs.notices, *notices), new_class_heads=tuple(new_heads))

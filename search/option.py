@@ -37,6 +37,8 @@ class Option:
     """A path or URI: made absolute when it is given, kept without keys and passwords."""
     several: bool = False
     """Locations with commas between them."""
+    repeated: bool = False
+    """The flag may be given several times; its values are a list then."""
     beside_resume: bool = False
     """Changes where and how much is run or what is recommended, not what a trial gives."""
 

@@ -51,6 +51,9 @@ A_FOLDERS_NAME = kept_to(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
+MODELS = kept_to(
+    lambda model: isinstance(model, str) or 1 < len(model) == len(set(model)), "several models, each another one"
+)
 AN_EDGE = kept_to(
     lambda pixels: SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE,
     f"a whole number of pixels from {SMALLEST_IMAGE}, the stride of a backbone, to {LARGEST_IMAGE}",
@@ -76,8 +79,12 @@ class Options:
         None,
         location=True,
     )
-    model: str = DATA.option(
-        "Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION", shown="the embedded one"
+    model: str | list[str] = DATA.option(  # noqa: RUF009 - it is a field
+        "Checkpoint folder or hub name, such as facebook/detr-resnet-50, also NAME@REVISION; given several times, each "
+        "trial starts from one of them, and --metric map or f1 compares them",
+        rule=MODELS,
+        shown="the embedded one",
+        repeated=True,
     )
     """Once the run has begun, a hub name is `NAME@COMMIT`."""
     image_size: int | None = DATA.option(
@@ -223,6 +230,15 @@ class Options:
             raise OptionsError([str(one._replace(place=flag_of(one.place))) for one in broken])
 
     @property
+    def models(self) -> list[str]:
+        """Those that trials start from, the reference from the first."""
+        return [self.model] if isinstance(self.model, str) else self.model
+
+    def with_models(self, models: list[str]) -> "Options":
+        """The same with other names for its models, in their order."""
+        return dataclasses.replace(self, model=models[0] if len(models) == 1 else models)
+
+    @property
     def run(self) -> Path:
         """The run folder; that of this machine's work on it where the storage is remote."""
         return self.mirror.local if self.mirror else Path(self.storage) / self.name
@@ -276,6 +292,9 @@ def _broken(kind: Any, given: Mapping[str, Any]) -> list[BrokenRule]:
         broken.append(BrokenRule("grace", rule, str(given["grace"])))
     if sound >= {"confirm", "keep"} and given["confirm"] > given["keep"]:
         broken.append(BrokenRule("confirm", f"at most --keep ({given['keep']})", str(given["confirm"])))
+    if sound >= {"model", "metric"} and not isinstance(given["model"], str) and given["metric"] == VAL_LOSS:
+        rule = "map or f1 for several models, whose losses are of different kinds and do not compare"
+        broken.append(BrokenRule("metric", rule, VAL_LOSS))
     if "address" in sound and (given["address"] or "").startswith("ray://"):
         advice = (
             "ray:// would run the search on the cluster's head, away from its files; log in to a node "

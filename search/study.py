@@ -105,7 +105,8 @@ class SearchStudy(Trials):
         self._trials: dict[int, optuna.Trial] = {}
         portfolio_of_space = map(as_kept, space.portfolio(budget.max_epochs) if portfolio else [])
         self._first = [*earlier, *(each for each in portfolio_of_space if each not in earlier)]
-        self._reference = fit_recipe(reference(budget.max_epochs), budget)
+        whole = dataclasses.replace(reference(budget.max_epochs), model=space.reference_model)
+        self._reference = fit_recipe(whole, budget)
         errors: dict[int, str | None] = {}
         for event in journal.events:
             if isinstance(event, Asked):

@@ -126,12 +126,13 @@ def _differences_ready(options: Options, pairs: PairData, reuse: ReuseConfig) ->
     """
     if options.address is None and reuse.image_bytes:
         everything = (*pairs.train, *pairs.val)
-        # An image that broke since the check is named by the trials that meet it.
-        with contextlib.suppress(ValueError):
-            processor = load_processor(checkpoint_of(options.model), options.image_size, Input(options.align or OFF))
-            if store := open_image_cache(everything, processor, reuse.image_bytes):
-                for pair in everything:
-                    store[pair]
+        for model in options.models:
+            # An image that broke since the check is named by the trials that meet it.
+            with contextlib.suppress(ValueError):
+                processor = load_processor(checkpoint_of(model), options.image_size, Input(options.align or OFF))
+                if store := open_image_cache(everything, processor, reuse.image_bytes):
+                    for pair in everything:
+                        store[pair]
     yield
 
 
@@ -167,7 +168,7 @@ def _tuner(
         tune.with_parameters(
             tune_trainable,
             pairs=pairs,
-            model=options.model,
+            model=options.models[0],
             cpus=resources.cpus,
             gpus=resources.gpus,
             reuse=reuse,

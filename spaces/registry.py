@@ -42,6 +42,8 @@ class Space:
     """For a `max_epochs`, the parameters that give the reference; None where the space cannot express it."""
     portfolio: Callable[[int], list[dict[str, Any]]] = field(default=lambda max_epochs: _nothing(max_epochs))
     """For a `max_epochs`, parameters of recipes that are worth trying before any is drawn."""
+    reference_model: str | None = None
+    """What the reference starts from, where recipes say which model they start from."""
 
 
 def spaces() -> dict[str, Space]:
@@ -110,10 +112,11 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
     ]
 
 
-def signals_of(space: Space, max_epochs: int) -> set[str]:
-    """What the recipes of a checked space have the model be given of a pair, as far as a few draws show it."""
+def signals_of(space: Space, max_epochs: int) -> set[tuple[str | None, str]]:
+    """What the recipes of a checked space have which model be given of a pair, as far as a few draws show it."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return {_build(space, study.ask(), max_epochs).input.signal for _ in range(DRAWS)}
+    recipes = [_build(space, study.ask(), max_epochs) for _ in range(DRAWS)]
+    return {(recipe.model, recipe.input.signal) for recipe in recipes}
 
 
 def _choices_of_other_kinds(study: optuna.Study) -> dict[str, str]:

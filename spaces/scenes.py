@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 
 from spaces import staged as staged_recipes
+from spaces.models import signals_taken
 from trainable.model_signal import SIGNALS
 from trainable.recipe import Augmentation, Input, Recipe
 
@@ -26,7 +27,9 @@ def scenes(trial: optuna.Trial, max_epochs: int) -> Recipe:
     recipe = staged_recipes.staged(trial, max_epochs)
     alignment = trial.suggest_categorical("input.alignment", ALIGNMENTS)
     augmentation = _sample_augmentation(trial)
-    signal = trial.suggest_categorical("input.signal", SIGNALS)
+    signal = Input.signal
+    if len(signals_taken(trial)) > 1:
+        signal = trial.suggest_categorical("input.signal", SIGNALS)
     return dataclasses.replace(recipe, input=Input(alignment, signal), augmentation=augmentation)
 
 

@@ -30,6 +30,7 @@ FLOORS = {
     "spaces": (
         ("budget", "schedule"),
         ("freeze", "optimizer", "registry"),
+        ("models",),
         ("flat", "learning_rate", "staged"),
         ("scenes",),
     ),

@@ -159,6 +159,9 @@ class Recipe:
     """What the model is given of a pair."""
     augmentation: Augmentation = Augmentation()
     """How training pairs are changed at random."""
+    model: _Name | None = None
+    """The checkpoint to start from, a folder or a name on the hub, where a search has chosen it; None leaves that to
+    whoever trains the recipe."""
     metric: _Metric = VAL_LOSS
     """By what of the validation pairs the best epoch is told, one of `METRICS`: of a stage, from whose weights the next
     one starts, and of all."""
@@ -190,7 +193,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The fields that hold for all stages, those of one thing as a dict."""
         # Without what is not set, tables and recipes read as those of searches from before it could be.
-        optional = ("image_size", "input", "augmentation", "metric")
+        optional = ("image_size", "input", "augmentation", "model", "metric")
         unset = {name for name in optional if getattr(self, name) == _DEFAULTS[name]}
         plain = {name: value for name, value in vars(self).items() if name not in {"stages"} | unset}
         return {name: dict(vars(value)) if is_dataclass(value) else value for name, value in plain.items()}

@@ -42,7 +42,13 @@ app = Command()
 def main(
     recipe: Annotated[Path, typer.Option(help="Recipe file, such as a run's best/recipe.yaml")],
     data: Data = None,
-    model: Annotated[str, typer.Option(help="Checkpoint folder or hub name to start from")] = EMBEDDED,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint folder or hub name to start from",
+            show_default="what the recipe says, else the embedded checkpoint",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The trial's folder; one that holds progress is gone on with")] = Path(
         "trained"
     ),
@@ -77,7 +83,8 @@ def main(
         asked = Recipe.from_yaml(recipe)
         asked = replace(asked, image_size=image_size or asked.image_size)
         location = located(data)
-        takes = read_model_input(checkpoint_of(model), asked.image_size)
+        checkpoint = checkpoint_of(model or asked.model or EMBEDDED)
+        takes = read_model_input(checkpoint, asked.image_size)
         pairs = read_source(location, print, skip_bad=skip_bad, subset=subset, group_by=group_by, model=takes)
     except (RecipeError, DataError, OSError) as error:
         stop(error)
@@ -88,7 +95,7 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # One process trains on one GPU; Trainer would spread a batch over all that it sees.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    _train(asked, pairs, checkpoint_of(model), out.resolve(), cpus, micro_batch, int(cache_size * 1e9), console)
+    _train(asked, pairs, checkpoint, out.resolve(), cpus, micro_batch, int(cache_size * 1e9), console)
 
 
 def _train(

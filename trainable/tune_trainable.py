@@ -75,7 +75,7 @@ def tune_trainable(
         config: `number`, the trial's number; `recipe`, its recipe; `folder`, its own folder; `failure`, why the trial
             has no recipe, or None; `reported`, the epochs that the search knows of, if any.
         pairs: the data set.
-        model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`.
+        model: folder or hub name of the DETR to start from, or `sample.EMBEDDED`, unless the recipe says it.
         cpus: cores that the trial may use.
         gpus: GPUs that the trial may use; with 0 it trains on the CPU, whatever the machine has.
         reuse: what trials do once.
@@ -99,6 +99,7 @@ def tune_trainable(
         # Raises where Ray ends the trial meanwhile.
         tune.report({"notes": [f"trial {config['number']}: {note}"]} | origin)
 
+    recipe = config["recipe"]
     if config["failure"]:
         tune.report({"failure": config["failure"]} | origin)
         return
@@ -117,7 +118,7 @@ def tune_trainable(
             held.callback(shutil.rmtree, folder, ignore_errors=True)
         pairs = on_this_machine(pairs)
         known = config.get("reported", ())
-        train_recipe(config["recipe"], pairs, checkpoint_of(model), folder, report, compute, reuse, mirror, known)
+        train_recipe(recipe, pairs, checkpoint_of(recipe.model or model), folder, report, compute, reuse, mirror, known)
     except Exception as error:
         if fault := node_fault(error, folder if run else None):
             tune.report({"node_fault": fault, "notes": _notes.take()} | origin)

@@ -22,7 +22,7 @@ class _Asked(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    model: str
+    model: str | list[str]
     space: str = "staged"
     max_epochs: int | None = None
     seed: int = 0

@@ -30,6 +30,11 @@ class KeptTrial:
     """What the search was asked: `search.yaml`."""
 
     @property
+    def model(self) -> str:
+        """What it started from, as `--model` takes it."""
+        return str((self.record.recipe and self.record.recipe.model) or self.asked["model"])
+
+    @property
     def best(self) -> EpochRow:
         """The metrics of its best epoch."""
         assert self.record.best is not None, "checked by kept_trial"

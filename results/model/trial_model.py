@@ -112,11 +112,11 @@ def train_command(recipe: str, asked: Mapping[str, Any]) -> str:
 
     Args:
         recipe: path of its file, on the machine of whoever reads the command.
-        asked: the search's options, by their names.
+        asked: the search's options, by their names. Which of several models it starts from, the recipe says.
     """
     words = ["--recipe", recipe]
     for name, flag in _TRAINED_WITH.items():
-        if asked.get(name) is not None:
+        if asked.get(name) is not None and not isinstance(asked[name], list):
             words += [flag, without_secrets(str(asked[name]))]
     return command_line("train", *words, *(["--skip-bad"] if asked.get("skip_bad") else []))
 

@@ -1,16 +1,18 @@
 """The report's tables: what differs from the reference, the figures of each class, and every trial."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
-from results.description import settings, stage_rows, trains
+from results.description import stage_rows, trains, whole_settings
 from results.formatting import duration, figure, ratio, setting
 from results.journal.journal import TrialRecord
 from results.measures.sweep import ALL
 from results.page.charts.chart import short, thinned
 from trainable.detection import IOU_THRESHOLD
+from trainable.detector.hub import name_and_revision
 from trainable.recipe import Recipe, augments
 
 MOST_TRIALS = 500
@@ -86,7 +88,7 @@ def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
         history = thinned(record.history, points)
         details[record.number] = {
             "stages": stage_rows(record),
-            "settings": settings(record.recipe) if record.recipe else "",
+            "settings": whole_settings(record.recipe) if record.recipe else "",
             "parameters": {name: setting(value) for name, value in record.parameters.items()},
             "error": _shortened(record.error or ""),
             "epoch": [row.epoch for row in history],
@@ -98,7 +100,8 @@ def trial_details(records: Sequence[TrialRecord]) -> dict[int, Row]:
 
 
 def _fields(recipe: Recipe) -> dict[str, str]:
-    fields = {"stages": f"{len(recipe.stages)}"}
+    fields = {"model": recipe.model} if recipe.model else {}
+    fields["stages"] = f"{len(recipe.stages)}"
     for index, stage in enumerate(recipe.stages, start=1):
         fields[f"stage {index}: trains"] = trains(stage.trainable)
         fields[f"stage {index}: epochs"] = f"{stage.epochs}"
@@ -153,8 +156,10 @@ def _cell(value: float | None, text: str) -> tuple[str, str]:
 
 
 def _summary(record: TrialRecord) -> str:
-    """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`."""
-    return " → ".join(f"{stage.name} {stage.epochs} @ {stage.learning_rate:.2g}" for stage in record.stages)
+    """The stages in a line, such as `heads 4 @ 0.0003 → everything 20 @ 5e-05`, behind the model if it says one."""
+    stages = " → ".join(f"{stage.name} {stage.epochs} @ {stage.learning_rate:.2g}" for stage in record.stages)
+    model = record.recipe.model if record.recipe else None
+    return f"{PurePath(name_and_revision(model)[0]).name}: {stages}" if model else stages
 
 
 def _shortened(error: str) -> str:

@@ -41,10 +41,10 @@ class Task:
     """Whether trials start processes that load images."""
     gpus: int
     """GPUs that are looked at, those of the node that are free; 0 where trials train on none, or none is free."""
-    model: str
+    models: tuple[str, ...]
     """What trials start from, as `checkpoint_of` takes it."""
     trial: TrialSize
-    """What a trial takes of the memory."""
+    """What a trial of the largest of them takes of the memory."""
     trials: int = 1
     """At a time on the node."""
 
@@ -135,13 +135,14 @@ def _storage_faults(task: Task) -> list[str]:
 
 def _model_faults(task: Task) -> list[str]:
     """Loading it is what a trial does first; from the hub it is fetched now, unless this node has it."""
-    checkpoint = checkpoint_of(task.model)
-    try:
-        load_processor(checkpoint)
-        load_model(checkpoint, task.pairs.names)
-    except ModelError as error:
-        return [f"cannot load the model: {error}"]
-    return []
+    faults = []
+    for checkpoint in map(checkpoint_of, task.models):
+        try:
+            load_processor(checkpoint)
+            load_model(checkpoint, task.pairs.names)
+        except ModelError as error:
+            faults.append(f"cannot load the model: {error}")
+    return faults
 
 
 def _device_faults(task: Task) -> list[str]:

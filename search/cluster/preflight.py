@@ -59,7 +59,7 @@ def preflight(
     folder = replace(run.at("preflight"), retry_seconds=0)
     nodes = [n for n in ray.nodes() if n["Alive"] and fit(n["Resources"], resources.cpus, resources.gpus)]
     token = uuid.uuid4().hex
-    task = Task(code_version(), packages(), pairs, folder, token, loaders, 0, options.model, trial)
+    task = Task(code_version(), packages(), pairs, folder, token, loaders, 0, tuple(options.models), trial)
     bad = _pull_faults(nodes, pairs, say)
     asked = [node for node in nodes if node["NodeID"] not in bad]
     folder.write("driver", token.encode())

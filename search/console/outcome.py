@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from results.description import settings, stage_rows
+from results.description import model_rows, stage_rows, whole_settings
 from results.formatting import cameras, count, ratio, unread
 from results.journal.journal import TrialRecord
 from results.model.best import Best
@@ -66,11 +66,14 @@ def print_outcome(
     console.print(_ranking(ranked, best, bool(written.metrics["boxes"])))
     if failed := sum(record.status == "FAILED" for record in records):
         console.print(f"{failed} trial(s) failed; the table's column `error` says why", style="red")
+    if by_model := model_rows(records):
+        console.print()
+        console.print(_by_model(by_model, best.metric.title))
     for title, record in (("best recipe", best), ("the reference", records[0])):
         console.print(Text.assemble("\n", (title, "bold"), f" (trial {record.number})"))
         console.print(_stages(record))
         if record.recipe:
-            console.print(settings(record.recipe), style="dim italic")
+            console.print(Text(whole_settings(record.recipe)), style="dim italic")
     if retrained:
         _print_retrained(confirmed(records, retrained), of_purpose(retrained, FINAL), choice, console)
     if luck and luck.trial == best.number:
@@ -181,6 +184,14 @@ def _ranking(ranked: list[TrialRecord], best: TrialRecord, measured: bool) -> Fi
             f"{row.epoch} of {record.history[-1].epoch}",
             style="bold" if record is best else "",
         )
+    return table
+
+
+def _by_model(rows: list[dict[str, str]], metric: str) -> FittingTable:
+    """The best trial of each model that trials started from."""
+    table = FittingTable(("starts from", "trials", metric, "of trial"), frozenset({"starts from"}))
+    for row in rows:
+        table.add(*row.values())
     return table
 
 

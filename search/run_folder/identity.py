@@ -1,7 +1,7 @@
 """What decides a trial's result: the data, the model, the space and the code, by which a run is known again."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,27 @@ RESULTS_VERSION = 1
 rounding does: a run of another results version is not gone on with. `tests/search/test_results_version.py` notices."""
 
 
-def provenance(fingerprint: str, checkpoint: str, space: str) -> dict[str, str]:
+def provenance(fingerprint: str, checkpoints: Sequence[str], space: str) -> dict[str, str]:
     """Short hashes of what decides a trial's result, its results version, and the code's hash, for the record.
 
     Args:
         fingerprint: the data set's.
-        checkpoint: a folder, or a name on the hub with its commit, which stands for itself.
+        checkpoints: folders, or names on the hub with their commits, which stand for themselves.
         space: `path/to/file.py:function` or a name of `spaces/`.
     """
     space_file = [Path(space.rpartition(":")[0])] if ":" in space else []
-    weights = sorted(path for path in Path(checkpoint).glob("*") if path.suffix in (".json", ".safetensors"))
     return {
         "data": fingerprint[:16],
-        "model": _hash(weights) if weights else checkpoint,
+        "model": " ".join(map(_of_checkpoint, checkpoints)),
         "space": space.rpartition(":")[2] + (f" {_hash(space_file)}" if space_file else ""),
         "results": _results_version(RESULTS_VERSION),
         "code": code_version(),
     }
+
+
+def _of_checkpoint(checkpoint: str) -> str:
+    weights = sorted(path for path in Path(checkpoint).glob("*") if path.suffix in (".json", ".safetensors"))
+    return _hash(weights) if weights else checkpoint
 
 
 def _results_version(number: int) -> str:

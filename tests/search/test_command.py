@@ -104,6 +104,13 @@ def test_every_option_is_part_of_the_command():
     assert sum(word.startswith("--") for word in words) == len(dataclasses.fields(Options)) - len(OF_ONE_RUN)
 
 
+def test_several_models_are_named_one_by_one(asked_for):
+    options = dataclasses.replace(OTHERS, model=["facebook/detr-resnet-50", "/somewhere/my model"])
+    command = search_command(options)
+    assert "--model facebook/detr-resnet-50 --model '/somewhere/my model'" in command
+    assert asked_for(command).model == options.model
+
+
 def test_what_is_left_at_its_default_does_not_clutter_the_command():
     assert search_command(DEFAULTS) == (
         "python search/run.py --space staged --model embedded --trials 16 --max-epochs 24 --grace 4 "

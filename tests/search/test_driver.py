@@ -201,7 +201,6 @@ def test_paths_with_square_brackets_are_printed_as_they_are(searched, data_folde
         (("--trials", "many"), ("'--trials'", "valid integer")),
         (("--time-budget", "soon"), ("--time-budget: a duration such as 90s, 30m or 1.5h, got 'soon'",)),
         (("--data", "no/such/folder"), ("no/such/folder",)),
-        (("--model", "no/such/model"), ("model no/such/model: neither a folder with a config.json nor",)),
         (("--group-by", "("), ("--group-by",)),
         (("--image-size", 31), ("--image-size: a whole number of pixels from 32, the stride of a backbone", "got 31")),
     ],
@@ -229,6 +228,10 @@ def test_a_taken_name_is_refused(searched, run):
     assert (run / "search.yaml").read_bytes() == before
 
 
+def test_a_model_that_is_nowhere_is_refused(searched):
+    assert_refused(searched(model="no/such/model"), "model no/such/model: neither a folder with a config.json nor")
+
+
 def test_a_model_of_another_kind_is_refused(searched, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "yolos"}')
@@ -238,14 +241,48 @@ def test_a_model_of_another_kind_is_refused(searched, tmp_path):
     )
 
 
+STACKED = """
+from trainable.recipe import PARTS, Input, Recipe, Stage
+
+def mine(trial, max_epochs):
+    rate = trial.suggest_float("rate", 1e-5, 1e-3)
+    return Recipe((Stage("all", PARTS, max_epochs, rate),), input=Input(signal="stacked"))
+"""
+
+
 def test_what_a_family_of_models_does_not_take_is_refused_before_anything_starts(searched, tmp_path):
     square = save_tiny_detector("rt_detr", tmp_path / "square")
     assert_refused(searched("--image-size", 100, model=square), "height and width divisible by 32", "'height': 100")
-    said = (
-        "--space scenes: its recipes give a model features, stacked of a pair",
-        "type 'rt_detr' takes difference alone",
-    )
-    assert_refused(searched("--space", "scenes", model=square), *said)
+    (tmp_path / "mine.py").write_text(STACKED)
+    said = ("mine.py:mine: its recipes give a model stacked of a pair", "type 'rt_detr' takes difference alone")
+    assert_refused(searched("--space", f"{tmp_path / 'mine.py'}:mine", model=square), *said)
+    several = ("--model", square, "--metric", "map")
+    assert_refused(searched("--space", f"{tmp_path / 'mine.py'}:mine", *several), *said)
+
+
+def test_the_space_for_scenes_draws_of_a_model_only_what_it_takes(searched, tmp_path):
+    square = save_tiny_detector("rt_detr", tmp_path / "square")
+    assert "all checks are passed" in searched("--space", "scenes", model=square).output
+    several = ("--name", "two", "--model", square, "--metric", "map")
+    assert "all checks are passed" in searched("--space", "scenes", *several).output
+
+
+def test_several_models_are_kept_in_their_order_and_compared_by_what_they_find(searched, run, checkpoint, tmp_path):
+    square = save_tiny_detector("rt_detr", tmp_path / "square")
+    assert_refused(searched("--model", square), "--metric: map or f1 for several models", "got val_loss")
+    assert_refused(searched("--model", checkpoint, "--metric", "map"), "--model: several models, each another one")
+    assert "all checks are passed" in searched("--model", square, "--metric", "f1").output
+    kept = yaml.safe_load((run / "search.yaml").read_text())
+    assert kept["model"] == [str(checkpoint), str(square)]
+    assert kept["command"].count("--model ") == 2
+    assert len(kept["identity"]["model"].split()) == 2
+
+
+def test_without_a_labelled_object_to_measure_by_only_the_loss_compares(searched, data_folder, tmp_path):
+    data = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    for labels in (data / "labels").glob("**/v*.txt"):
+        labels.write_text("")
+    assert_refused(searched("--metric", "f1", data=data), "--metric f1: no validation pair has a labelled object")
 
 
 def test_a_runs_folder_for_a_model_is_told_its_best_model(searched, checkpoint, tmp_path):

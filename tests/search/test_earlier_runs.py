@@ -8,7 +8,9 @@ import yaml
 from search.earlier_runs import MOST, EarlierRunError, earlier_recipes
 from search.options import Options
 from search.sampling import as_kept
+from spaces.models import over_models
 from spaces.registry import load_space
+from trainable.model_signal import SIGNALS
 
 ASKED = Options(
     *("staged", None, "embedded"),
@@ -29,7 +31,9 @@ def run(tmp_path, search):
     def run(name="earlier", space="staged", max_epochs=12, trials=9, **asked):
         folder = tmp_path / name
         folder.mkdir()
-        started = search(space, max_epochs=max_epochs, folder=folder).run(trials)
+        models = asked.get("model")
+        searched = over_models(load_space(space), dict.fromkeys(models, SIGNALS)) if isinstance(models, list) else space
+        started = search(searched, max_epochs=max_epochs, folder=folder).run(trials)
         started.journal.close()
         asked = dataclasses.asdict(ASKED) | {"space": space, "max_epochs": max_epochs} | asked
         (folder / "search.yaml").write_text(yaml.safe_dump(asked))
@@ -40,7 +44,8 @@ def run(tmp_path, search):
 
 def started_from(*runs, space="staged", **asked):
     options = dataclasses.replace(ASKED, space=space, start_from=",".join(map(str, runs)), **asked)
-    return earlier_recipes(options, load_space(space))
+    models = dict.fromkeys(options.models, SIGNALS)
+    return earlier_recipes(options, over_models(load_space(space), models), options.models)
 
 
 def test_the_best_recipes_come_first_without_the_reference(run):
@@ -129,3 +134,23 @@ def test_a_run_without_a_trained_recipe_is_refused(run):
     folder, _ = run(trials=1)
     with pytest.raises(EarlierRunError, match="none of its recipes but the reference has finished an epoch"):
         started_from(folder)
+
+
+BOTH = {"model": ["a", "b"], "metric": "map"}
+
+
+def test_recipes_of_one_model_are_tried_with_it_where_there_are_several(run):
+    folder, _ = run(max_epochs=24, model="b")
+    recipes, _ = started_from(folder, **BOTH)
+    assert {recipe["model"] for recipe in recipes} == {"b"}
+    recipes, _ = started_from(folder, model=["a", "c"], metric="map")
+    assert {recipe["model"] for recipe in recipes} == {"a"}, "that of the reference"
+
+
+def test_of_several_models_the_recipes_of_the_one_that_is_searched_are_tried(run):
+    folder, ranked = run(max_epochs=24, trials=16, **BOTH)
+    recipes, (said,) = started_from(folder, model="b")
+    of_b = [record for record in ranked if record.parameters["model"] == "b"][:MOST]
+    without = [{name: value for name, value in as_kept(r.parameters).items() if name != "model"} for r in of_b]
+    assert recipes == without
+    assert "it starts from 'a'" in said or all(record in ranked[: len(of_b) + 1] for record in of_b)

@@ -27,7 +27,7 @@ def test_an_image_that_went_away_costs_the_evaluation_and_no_trial(search, monke
     monkeypatch.setattr(finish, "_evaluate_best", gone)
     asked = {"trials": 2, "max_epochs": 8, "grace": 2, "storage": str(tmp_path.parent), "name": tmp_path.name}
     options = Options(space="learning_rate", data=None, model="embedded", **asked)
-    inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
+    inputs = Inputs(pair_data, None, ended.study.space, ["embedded"])
     console = Console(record=True, width=200)
     assert finish.write_results(options, ended.study, 0, inputs, Resources(1, 0.0, 1), console) == 1
     said = console.export_text()
@@ -51,7 +51,7 @@ def train_command(search, monkeypatch, tmp_path, pair_data):
         monkeypatch.setattr(finish, "write_best", write_best)
         asked = {"storage": str(tmp_path.parent), "name": tmp_path.name} | asked
         options = Options("learning_rate", None, "embedded", 2, 8, 2, **asked)
-        inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
+        inputs = Inputs(pair_data, None, ended.study.space, ["embedded"])
         options.run.mkdir(parents=True, exist_ok=True)
         finish.write_results(options, ended.study, 0, inputs, Resources(cpus, 0.0, 1), Console(quiet=True))
         return shlex.split(written[0])[2:]

@@ -81,7 +81,7 @@ def test_all_that_follows_a_search_is_written_beside_it_and_nowhere_else(run, tm
     assert output.getvalue() == ""  # What ended before is not told again.
     rebuild(options.run / "tensorboard", list(ended.study.records.values())).close()
     monkeypatch.setattr(finish, "_evaluate_best", lambda *arguments: (_ for _ in ()).throw(OSError(options.name)))
-    inputs = Inputs(pair_data, None, ended.study.space, "embedded", "embedded")
+    inputs = Inputs(pair_data, None, ended.study.space, ["embedded"])
     assert finish.write_results(options, ended.study, 0, inputs, Resources(1, 0.0, 1), console) == finish.NOT_EVALUATED
     assert resume_command(options) in output.getvalue() and f": {options.name}\n" in output.getvalue()
     assert [path.name for path in Path(options.storage).iterdir()] == [options.name]

@@ -14,7 +14,9 @@ from results.journal.events import JournalError
 from results.journal.journal import TrialRecord, best_trial
 from search import sampling
 from search.study import Budget, fit_recipe
+from spaces.models import over_models
 from spaces.registry import Space, load_space, spaces
+from trainable.model_signal import DIFFERENCE, SIGNALS
 from trainable.recipe import PARTS, Input, Recipe, Stage, reference
 
 
@@ -47,6 +49,7 @@ def raising_space(trial, max_epochs):
     return Recipe((Stage("all", ("class_head", "decoder"), max_epochs, rate),))
 
 
+MODELS = {"first": SIGNALS, "second": [DIFFERENCE]}
 RAISING = Space("mine", "raises now and then", raising_space, lambda max_epochs: None)
 
 
@@ -96,7 +99,11 @@ def test_the_samplers_differ_once_tpe_has_something_to_model(search, tmp_path):
     assert runs["tpe"] != runs["random"]
 
 
-@pytest.mark.parametrize("space", ["learning_rate", "staged", RAISING], ids=["learning_rate", "staged", "raising"])
+@pytest.mark.parametrize(
+    "space",
+    ["learning_rate", "staged", RAISING, over_models(load_space("scenes"), MODELS)],
+    ids=["learning_rate", "staged", "raising", "models"],
+)
 def test_replaying_a_journal_gives_the_same_study_and_the_same_next_trial(search, tmp_path, space):
     live = search(space).run(9)
     (tmp_path / "copy").mkdir()
@@ -322,6 +329,17 @@ def test_by_another_metric_optuna_is_told_what_is_missing_to_one(search):
     best = best_trial(study.records.values())
     assert best.compared == max(record.compared for record in study.records.values())
     assert study.optuna.trials[best.number].value == pytest.approx(1 - best.compared)
+
+
+@pytest.mark.parametrize("space", ["staged", "flat", RAISING], ids=str)
+def test_of_several_models_the_reference_starts_from_the_first(search, space):
+    started = search(over_models(load_space(space) if isinstance(space, str) else space, MODELS))
+    record = started.study.ask()
+    assert record.reference and record.recipe.model == "first"
+    started.journal.close()
+    assert search(over_models(load_space(space) if isinstance(space, str) else space, MODELS)).study.records == (
+        started.study.records
+    )
 
 
 def test_an_alignment_of_the_whole_search_leaves_each_recipe_its_signal():

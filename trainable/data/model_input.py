@@ -5,7 +5,8 @@ them.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,20 @@ def read_model_input(checkpoint: str | Path, image_size: int | None = None) -> M
         return ModelInput(size, queries) if isinstance(queries, int) else None
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_strictest_input(checkpoints: Sequence[str | Path], image_size: int | None = None) -> ModelInput | None:
+    """What the models of several checkpoints all take: the smallest images, the fewest objects.
+
+    Args:
+        checkpoints: see `read_model_input`, as what is returned.
+        image_size: as there.
+    """
+    takes = [model for each in checkpoints if (model := read_model_input(each, image_size))]
+    if not takes:
+        return None
+    smallest = min((model.size for model in takes), key=lambda size: min(size.values) if size.form else math.inf)
+    return ModelInput(smallest, min(model.queries for model in takes))
 
 
 def read_config_file(checkpoint: str | Path) -> dict[str, Any]:

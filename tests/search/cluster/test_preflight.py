@@ -29,7 +29,7 @@ def task(pair_data, checkpoint, tmp_path, monkeypatch):
     folder = Remote((tmp_path / "preflight").as_uri(), retry_seconds=0)
     folder.write("driver", b"token")
     model = str(checkpoint)
-    what = (pair_data, folder, "token", True, 0, model, trial_size(model, None, pair_data, gpus=0))
+    what = (pair_data, folder, "token", True, 0, (model,), trial_size(model, None, pair_data, gpus=0))
     return Task(code_version(), inspection.packages(), *what)
 
 
@@ -82,9 +82,9 @@ def test_a_run_folder_that_is_not_shared_is_a_fault(task):
 
 
 def test_a_model_that_cannot_be_loaded_there_is_a_fault(task, tmp_path):
-    (fault,) = inspect(dataclasses.replace(task, model=str(tmp_path / "nowhere")))
+    (fault,) = inspect(dataclasses.replace(task, models=(str(tmp_path / "nowhere"),)))
     assert fault.startswith(f"cannot load the model: model {tmp_path / 'nowhere'}: neither a folder")
-    (fault,) = inspect(dataclasses.replace(task, model=f"somebody/detr@{'a' * 40}"))
+    (fault,) = inspect(dataclasses.replace(task, models=(*task.models, f"somebody/detr@{'a' * 40}")))
     assert "neither a folder with a config.json nor a checkpoint of the Hugging Face hub that is cached or can" in fault
 
 

@@ -15,7 +15,7 @@ def test_the_identity_follows_data_model_space_and_its_file(tmp_path):
     (checkpoint / "config.json").write_text("{}")
     (checkpoint / "model.safetensors").write_bytes(b"weights")
     space.write_text("def narrow(trial, max_epochs): ...")
-    asked = ("fingerprint of the data", str(checkpoint), f"{space}:narrow")
+    asked = ("fingerprint of the data", [str(checkpoint)], f"{space}:narrow")
     first = provenance(*asked)
     assert provenance(*asked) == first
 
@@ -27,6 +27,8 @@ def test_the_identity_follows_data_model_space_and_its_file(tmp_path):
     (checkpoint / "model.safetensors").write_bytes(b"other weights")
     assert changed() == {"space", "model"}
     assert provenance("other data", *asked[1:])["data"] != first["data"]
+    others = provenance(asked[0], [str(checkpoint), "somebody/detr@1"], asked[2])["model"]
+    assert others == f"{provenance(*asked)['model']} somebody/detr@1"
 
 
 def test_the_identity_does_not_follow_where_model_and_space_lie(tmp_path):
@@ -35,7 +37,7 @@ def test_the_identity_does_not_follow_where_model_and_space_lie(tmp_path):
         (tmp_path / place).mkdir()
         (tmp_path / place / "config.json").write_text("{}")
         (tmp_path / place / "mine.py").write_text("def narrow(trial, max_epochs): ...")
-        identities.append(provenance("data", str(tmp_path / place), f"{tmp_path / place / 'mine.py'}:narrow"))
+        identities.append(provenance("data", [str(tmp_path / place)], f"{tmp_path / place / 'mine.py'}:narrow"))
     assert identities[0] == identities[1]
 
 
