@@ -29,6 +29,7 @@ class Confirmed:
     trial: int
     """Whose recipe it is."""
     reference: bool
+    metric: Metric
     found: float
     """The best value of that trial, which was picked for it."""
     values: tuple[float, ...]
@@ -44,8 +45,12 @@ class Confirmed:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean, by Student's t; None with fewer than two seeds, or where one failed."""
-        return _interval(self.values)
+        """95 % interval of the mean, by Student's t; None with fewer than two seeds, or where one failed.
+
+        That of an mAP or F1 ends where these do, at 0 and 1.
+        """
+        found = _interval(self.values)
+        return (max(found[0], 0.0), min(found[1], 1.0)) if found and self.metric.more_is_better else found
 
     @property
     def may_be_noise(self) -> bool:
@@ -105,6 +110,7 @@ def confirmed(searched: Iterable[TrialRecord], retrained: Iterable[TrialRecord])
         Confirmed(
             trial,
             trials[trial].reference,
+            trials[trial].metric,
             trials[trial].compared,
             tuple(record.compared for record in whole[trial]),
             _interval([own - best for own, best in zip(objectives[trial], objectives[ranked[0]], strict=True)])
@@ -146,12 +152,12 @@ def chosen(searched: Sequence[TrialRecord], retrained: Sequence[TrialRecord]) ->
     return choice
 
 
-def confirmed_table(found: Sequence[Confirmed], metric: Metric) -> pd.DataFrame:
+def confirmed_table(found: Sequence[Confirmed]) -> pd.DataFrame:
     """One row a recipe that was trained with other seeds, the best first.
 
     Columns:
         trial, reference: whose recipe it is.
-        val_loss, map or best_f1: what the search found.
+        val_loss, map or max_f1: what the search found.
         seeds, mean, low, high: how many other seeds, the mean of theirs and its 95 % interval.
         behind_low, behind_high: 95 % interval of how much worse they are than the winner's.
         may_be_noise: whether that interval holds 0; also where there is none.
@@ -162,7 +168,7 @@ def confirmed_table(found: Sequence[Confirmed], metric: Metric) -> pd.DataFrame:
             {
                 "trial": each.trial,
                 "reference": each.reference,
-                metric.field: each.found,
+                each.metric.field: each.found,
                 "seeds": len(each.values),
                 "mean": each.mean,
                 **dict(zip(("low", "high"), each.interval or missing, strict=True)),

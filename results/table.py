@@ -24,7 +24,7 @@ IGNORED = (
 """Columns in which two tables may differ and still be the same: when, where and at what cost a trial ran."""
 
 READING_COLUMNS = (
-    *("trial_id", "status", "reference", "map", "best_f1", "val_loss", "best_epoch", "epochs", "stage"),
+    *("trial_id", "status", "reference", "map", "max_f1", "val_loss", "best_epoch", "epochs", "stage"),
     *("precision", "recall", "f1", "seconds", "error"),
 )
 """Columns of the Markdown table, which is for reading; the other formats have all."""
@@ -38,7 +38,7 @@ def trial_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         status: COMPLETED, PRUNED, FAILED, RUNNING, or PAUSED at a rung.
         reference: whether this is the reference recipe.
         val_loss, best_epoch: of the best of all epochs, and when it was; precision, recall and f1 are of that epoch.
-        map or best_f1: of that epoch too, where the search compares its trials by it.
+        map or max_f1: of that epoch too, where the search compares its trials by it.
         last_val_loss, epochs, stage, node, pid: of the last epoch; stages count from 0 as in the columns.
         seconds: that the trial trained.
         error: why the trial failed.

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from results.environment import write_environment
-from results.journal.journal import TrialRecord, metric_of
+from results.journal.journal import TrialRecord
 from results.measures.metrics import evaluate_checkpoint
 from results.measures.operating_point import PointRule
 from results.model.best import Best, write_best, write_test
@@ -114,7 +114,7 @@ def _write_retrained(options: Options, records: Sequence[TrialRecord], retrained
         folder = options.run / FOLDER
         write_tables(folder, retrained)
         if found := confirmed(records, retrained):
-            write_table(confirmed_table(found, metric_of(records)), folder / "confirmed.csv")
+            write_table(confirmed_table(found), folder / "confirmed.csv")
 
 
 def _drop_leftovers(options: Options, study: SearchStudy) -> None:

@@ -142,7 +142,7 @@ def scores_at(matches: Matches, iou_threshold: float, score_threshold: float) ->
     return Scores(precision, recall, f1, tp, fp, fn)
 
 
-def best_f1(matches: Matches, iou_threshold: float = IOU_THRESHOLD) -> float:
+def max_f1(matches: Matches, iou_threshold: float = IOU_THRESHOLD) -> float:
     """F1 of all classes together at the one of `SCORE_THRESHOLDS` at which it is the highest.
 
     Raises:

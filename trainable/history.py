@@ -51,7 +51,7 @@ class Row:
     """What the trial has trained so far."""
     map: Number | None = None
     """COCO's mean average precision, where epochs are compared by it."""
-    best_f1: Number | None = None
+    max_f1: Number | None = None
     """F1 at the score threshold at which it is the highest, where epochs are compared by it."""
     others: dict[Text, Scalar] | None = None
     """Fields that only other versions know, from their files; the tables show them."""

@@ -23,7 +23,7 @@ VAL_LOSS = "val_loss"
 METRICS = {
     VAL_LOSS: Metric("val_loss", "val_loss", more_is_better=False),
     "map": Metric("map", "mAP", more_is_better=True),
-    "f1": Metric("best_f1", "best F1", more_is_better=True),
+    "f1": Metric("max_f1", "max F1", more_is_better=True),
 }
 """By the names that users give them: DETR's loss; COCO's mean average precision at IoU 0.50 to 0.95; F1 at IoU 0.5 and
 the score threshold at which it is the highest."""

@@ -21,7 +21,7 @@ from trainable.recipe import flatten
 
 SCALARS = (
     *("val_loss", "val_loss_ce", "val_loss_bbox", "val_loss_giou", "train_loss", "learning_rate"),
-    *("precision", "recall", "f1", "map", "best_f1", "stage"),
+    *("precision", "recall", "f1", "map", "max_f1", "stage"),
 )
 """Metrics of an epoch that become curves, with the epoch as the step."""
 

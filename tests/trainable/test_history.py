@@ -66,11 +66,11 @@ def test_by_another_metric_the_best_row_is_that_of_the_highest_value():
 
 
 def test_where_nothing_is_found_yet_the_next_stage_starts_from_the_lowest_loss():
-    assert best_row([trained_row(epoch, 4.0 - epoch, best_f1=0.0) for epoch in (1, 2, 3)]).epoch == 3
+    assert best_row([trained_row(epoch, 4.0 - epoch, max_f1=0.0) for epoch in (1, 2, 3)]).epoch == 3
 
 
-@pytest.mark.parametrize("more", [{}, {"map": 0.25}, {"best_f1": 0.25}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"map": 0.25}, {"max_f1": 0.25}], ids=str)
 def test_a_row_is_read_as_it_was_written_and_says_only_what_was_measured(more):
     row = trained_row(1, 2.0, **more)
-    assert row.to_dict().keys() & {"map", "best_f1"} == more.keys()
+    assert row.to_dict().keys() & {"map", "max_f1"} == more.keys()
     assert ROWS.validate_python([row.to_dict()]) == [row]

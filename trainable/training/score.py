@@ -1,7 +1,7 @@
 """What an evaluation is worth by a metric other than the loss, which every evaluation has."""
 
 from trainable.data.pairs import PairData
-from trainable.detection import IOU_THRESHOLD, best_f1, match
+from trainable.detection import IOU_THRESHOLD, match, max_f1
 from trainable.metric import METRICS, VAL_LOSS
 from trainable.training.evaluation import Evaluation
 
@@ -18,7 +18,7 @@ def score(metric: str, evaluation: Evaluation, pairs: PairData) -> dict[str, flo
         return {}
     found, labelled = evaluation.detections, evaluation.ground_truth
     if metric == "f1":
-        value = best_f1(match(found, labelled, [IOU_THRESHOLD]))
+        value = max_f1(match(found, labelled, [IOU_THRESHOLD]))
     else:
         from trainable.coco import coco_metrics  # It takes a while to import: only where it is asked for.
 

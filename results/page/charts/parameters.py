@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from results.description import short_names
 from results.formatting import count, percent, setting
 from results.journal.journal import TrialRecord
 from results.page.charts.chart import (
@@ -66,11 +67,13 @@ def slices(records: Sequence[TrialRecord], order: Sequence[str]) -> list[Chart]:
 def _slice(ranked: list[TrialRecord], name: str, index: int) -> Chart:
     having = [record for record in ranked if name in record.parameters]
     values = [record.parameters[name] for record in having]
+    if all(record.recipe and record.recipe.model == record.parameters[name] for record in having):
+        names = short_names(values)
+        values = [names[model] for model in values]
     numeric = is_numeric(values)
     points = [(short(value) if numeric else plain(value), record) for value, record in zip(values, having, strict=True)]
-    best = having[0].parameters[name]
     axis = _axis(values) if numeric else {"type": "category"}
-    title = f"{name}: the best of {count(len(having), 'trial')} has {setting(best)}"
+    title = f"{name}: the best of {count(len(having), 'trial')} has {setting(values[0])}"
     values_reached = [record.compared for record in having]
     return chart(
         *(f"slice-{index}", title, dots_by_status(points)),

@@ -50,7 +50,7 @@ def test_curves_have_a_point_an_epoch_at_the_time_of_its_report(folder, records)
     rebuild(folder, records).close()
     assert curve(folder / "0000", "val_loss") == [(1, 2.0), (2, pytest.approx(0.3)), (3, 1.0)]
     assert curve(folder / "0000", "stage") == [(1, 0), (2, 1), (3, 2)]
-    assert set(SCALARS) - {"map", "best_f1"} <= set(read(folder / "0003").Tags()["scalars"])
+    assert set(SCALARS) - {"map", "max_f1"} <= set(read(folder / "0003").Tags()["scalars"])
     assert [event.wall_time for event in read(folder / "0000").Scalars("f1")] == records[0].reported
 
 
