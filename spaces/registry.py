@@ -84,8 +84,9 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
         What its author should know, a sentence each.
 
     Raises:
-        SpaceError: the space raises, returns something else than a recipe, one over the budget or one with a seed of
-            its own, its `reference_parameters` do not give the reference, or its `portfolio` gives no recipes.
+        SpaceError: the space raises, returns something else than a recipe, one over the budget or one with a seed or
+            a model of its own, its `reference_parameters` do not give the reference, or its `portfolio` gives no
+            recipes.
     """
     warnings.filterwarnings("ignore", "Choices for a categorical distribution should be", UserWarning)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -101,6 +102,11 @@ def check_space(space: Space, max_epochs: int) -> list[str]:
             raise SpaceError(
                 f"space {space.name}: a recipe's seed is the search's --seed, in every trial the same; leave it out, "
                 f"got {recipe.seed} with {trial.params}"
+            )
+        if recipe.model is not None:
+            raise SpaceError(
+                f"space {space.name}: what a recipe starts from is the search's --model, given several times where "
+                f"there is to be a choice; leave it out, got {recipe.model!r} with {trial.params}"
             )
     _check_reference(space, study, max_epochs)
     _check_portfolio(space, max_epochs)

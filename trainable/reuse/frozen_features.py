@@ -61,8 +61,7 @@ def use_frozen_features(
         cache: folder to keep the outputs in; the user's cache folder by default.
 
     Returns:
-        `model` and `data` themselves where the first part trains, or the family of the model does not say how to begin
-        behind it. Where the outputs are not kept, or cannot be, which
+        `model` and `data` themselves where the first part trains. Where the outputs are not kept, or cannot be, which
         is then logged, a view that computes them from `data`'s batches each time, in the same way and to the same bits.
 
     Raises:
@@ -74,7 +73,7 @@ def use_frozen_features(
     train, val = data.train, data.val
     assert isinstance(train, MovedObjectDataset) and isinstance(val, MovedObjectDataset)
     prefix = FrozenPrefix(model, parts, (train, val), data.collator, dtype)
-    begins_behind = model_from_features(model, parts, prefix.values_dtype)
+    begins_behind = model_from_features(model, parts, prefix.values_dtype, prefix.map_shapes)
     # With one thread: autocast, gradients being off and the number of torch's threads are a thread's own affair.
     records = cache_bytes and open_disk_cache(
         "activations", prefix.key(), prefix.record_sizes(), prefix.record, cache_bytes, cache, threads=1
@@ -98,8 +97,8 @@ def frozen_prefix(trainable: Sequence[str], cacheable: tuple[str, ...]) -> tuple
 class FrozenPrefix:
     """The first parts of a model, which a stage does not train.
 
-    What they make of an image are its `kept_values` and the mask of the backbone's map, bool [h, w], True on real
-    pixels.
+    What they make of an image are its `kept_values` and a mask, bool [h, w], True on real pixels: that of the
+    backbone's last map, or of the image where the model goes on from several maps.
 
     Args:
         model: the whole model.
@@ -126,6 +125,7 @@ class FrozenPrefix:
         blank = self._collator([{"pixel_values": torch.zeros(splits[0].channels, 1, 1), "labels": {}}])
         self._padded_size = tuple(blank["pixel_values"].shape[-2:])
         values, mask = self._outputs(blank)
+        self.map_shapes = [each.shape[1:] for each, _ in self._maps(blank)]
         self.values_dtype = values.dtype
         self._values_shape, self._mask_shape = values.shape, mask.shape
 
@@ -184,13 +184,22 @@ class FrozenPrefix:
 
     def _outputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Values and mask of a batch of one image."""
-        model, device = self._model, self._model.device
+        maps = self._maps(batch)
+        _, mask = maps[-1]
+        if not family_of(self._model.config).goes_on_from_last_map:
+            mask = batch["pixel_mask"].bool().to(mask.device)
+        with torch.no_grad(), autocast(self._model.device, self._dtype), repeating_cudnn():
+            return kept_values(self._model, self._parts, maps), mask[0]
+
+    def _maps(self, batch: Mapping[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """The backbone's maps of a batch of one image, each with its mask."""
+        model, family, device = self._model, family_of(self._model.config), self._model.device
         for part in self._parts:
-            for module in family_of(model.config).parts[part]:
+            for module in family.parts[part]:
                 model.get_submodule(module).eval()
         with torch.no_grad(), autocast(device, self._dtype), repeating_cudnn():
-            maps, mask = model.model.backbone(batch["pixel_values"].to(device), batch["pixel_mask"].to(device))[-1]
-            return kept_values(model, self._parts, maps, mask), mask[0]
+            maps = model.get_submodule(family.maps)(batch["pixel_values"].to(device), batch["pixel_mask"].to(device))
+            return list(maps)
 
 
 class ActivationDataset(Dataset[dict[str, Any]]):

@@ -17,7 +17,6 @@ class ConditionalDetr(Family):
     model_types = ("conditional_detr",)
     title = "a Conditional DETR"
     parts = PARTS_OF_DETR
-    cacheable = ("backbone",)
 
     def criterion(self, config: Any) -> Criterion:
         """Focal loss; transformers weighs it 1, whatever the config's coefficient."""

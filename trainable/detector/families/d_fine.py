@@ -30,7 +30,7 @@ class DFine(RtDetr):
         decoder = model.model.decoder
         before, decoder.training = decoder.training, auxiliary
         try:
-            hidden = model.model(pixel_values=inputs["pixel_values"])
+            hidden = model.model(pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"])
         finally:
             decoder.training = before
         logits, boxes, corners, references = (

@@ -15,6 +15,7 @@ class DabDetr(Family):
 
     model_types = ("dab-detr",)
     title = "a DAB-DETR"
+    maps = "model.backbone.conv_encoder"
     parts: ClassVar = {
         **PARTS_OF_DETR,
         "decoder": ("model.query_refpoint_embeddings", "model.patterns", "model.decoder"),

@@ -16,6 +16,7 @@ class DeformableDetr(Family):
 
     model_types = ("deformable_detr",)
     title = "a Deformable DETR"
+    goes_on_from_last_map = False
     parts: ClassVar = {
         "backbone": ("model.backbone",),
         "encoder": ("model.input_proj", "model.position_embedding", "model.level_embed", "model.encoder"),

@@ -39,5 +39,6 @@ class TableTransformer(Detr):
 
     model_types = ("table-transformer",)
     title = "a Table Transformer"
-    cacheable = ()
+    cacheable = Family.cacheable
+    maps = "model.backbone.conv_encoder"
     signals = Family.signals

@@ -39,8 +39,12 @@ class Family(ABC):
     """What is set in its config, whatever a checkpoint says, so that it can be trained exactly."""
     constants: tuple[str, ...] = ()
     """Parameters that never learn."""
-    cacheable: tuple[str, ...] = ()
+    cacheable: tuple[str, ...] = ("backbone",)
     """The first parts whose outputs may be kept while they are frozen, see `trainable.reuse.frozen_features`."""
+    maps: str = "model.backbone"
+    """The module that makes maps of an image, each with its mask."""
+    goes_on_from_last_map: bool = True
+    """Whether the last of these maps is all that the model goes on from."""
     sides_divide_by: int | None = None
     """Where images must be of one size and are never padded, what both of its sides have to divide by."""
     signals: tuple[str, ...] = (DIFFERENCE,)

@@ -27,6 +27,7 @@ class RtDetr(Family):
     # Denoising queries are as many as the batch lets them be; the sizes are those that images once had.
     settings: ClassVar = {"num_denoising": 0, "anchor_image_size": None, "eval_size": None}
     sides_divide_by = 32
+    goes_on_from_last_map = False
 
     def criterion(self, config: Any) -> Criterion:
         """Varifocal loss."""
@@ -45,7 +46,7 @@ class RtDetr(Family):
 
     def predictions(self, model: PreTrainedModel, inputs: Mapping[str, Any], auxiliary: bool) -> Predictions:
         """Those of the decoder's layers, and first of all the encoder's proposals."""
-        hidden = model.model(pixel_values=inputs["pixel_values"])
+        hidden = model.model(pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"])
         logits, boxes = (
             layers.transpose(0, 1).float()
             for layers in (hidden.intermediate_logits, hidden.intermediate_reference_points)

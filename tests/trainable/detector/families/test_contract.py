@@ -18,6 +18,7 @@ from tests.tiny_detectors import (
     save_tiny_detector,
 )
 from trainable.data.dataset import MovedObjectDataset, PairCollator, padded_size
+from trainable.data.trial_data import TrialData
 from trainable.detector.families.registry import FAMILIES, family_of
 from trainable.detector.loading import ModelError, load_model, load_processor, model_config
 from trainable.detector.loss import LossAccumulator, criterion_of, forward, loss_normalisers, scaled_loss
@@ -26,6 +27,7 @@ from trainable.detector.parts import freeze_all_but, part_of, set_modes
 from trainable.model_signal import SIGNALS
 from trainable.recipe import PARTS, Recipe, Stage
 from trainable.reuse.config import ReuseConfig
+from trainable.reuse.frozen_features import use_frozen_features
 from trainable.training.evaluation import evaluate
 from trainable.training.staged_trainer import train_recipe
 from trainable.training.weights import trial_model
@@ -259,7 +261,20 @@ def test_a_saved_model_loads_in_plain_transformers_and_reproduces_its_figures(tr
     assert found == pytest.approx(best, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if FAMILIES[kind.split(" in ")[0]].cacheable])
+def test_behind_its_frozen_backbone_a_model_gives_what_the_whole_one_gives(model, tiny, kind, pair_data, tmp_path):
+    data, trainable = TrialData.of(pair_data, load_processor(tiny(kind))), ("encoder", "decoder", *HEADS)
+    behind, inputs = use_frozen_features(model.eval(), trainable, data, torch.float32, 10**9, tmp_path)
+    assert {part_of(model, name) for name, _ in behind.named_parameters()} == set(trainable)
+    for indices in ([1], [2], range(4)):
+        whole, kept = (
+            forward(view, source.collator([source.train[index] for index in indices]))
+            for view, source in ((model, data), (behind, inputs))
+        )
+        exact = {"rtol": 0, "atol": 0} if len(indices) == 1 else {"rtol": 1e-4, "atol": 1e-5}
+        assert torch.allclose(kept.logits, whole.logits, **exact)
+        assert torch.allclose(kept.boxes_cxcywh_normalised, whole.boxes_cxcywh_normalised, **exact)
+
+
 def test_what_frozen_parts_give_is_kept_to_the_same_bits(tiny, kind, pair_data, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     histories = []
