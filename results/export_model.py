@@ -186,9 +186,8 @@ def _read_pairs(asked: Mapping[str, Any], console: Console) -> PairData:
     location = located(asked.get("data"))
     how = {name: asked.get(name) for name in ("subset", "group_by")}
     models = asked["model"] if isinstance(asked["model"], list) else [asked["model"]]
-    takes = read_strictest_input(
-        list(map(checkpoint_of, models)), asked.get("image_size")
-    )  # It decides what is faulty.
+    # What they take decides what is faulty.
+    takes = read_strictest_input(list(map(checkpoint_of, models)), asked.get("image_size"))
     pairs = read_source(location, console.print, skip_bad=bool(asked.get("skip_bad")), model=takes, **how)
     before, now = (asked.get("identity") or {}).get("data"), pairs.fingerprint
     if _has_lost_pairs(asked, pairs):

@@ -21,7 +21,7 @@ from trainable.text.shown import printable, shown
 
 MOST = 4
 """Recipes of one run at most; more would leave little of a search of 16 trials to its own data."""
-_SAME = ("space", "data", "subset", "group_by", "model", "image_size", "align", "max_epochs", "seed")
+_SAME = ("space", "data", "subset", "group_by", "model", "image_size", "align", "max_epochs", "metric", "seed")
 """Options that make two searches the same, how long they last aside."""
 
 

@@ -15,13 +15,14 @@ from search.rungs import PRUNINGS
 from search.sampling import SAMPLERS
 from spaces.budget import default_grace
 from trainable.alignment import ALIGNMENTS
+from trainable.detector.hub import MODELS_WORDS, are_models
 from trainable.metric import METRICS, VAL_LOSS
 from trainable.micro_batch import AUTO, OF_RECIPE, WORDS, is_micro_batch
 from trainable.recipe import LARGEST_IMAGE, SMALLEST_IMAGE
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
 from trainable.storage.working_folder import working_mirror
-from trainable.text.validation import BrokenRule, broken_rules
+from trainable.text.validation import BrokenRule, broken_rules, rule
 
 # The panels of the help, shown in the order of their first options.
 SEARCH = Panel("How to search")
@@ -51,9 +52,7 @@ A_FOLDERS_NAME = kept_to(
     lambda name: name not in ("", ".", "..") and "/" not in name and name.isprintable(),
     "a folder's name, printable, without / and not . or ..",
 )
-MODELS = kept_to(
-    lambda model: isinstance(model, str) or 1 < len(model) == len(set(model)), "several models, each another one"
-)
+MODELS = rule(are_models, MODELS_WORDS, before=True)
 AN_EDGE = kept_to(
     lambda pixels: SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE,
     f"a whole number of pixels from {SMALLEST_IMAGE}, the stride of a backbone, to {LARGEST_IMAGE}",
@@ -288,13 +287,13 @@ def _broken(kind: Any, given: Mapping[str, Any]) -> list[BrokenRule]:
     broken = broken_rules(rules_of(kind), given)
     sound = given.keys() - {one.place for one in broken}
     if sound >= {"grace", "max_epochs"} and not 1 <= given["grace"] <= given["max_epochs"]:
-        rule = f"a whole number of epochs from 1 to --max-epochs ({given['max_epochs']})"
-        broken.append(BrokenRule("grace", rule, str(given["grace"])))
+        words = f"a whole number of epochs from 1 to --max-epochs ({given['max_epochs']})"
+        broken.append(BrokenRule("grace", words, str(given["grace"])))
     if sound >= {"confirm", "keep"} and given["confirm"] > given["keep"]:
         broken.append(BrokenRule("confirm", f"at most --keep ({given['keep']})", str(given["confirm"])))
     if sound >= {"model", "metric"} and not isinstance(given["model"], str) and given["metric"] == VAL_LOSS:
-        rule = "map or f1 for several models, whose losses are of different kinds and do not compare"
-        broken.append(BrokenRule("metric", rule, VAL_LOSS))
+        words = "map or f1 for several models, whose losses are of different kinds and do not compare"
+        broken.append(BrokenRule("metric", words, VAL_LOSS))
     if "address" in sound and (given["address"] or "").startswith("ray://"):
         advice = (
             "ray:// would run the search on the cluster's head, away from its files; log in to a node "

@@ -5,15 +5,16 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from results.journal.journal import TrialRecord, read_journal, trial_records
 from results.journal.objects import read_objects
+from trainable.detector.hub import MODELS_WORDS, are_models
 from trainable.storage.mirror import Mirror
 from trainable.storage.remote import Remote, is_uri, without_secrets
-from trainable.text.validation import faults_of
+from trainable.text.validation import faults_of, rule
 from trainable.text.yaml_file import YamlError, read_yaml
 
 
@@ -22,7 +23,7 @@ class _Asked(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    model: str | list[str]
+    model: Annotated[str | list[str], rule(are_models, MODELS_WORDS, before=True)]
     space: str = "staged"
     max_epochs: int | None = None
     seed: int = 0

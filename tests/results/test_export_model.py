@@ -188,7 +188,9 @@ def test_what_is_no_run_and_what_is_there_already_are_refused(run, tmp_path):
     assert_refused(export(run, "--trial", 1, "--out", run), f"--out {run}: is there already; choose another folder")
     (run / "search.yaml").write_text("model: [a]")
     assert_refused(
-        export(run, "--trial", 1, "--out", out), "options of a search: model: should be a valid string, got ['a']"
+        export(run, "--trial", 1, "--out", out),
+        "holds no options of a search: model: the name of a model, or",
+        "got ['a']",
     )
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from results.journal.journal import Journal
-from results.retrained import CONFIRM, FINAL, chosen, confirmed, of_purpose, winner
+from results.retrained import CONFIRM, FINAL, chosen, confirmed, confirmed_table, of_purpose, winner
 from search.options import Options, OptionsError
 from search.retraining import Retrainings, stretched
 from search.searcher import StudySearcher
+from search.study import Budget
 from trainable.recipe import reference
 
 OPTIONS = Options("staged", None, trials=6, max_epochs=8, grace=2, model="m", storage="runs", name="n")
@@ -166,3 +167,26 @@ def test_distances_are_told_from_noise_by_the_same_seeds(again, searched, tmp_pa
     assert (best.trial, other.trial, reference_.reference) == (first, second, True)
     assert best.interval[0] < other.mean < best.interval[1], "apart they cannot be told from one another"
     assert not other.may_be_noise and not reference_.may_be_noise, "seed by seed they can"
+
+
+def test_by_another_metric_the_highest_mean_wins_and_intervals_end_where_the_metric_does(search, again, tmp_path):
+    budget = Budget(8, grace=2, images=1000, seed=7, metric="map")
+    found = {8: 0.5, 9: 0.9}
+
+    def losses(recipe, epoch):
+        best = recipe["stages"][-1]["learning_rate"] == max(rates)
+        return {"val_loss": 1.0, "map": found.get(recipe["seed"], 0.6) + (0.05 if best else 0.0)}
+
+    rates = [0.0]
+    searched = list(search("learning_rate", losses, budget=budget).run(trials=6).study.records.values())
+    rates = [record.recipe.stages[-1].learning_rate for record in searched]
+    retrainings, ray = again(tmp_path / "again", searched, losses, confirm=6)
+    ray.fit()
+    first, *others = confirmed(searched, list(retrainings.records.values()))
+    assert first.mean == pytest.approx(0.75) and all(other.mean == pytest.approx(0.7) for other in others)
+    assert first.trial == rates.index(max(rates))
+    assert others[0].behind == pytest.approx((0.05, 0.05)) and not others[0].may_be_noise
+    assert first.interval == (0.0, 1.0), "of two seeds that are far apart"
+    assert list(confirmed_table([first])) == [
+        *("trial", "reference", "map", "seeds", "mean", "low", "high", "behind_low", "behind_high", "may_be_noise")
+    ]

@@ -2,6 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+MODELS_WORDS = "the name of a model, or a list of several, each another one"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -36,3 +39,10 @@ def pinned(checkpoint: str) -> str:
         return checkpoint
     # The cache of huggingface_hub is laid out as `snapshots/COMMIT/FILE`.
     return f"{name}@{config.parent.name}"
+
+
+def are_models(value: Any) -> bool:
+    """Whether this is what a search may start from: `MODELS_WORDS`."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value) and 1 < len(value) == len(set(value))
+    return isinstance(value, str)
