@@ -74,7 +74,7 @@ def main(
         other = "no folder with a config.json; give one made by save_pretrained, as a run's best/model"
         stop(f"--model {model}: {run_folder_fault(checkpoint) or other}")
     try:
-        how = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
+        how: dict[str, Any] = {"skip_bad": skip_bad, "subset": subset, "group_by": group_by}
         takes = read_model_input(checkpoint)
         pairs = read_source(located(data), print, **how, model=takes, one_side=True)
         out.mkdir(parents=True, exist_ok=True)

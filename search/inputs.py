@@ -118,10 +118,8 @@ def _about(flag: str, pairs: PairData) -> list[Notice]:
 def _checked_data(options: Options, model: ModelInput | None, console: Console) -> PairData:
     if is_sample(options.data):
         with console.status("making the sample data set (once)"):
-            # On a cluster, it goes where every node sees it.
-            shared = Path(options.storage) if options.address and not options.remote else None
             try:
-                location = located(options.data, shared)
+                location = located(options.data, _shared(options))
             except OSError as error:
                 raise InputError(str(error)) from None
     else:
@@ -129,6 +127,11 @@ def _checked_data(options: Options, model: ModelInput | None, console: Console) 
     pairs = _read(location, options, console, model=model, group_by=options.group_by)
     _report_left_out("--data", pairs, options, "data_report.csv", console)
     return pairs
+
+
+def _shared(options: Options) -> Path | None:
+    """Where every node of a cluster sees what is made on this machine; None without one, or where there is no place."""
+    return Path(options.storage) if options.address and not options.remote else None
 
 
 def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, console: Console) -> PairData | None:
@@ -155,7 +158,8 @@ def _checked_test(options: Options, pairs: PairData, model: ModelInput | None, c
 def _read(location: str, options: Options, console: Console, **how: Any) -> PairData:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     with console.status(Text(f"checking {without_secrets(location)}")):
-        return read_source(location, say, skip_bad=options.skip_bad, subset=options.subset, **how)
+        how |= {"skip_bad": options.skip_bad, "subset": options.subset}
+        return read_source(location, say, _shared(options), **how)
 
 
 def _report_left_out(flag: str, pairs: PairData, options: Options, report: str, console: Console) -> None:

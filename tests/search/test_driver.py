@@ -85,6 +85,20 @@ def test_a_cluster_that_cannot_be_reached_is_said_before_a_run_folder_is_made(se
     assert not run.exists()
 
 
+def test_on_a_cluster_labels_of_another_format_are_made_into_pairs_in_the_storage(searched, run, data_folder, tmp_path):
+    images = Path(shutil.copytree(data_folder / "before", tmp_path / "images"))
+    rows = ["image,class,left,top,width,height"]
+    for image in sorted(images.iterdir()):
+        name = f"{image.stem}_before{image.suffix}"
+        shutil.copy(data_folder / "after" / image.name, images / f"{image.stem}_after{image.suffix}")
+        image.rename(images / name)
+        rows += [f"{name},person,5,5,15,15", f"{image.stem}_after{image.suffix},person,20,20,15,15"]
+    (images / "boxes.csv").write_text("\n".join(rows))
+    result = searched("--address", "auto", "--micro-batch", "recipe", data=images / "boxes.csv")
+    assert "all checks are passed" in result.output
+    assert list((run.parent / "converted").glob("*/before/*.png"))
+
+
 def test_a_cluster_that_is_gone_when_a_run_is_resumed_pauses_it(searched, run, monkeypatch):
     def no_ray(*arguments: Any) -> None:
         raise search.cluster.cluster.ClusterError("Ray at auto cannot be used")

@@ -331,7 +331,7 @@ def test_by_another_metric_optuna_is_told_what_is_missing_to_one(search):
     assert study.optuna.trials[best.number].value == pytest.approx(1 - best.compared)
 
 
-@pytest.mark.parametrize("space", ["staged", "flat", RAISING], ids=str)
+@pytest.mark.parametrize("space", ["staged", "flat", RAISING], ids=["staged", "flat", "raising"])
 def test_of_several_models_the_reference_starts_from_the_first(search, space):
     started = search(over_models(load_space(space) if isinstance(space, str) else space, MODELS))
     record = started.study.ask()

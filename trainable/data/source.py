@@ -20,13 +20,17 @@ FOLDER_PARTS = ("before", "after", "labels", "classes.txt", "train.txt", "val.tx
 """What a data set without a `data.yaml` is made of; whatever else lies beside it in a bucket is not pulled."""
 
 
-def read_source(location: str | Path, say: Callable[[str], None] = lambda line: None, **how: Any) -> PairData:
+def read_source(
+    location: str | Path, say: Callable[[str], None] = lambda line: None, shared: Path | None = None, **how: Any
+) -> PairData:
     """Reads a data set as `read_pairs` does; one in a bucket is pulled to this machine first.
 
     Args:
         location: a folder or a `data.yaml`, or the URI of one in a storage. What a `data.yaml` there names must lie
             below its own folder. On this machine also labels of another format, see `kept_layout`.
         say: told of a pull, see `Snapshot.pull`.
+        shared: folder that other machines see too, for what is made of labels of another format; the user's cache
+            folder by default.
         how: what else `read_pairs` takes.
 
     Raises:
@@ -37,7 +41,7 @@ def read_source(location: str | Path, say: Callable[[str], None] = lambda line: 
         if not is_other_format(Path(location)):
             return read_pairs(Path(location), **how)
         try:
-            layout = kept_layout(Path(location))
+            layout = kept_layout(Path(location), shared)
         except OSError as error:
             advice = "convert it by hand, by trainable/data/convert.py"
             raise DataError([Fault("cannot be converted", str(location), None, str(error), advice)]) from None

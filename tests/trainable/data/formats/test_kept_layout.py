@@ -72,3 +72,10 @@ def test_where_nothing_can_be_kept_the_way_by_hand_is_told(labels, monkeypatch, 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot be converted.*convert\.py"):
         read_source(labels)
+
+
+def test_for_other_machines_it_is_written_where_they_see_it(labels, tmp_path):
+    shared = tmp_path / "shared"
+    pairs = read_source(labels, shared=shared)
+    assert pairs.fingerprint == read_source(labels).fingerprint
+    assert all(shared in pair.before.parents for pair in (*pairs.train, *pairs.val))
