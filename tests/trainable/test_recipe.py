@@ -266,8 +266,8 @@ def test_what_the_model_is_given_goes_to_a_dict_and_back():
 
 
 def test_a_flat_recipe_has_a_column_for_every_field():
-    set_ = {"image_size": 480, "input": Input("auto"), "augmentation": Augmentation(0.5), "metric": "map"}
-    recipe = dataclasses.replace(reference(6), **set_)
+    asked = {"model": "somewhere", "image_size": 480, "metric": "map"}
+    recipe = dataclasses.replace(reference(6), input=Input("auto"), augmentation=Augmentation(0.5), **asked)
     flat = flatten(recipe)
     assert flat["stages.0.trainable"] == "box_head+class_head"
     assert flat["stages.2.learning_rate"] == 1e-5
