@@ -115,25 +115,25 @@ def test_it_goes_on_from_other_machines_as_if_nothing_had_happened(
 ):
     journal = run.at("journal")
 
-    def wait_for_new_events(search: Search, count: int) -> None:
-        before = len(journal.names())
-
+    def wait_for_events(search: Search, count: int) -> None:
         def have_come() -> bool:
             time.sleep(0.2)  # Each look takes the server's time.
-            return len(journal.names()) >= before + count
+            return len(journal.names()) >= count
 
-        search.wait_for(have_come, f"{count} more in the journal")
+        search.wait_for(have_come, f"{count} in the journal")
 
+    known = len(journal.names())
     killed = start("--resume", run.uri, "--trials", 5, cache=tmp_path / "second")
-    wait_for_new_events(killed, 2)
+    wait_for_events(killed, known + 2)
     killed.kill()
 
+    known = len(journal.names())
     paused = start("--resume", run.uri, cache=tmp_path / "third")
-    wait_for_new_events(paused, 1)
+    wait_for_events(paused, known + 1)
     s3.failure = BUSY
     time.sleep(2)
     s3.failure = None
-    wait_for_new_events(paused, 1)
+    wait_for_events(paused, known + 2)
     s3.failure = FORBIDDEN
     code, output = paused.wait()
     s3.failure = None
