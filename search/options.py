@@ -137,8 +137,8 @@ class Options:
     )
     seed: int = SEARCH.option("Seed of the sampler and of every trial", 0, A_SEED)
     patience_epochs: str | None = SEARCH.changeable(
-        "End where so many epochs of training, of all trials together, have lowered the best val_loss by less than "
-        "another seed moves it; auto: where the trials that are left are expected to",
+        "End where so many epochs of training, of all trials together, have bettered the best by less than another "
+        "seed moves it; auto: where the trials that are left are expected to",
         None,
         A_PATIENCE,
     )

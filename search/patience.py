@@ -1,23 +1,55 @@
 """When a search has nothing more to expect, by what it has found so far: `--patience-epochs`.
 
-A recipe trained with another seed comes out about 5 % better or worse. A search that would gain less than that by going
+A recipe trained with another seed comes out a little better or worse. A search that would gain less than that by going
 on is over for whoever asked it to end then.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
 from scipy.stats import norm
 
+from trainable.metric import METRICS, VAL_LOSS
+
 AUTO = "auto"
 WORDS = f"{AUTO}, or a whole number of epochs from 1 on"
-NOISE = math.log(1.049)
-"""Of a loss's logarithm, between seeds: the median over recipes on two data sets (`benchmarks/README.md`)."""
 LEAST_DRAWN = 12
 """Recipes that a search has drawn before what it draws says anything of others."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """On which another seed moves what a search lowers by about as much wherever it stands."""
+
+    place: Callable[[float], float]
+    """Where a value stands on it."""
+    noise: float
+    """The standard deviation between seeds: the median over recipes on two data sets (`benchmarks/README.md`)."""
+    told: Callable[[float], str]
+    """A distance on it, as a person reads it."""
+
+
+def _log(loss: float) -> float:
+    return math.log(max(loss, 1e-300))
+
+
+def _share(distance: float) -> str:
+    return f"{-math.expm1(-distance):.1%}"
+
+
+def _difference(distance: float) -> str:
+    return f"{distance:.3f}"
+
+
+SCALES = {
+    VAL_LOSS: Scale(_log, math.log(1.049), _share),
+    "map": Scale(float, 0.008, _difference),
+    "f1": Scale(float, 0.021, _difference),
+}
+"""Of each of `METRICS`: losses by their share, mAP and F1 by their difference."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +76,7 @@ def verdict(
     drawn: Sequence[float],
     left: int,
     trials: int,
-    what: str = "the loss",
+    metric: str = VAL_LOSS,
 ) -> Verdict | None:
     """Whether a search is over, as `auto` or a number of epochs decides.
 
@@ -56,33 +88,28 @@ def verdict(
         drawn: of these, the losses of recipes that a sampler has drawn.
         left: trials that have not been asked for yet.
         trials: those that have.
-        what: is lowered. Noise is that of `val_loss`; that of other metrics has not been measured.
+        metric: one of `METRICS`; the losses are its `objective`.
 
     Returns:
         None where it goes on.
     """
     if not left:
         return None
+    scale, what = SCALES[metric], METRICS[metric].lowered
+    noise = f"less than the {scale.told(scale.noise)} that another seed moves it"
     if patience != AUTO:
         epochs = int(patience)
-        if len(bests) <= epochs or _log(bests[-1 - epochs]) - _log(bests[-1]) >= NOISE:
+        if len(bests) <= epochs or scale.place(bests[-1 - epochs]) - scale.place(bests[-1]) >= scale.noise:
             return None
-        why = f"{epochs} epochs have lowered {what} by less than the {math.expm1(NOISE):.0%} that another seed moves it"
+        why = f"{epochs} epochs have lowered {what} by {noise}"
     else:
         if len(drawn) < LEAST_DRAWN:
             return None
-        gain = expected_gain([_log(loss) for loss in drawn], _log(min(at_rung)), left)
-        if gain >= NOISE:
+        gain = expected_gain(list(map(scale.place, drawn)), scale.place(min(at_rung)), left)
+        if gain >= scale.noise:
             return None
-        why = (
-            f"{left} more trials are expected to lower {what} by {-math.expm1(-gain):.1%}, less than the "
-            f"{math.expm1(NOISE):.0%} that another seed moves it"
-        )
+        why = f"{left} more trials are expected to lower {what} by {scale.told(gain)}, {noise}"
     return Verdict(why, left * len(bests) / trials)
-
-
-def _log(loss: float) -> float:
-    return math.log(max(loss, 1e-300))
 
 
 def expected_gain(drawn: Sequence[float], best: float, more: int) -> float:
@@ -91,7 +118,7 @@ def expected_gain(drawn: Sequence[float], best: float, more: int) -> float:
     The draws are taken as those of a normal distribution with the mean and deviation of what was drawn.
 
     Args:
-        drawn: logarithms of losses, at least two.
+        drawn: places of losses on a scale, at least two.
         best: that of the lowest loss.
         more: draws, at least 1.
     """

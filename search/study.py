@@ -96,10 +96,8 @@ class SearchStudy(Trials):
         self.optuna = optuna.create_study(
             storage=self._memory, direction="minimize", sampler=sampler_of(sampler, budget.seed)
         )
-        self._lowered = "the loss"
         if (metric := METRICS[budget.metric]).more_is_better:
-            self._lowered = f"1 - {metric.title}"
-            self.optuna.set_metric_names([self._lowered])
+            self.optuna.set_metric_names([metric.lowered])
         self._patience = patience
         self._bests: list[float] = []
         self._trials: dict[int, optuna.Trial] = {}
@@ -137,7 +135,7 @@ class SearchStudy(Trials):
         at_rung = self.rungs.at_lowest()
         drawn = [loss for number, loss in at_rung.items() if number > len(self._first)]
         of_rung, of_all = (list(at_rung.values()), drawn), len(self.records)
-        return verdict(self._patience, self._bests, *of_rung, max(trials - of_all, 0), of_all, self._lowered)
+        return verdict(self._patience, self._bests, *of_rung, max(trials - of_all, 0), of_all, self.budget.metric)
 
     def next(self, trials: int | None = None) -> TrialRecord | None:
         """The trial to train next: one that is promoted, or a new one; None where there is none of so many.

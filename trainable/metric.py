@@ -18,6 +18,11 @@ class Metric:
         """What the best value is called."""
         return "highest" if self.more_is_better else "lowest"
 
+    @property
+    def lowered(self) -> str:
+        """What a search lowers, as a person reads it: a `trainable.history.Row`'s objective."""
+        return f"1 - {self.title}" if self.more_is_better else "the loss"
+
 
 VAL_LOSS = "val_loss"
 METRICS = {

@@ -1,12 +1,11 @@
 """A search that was asked to ends when what it still expects to gain is below the noise between seeds."""
 
-import math
-
 import numpy as np
 import pytest
 
 from search.options import Options, OptionsError
-from search.patience import AUTO, LEAST_DRAWN, NOISE, expected_gain, verdict
+from search.patience import AUTO, LEAST_DRAWN, SCALES, expected_gain, verdict
+from trainable.metric import METRICS
 
 
 def losses_by_rate(recipe, epoch):
@@ -69,11 +68,28 @@ def test_the_expected_gain_is_that_of_draws_from_a_normal_distribution():
     assert expected_gain([1.0, 1.0, 1.0], best, 10) == 0
 
 
+@pytest.mark.parametrize(
+    ("metric", "before", "by_noise"),
+    [("val_loss", 2.0, 0.1), ("val_loss", 0.2, 0.01), ("map", 0.9, 0.008), ("map", 0.3, 0.008), ("f1", 0.1, 0.021)],
+)
+def test_noise_is_a_share_of_a_loss_and_a_difference_of_map_and_f1(metric, before, by_noise):
+    for gain, ends in ((0.8 * by_noise, True), (1.2 * by_noise, False)):
+        bests = [before, *[before - gain] * 20]
+        assert (verdict("20", bests, [], [], 5, 10, metric) is not None) == ends
+    assert set(SCALES) == set(METRICS)
+
+
+def test_it_says_what_another_seed_would_have_moved():
+    found = [str(verdict("20", [0.5] * 21, [], [], 5, 10, metric)) for metric in METRICS]
+    assert found[0].startswith("20 epochs have lowered the loss by less than the 4.7% that another seed moves it;")
+    assert found[1].startswith("20 epochs have lowered 1 - mAP by less than the 0.008 that another seed moves it;")
+    assert "1 - max F1 by less than the 0.021" in found[2]
+
+
 def test_few_draws_say_nothing():
     alike = [1.0 + 0.001 * index for index in range(LEAST_DRAWN)]
     assert verdict(AUTO, alike, alike, alike[1:], 5, LEAST_DRAWN) is None
     assert verdict(AUTO, alike, alike, alike, 5, LEAST_DRAWN) is not None
-    assert math.isclose(NOISE, 0.048, abs_tol=0.001)
 
 
 @pytest.mark.parametrize("given", ["0", "-3", "soon", "1.5"])
