@@ -37,17 +37,17 @@ MakeCheckpoint = Callable[..., Path]
 
 COMPARED = {"complete", "unbroken", "finished"}
 """Fixtures of whole searches that tests of several files look at or compare with."""
-PROCESSES = {"start", "cluster", "terminal", "installed"}
-"""Fixtures that start processes of Ray's."""
+SHARED = {"start", "cluster", "terminal", "installed", "exported"}
+"""Fixtures that start processes of Ray's, or take as long, and that tests of a file share."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Has one of the two test processes run all tests that share a whole search, so that it is made once.
 
-    Of the others that start many processes, those of a file stay together, since they share what they start.
+    Of the others that share something costly, those of a file stay together.
     """
     fixtures = getattr(item, "fixturenames", ())
-    if PROCESSES.intersection(fixtures):
+    if SHARED.intersection(fixtures):
         group = "compared" if COMPARED.intersection(fixtures) else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 
