@@ -1,6 +1,7 @@
 """A search from its flags to its results, in the order in which things can go wrong: cheap checks first."""
 
 import dataclasses
+import gc
 import logging
 import threading
 import time
@@ -249,6 +250,9 @@ def _search(
                 console.print(f"ended after {len(study.records)} of {options.trials} trials: {verdict}", soft_wrap=True)
             if not left and (options.confirm or options.final_epochs):
                 left = _train_again(options, study, run, console)
+        # An object of Ray's that is freed while another thread ends Ray ends this process (Ray 2.60): the collector is
+        # to find none of Tune's then.
+        gc.collect()
         # Of a cluster a worker evaluates; here Ray is needed no more, and takes its time to end.
         with nullcontext() if options.address else _beside(engine.close):
             return write_results(options, study, left, inputs, resources, console)

@@ -1,8 +1,10 @@
 """The end of a search loses nothing, whatever goes wrong in it, and the best recipe says how to train it again."""
 
 import contextlib
+import gc
 import shlex
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,32 @@ def test_ray_on_this_machine_ends_while_the_best_model_is_evaluated(in_this_proc
     flags = ("--storage", tmp_path, "--name", "run", "--trials", 1, "--max-epochs", 3)
     assert in_this_process(*flags, ray=ray()).exit_code == 0
     assert seen == [True]
+
+
+def test_what_tune_has_left_is_freed_before_ray_ends_beside_it(in_this_process, fake_ray, tmp_path, monkeypatch):
+    """Freed while another thread ends Ray, an object of Ray's ends the process (Ray 2.60)."""
+    left, alive = [], []
+    fit = fake_ray.fit
+
+    class Controller:
+        def __init__(self):
+            self.itself = self
+
+    def leaves_a_cycle(tuner):
+        given = fit(tuner)
+        left.append(weakref.ref(Controller()))
+        return given
+
+    @contextlib.contextmanager
+    def ray():
+        gc.disable()  # It comes by when it likes.
+        yield Resources(1, 0.0, 1, 1)
+        alive.extend(each() for each in left)
+
+    monkeypatch.setattr(fake_ray, "fit", leaves_a_cycle)
+    flags = ("--storage", tmp_path, "--name", "run", "--trials", 1, "--max-epochs", 3)
+    try:
+        in_this_process(*flags, ray=ray())
+    finally:
+        gc.enable()
+    assert alive and set(alive) == {None}
