@@ -10,7 +10,6 @@ recommends. The table has means over the seeds with 95 % intervals (Student's t)
 
 import argparse
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -18,9 +17,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
-from scipy.stats import t
+from measured import Log, interval
 
 from trainable.metric import METRICS, VAL_LOSS
 from trainable.sample.data_set import located
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=24, help="of a trial at most")
     arguments = parser.parse_args()
-    log = _read(arguments.log)
+    log = Log(arguments.log)
     with tempfile.TemporaryDirectory() as scratch:
         searched, test = _split(Path(scratch))
         for seed in range(arguments.seeds):
@@ -50,8 +48,6 @@ def main() -> None:
                 if key not in log:
                     asked = ("--trials", arguments.trials, "--max-epochs", arguments.epochs)
                     log[key] = _search(metric, seed, searched, test, Path(scratch), *asked)
-                    with arguments.log.open("a") as file:
-                        file.write(json.dumps({"search": key, "measured": log[key]}) + "\n")
     print("\n".join(_table(log, arguments.seeds, f"{arguments.trials} {arguments.epochs}")))
 
 
@@ -89,33 +85,19 @@ def _search(metric: str, seed: int, data: Path, test: Path, scratch: Path, *aske
     return measured
 
 
-def _table(log: dict[str, Measured], seeds: int, size: str) -> list[str]:
+def _table(log: Log, seeds: int, size: str) -> list[str]:
     titles = [f"{title} of the test pairs" for title in FIGURES] + [
         f"{title}, less that by val_loss" for title in FIGURES
     ]
     lines = [f"| compared by | {' | '.join(titles)} |", "|---" * (1 + 2 * len(FIGURES)) + "|"]
     for metric in METRICS:
         own, base = ([log[f"{each} {seed} {size}"] for seed in range(seeds)] for each in (metric, VAL_LOSS))
-        cells = [_interval([found[figure] for found in own]) for figure in FIGURES]
+        cells = [interval([found[figure] for found in own]) for figure in FIGURES]
         if metric != VAL_LOSS:
             pairs = list(zip(own, base, strict=True))
-            cells += [_interval([ours[figure] - theirs[figure] for ours, theirs in pairs]) for figure in FIGURES]
+            cells += [interval([ours[figure] - theirs[figure] for ours, theirs in pairs]) for figure in FIGURES]
         lines.append(f"| {' | '.join([metric, *cells])} |")
     return lines
-
-
-def _interval(values: Sequence[float]) -> str:
-    """Mean and the half of its 95 % interval."""
-    if len(values) < 2:
-        return f"{values[0]:.3f}"
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):.3f} ± {half:.3f}"
-
-
-def _read(path: Path) -> dict[str, Measured]:
-    if not path.exists():
-        return {}
-    return {line["search"]: line["measured"] for line in map(json.loads, path.read_text().splitlines())}
 
 
 if __name__ == "__main__":

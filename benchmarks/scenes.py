@@ -19,19 +19,18 @@ import importlib
 import io
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Trainings run side by side, each on one core.
 
-from scipy.stats import t
+from measured import Log, interval
 
 import results.evaluate
 import trainable.train
@@ -72,7 +71,7 @@ def main() -> None:
     # Seed by seed, so that a run that is broken off has whole ones.
     ways = (STILL, MOVED), arguments.signals, ("off", "auto"), arguments.augmentations
     cells = [Cell(*each, seed) for seed, *each in itertools.product(range(arguments.seeds), *ways)]
-    log = _read_log(arguments.log)
+    log = Log(arguments.log)
     with tempfile.TemporaryDirectory() as scratch:
         data = _data_sets(arguments.data, Path(scratch))
         left = [cell for cell in cells if json.dumps(dataclasses.astuple(cell)) not in log]
@@ -83,9 +82,6 @@ def main() -> None:
             for cell, measured in pool.imap_unordered(_measured, tasks):
                 key = json.dumps(dataclasses.astuple(cell))
                 log[key] = measured
-                if arguments.log:
-                    with arguments.log.open("a") as file:
-                        file.write(json.dumps({"cell": key, "measured": measured}) + "\n")
                 print(key, json.dumps(measured), flush=True)
     print("\n".join(table(cells, log)))
 
@@ -102,7 +98,7 @@ def default_recipe(epochs: int) -> Recipe:
     return fit_recipe(drawn, Budget(epochs, default_grace(epochs), images=96, seed=0, micro_batch="16"))
 
 
-def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
+def table(cells: Sequence[Cell], log: Log) -> list[str]:
     """A line for each way to train: F1 and mAP where it was trained, and of a still one where cameras move."""
     lines = [
         "| cameras | signal | alignment | augmentation | F1 | mAP | F1 where cameras move | mAP there | seconds |",
@@ -110,8 +106,8 @@ def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
     ]
     for cell in (cell for cell in cells if cell.seed == 0):
         seeds = [log[json.dumps(dataclasses.astuple(each))] for each in cells if each == _seeded(cell, each.seed)]
-        own = [_interval([seed[cell.trained_on][name] for seed in seeds]) for name in ("f1", "mAP")]
-        there = [_interval([seed[MOVED][name] for seed in seeds]) for name in ("f1", "mAP")]
+        own = [interval([seed[cell.trained_on][name] for seed in seeds]) for name in ("f1", "mAP")]
+        there = [interval([seed[MOVED][name] for seed in seeds]) for name in ("f1", "mAP")]
         cells_there = there if cell.trained_on == STILL else ["", ""]
         how = [cell.trained_on, cell.signal, cell.alignment, cell.augmentation]
         seconds = f"{median(seed['seconds'] for seed in seeds):.0f}"
@@ -121,14 +117,6 @@ def table(cells: Sequence[Cell], log: dict[str, Any]) -> list[str]:
 
 def _seeded(cell: Cell, seed: int) -> Cell:
     return dataclasses.replace(cell, seed=seed)
-
-
-def _interval(values: Sequence[float]) -> str:
-    """Mean and the half of its 95 % interval."""
-    if len(values) < 2:
-        return f"{values[0]:.3f}"
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):.3f} ± {half:.3f}"
 
 
 def _measured(task: tuple[Cell, Recipe, dict[str, str], str]) -> tuple[Cell, dict[str, Any]]:
@@ -167,12 +155,6 @@ def _data_sets(data: Path | None, scratch: Path) -> dict[str, str]:
     from registration import warped_copy
 
     return {STILL: str(data.resolve()), MOVED: str(warped_copy(data, scratch / "moved"))}
-
-
-def _read_log(path: Path | None) -> dict[str, Any]:
-    if path is None or not path.exists():
-        return {}
-    return {line["cell"]: line["measured"] for line in map(json.loads, path.read_text().splitlines())}
 
 
 def _arguments() -> argparse.Namespace:

@@ -10,7 +10,6 @@ them with its median of the loss, or of what is missing to 1. `--log` keeps ever
 
 import argparse
 import itertools
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from statistics import median, stdev
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import transformers
+from measured import Log
 from optuna.trial import FixedTrial
 
 from search.patience import SCALES
@@ -43,8 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    lines = arguments.log.read_text().splitlines() if arguments.log.exists() else []
-    log = {line["training"]: line["reached"] for line in map(json.loads, lines)}
+    log = Log(arguments.log)
     pairs = read_source(located(arguments.data), print)
     epochs = arguments.epochs
     recipes = [staged(FixedTrial(drawn), epochs) for drawn in portfolio(epochs)]  # type: ignore[arg-type]
@@ -60,9 +59,7 @@ def main() -> None:
                     *(recipe, pairs, CHECKPOINT, Path(folder), lambda row: None), reuse=ReuseConfig(10**9)
                 )
                 log[key] = best_row(trained.history).objective
-            with arguments.log.open("a") as file:
-                file.write(json.dumps({"training": key, "reached": log[key]}) + "\n")
-        return log[key]
+        return float(log[key])
 
     found = {metric: [[0.0] * arguments.seeds for _ in recipes] for metric in METRICS}
     # Seed by seed, so that what else the machine does, and a run that is broken off, meet all metrics alike.
