@@ -180,9 +180,7 @@ def test_workers_need_to_share_nothing_with_the_driver_but_the_bucket_and_one_th
     assert Mirror(run, tmp_path / "copy").pull(tmp_path / "copy")
     assert tables_agree(table_of(tmp_path / "copy"), table_of(complete[0])[:2]) == []
     assert not run.names("preflight")
-    assert list((tmp_path / "node").glob("*/runs/*"))
-    left = {path.name for path in (tmp_path / "node").glob("*/runs/*/apart/trials/*")}
-    assert left <= {"0001"}, "Ray may end the last trial's process before it has cleaned up"
+    assert list((tmp_path / "node").glob("*/runs/*")) and not list((tmp_path / "node").glob("*/runs/*/apart/trials/*"))
 
 
 def test_a_bucket_that_does_not_exist_is_named_and_nothing_is_started(start, flags, s3_server):
