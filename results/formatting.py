@@ -50,11 +50,13 @@ def gib(size: float) -> str:
 
 
 def change(value: float, base: float) -> str:
-    """How `value` stands to `base`, such as `12 % lower`; in words where they are equal."""
+    """How `value` stands to `base`, such as `12 % lower` or `90 times as high`; in words where they are equal."""
     if math.isclose(value, base, rel_tol=5e-4):
         return "the same"
     if not base:
         return "higher" if value > 0 else "lower"
+    if value >= 10 * base > 0:
+        return f"{value / base:,.0f} times as high"
     return f"{percent(abs(value - base) / abs(base))} {'lower' if value < base else 'higher'}"
 
 
